@@ -1,0 +1,35 @@
+"""Test-wide rules: strict dtypes, no silent rank promotion, eight virtual CPU devices, real data where it is at hand."""
+
+import os
+from pathlib import Path
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+from absl import flags
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+flags.FLAGS.mark_as_parsed()  # grain's worker processes read absl's global flags
+
+
+def _folder(variable: str) -> Path:
+    if not os.environ.get(variable):
+        pytest.skip(f"{variable} is not set: no real data at hand")
+    folder = Path(os.environ[variable]).resolve()
+    assert folder.is_dir(), f"{variable}={folder} is not a folder"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real videos and annotations (VFS_REAL_DATA); skips without it."""
+    return _folder("VFS_REAL_DATA")
+
+
+@pytest.fixture(scope="session")
+def oracles() -> Path:
+    """The folder of the official code's outputs (VFS_ORACLES); skips without it."""
+    return _folder("VFS_ORACLES")

@@ -1,0 +1,1 @@
+"""Video Frame-level Similarity in JAX: training, correspondence operators and evaluation."""

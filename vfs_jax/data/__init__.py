@@ -1,0 +1,1 @@
+"""Records, sampling and readers."""
