@@ -1,0 +1,64 @@
+"""The projector and the predictor that VFS trains on top of its backbone."""
+
+import jax
+from beartype import beartype
+from flax import linen as nn
+from jax import numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, jaxtyped
+
+from vfs_jax.models.resnet import batch_norm
+
+
+def head_widths(depth: int) -> tuple[int, int]:
+    """The widths (projection, hidden layer of the predictor) of the release: 512 and 128, or 2048 and 512."""
+    return (512, 128) if depth < 50 else (2048, 512)
+
+
+def linear(x: Array, features: int, *, name: str) -> Array:
+    """A Linear layer with torch's default initialisation, weight and bias uniform in +-1/sqrt(fan_in)."""
+    bound = x.shape[-1] ** -0.5
+
+    def uniform(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return nn.Dense(features, dtype=x.dtype, kernel_init=uniform, bias_init=uniform, name=name)(x)
+
+
+class Projector(nn.Module):
+    """Linear-BN-ReLU, Linear-BN-ReLU, Linear-BN (VFS section 3, as the release builds it).
+
+    Attributes:
+      width: of all three layers.
+    """
+
+    width: int
+
+    @nn.compact
+    @jaxtyped(typechecker=beartype)
+    def __call__(self, features: Float[Array, "n c"], train: bool = False) -> Float[Array, "n {self.width}"]:
+        """Maps pooled features [n, c] to embeddings z [n, width]."""
+        x = features
+        for i in (1, 2, 3):
+            x = batch_norm(linear(x, self.width, name=f"linear{i}"), train, name=f"bn{i}")
+            x = x if i == 3 else nn.relu(x)
+        return x
+
+
+class Predictor(nn.Module):
+    """Linear-BN-ReLU, Linear (VFS section 3, as the release builds it).
+
+    Attributes:
+      width: of the output.
+      hidden: of the layer between.
+    """
+
+    width: int
+    hidden: int
+
+    @nn.compact
+    @jaxtyped(typechecker=beartype)
+    def __call__(self, z: Float[Array, "n d"], train: bool = False) -> Float[Array, "n {self.width}"]:
+        """Maps embeddings z [n, d] to predictions p [n, width] of the other view's embeddings."""
+        x = nn.relu(batch_norm(linear(z, self.hidden, name="linear1"), train, name="bn1"))
+        return linear(x, self.width, name="linear2")

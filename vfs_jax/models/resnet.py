@@ -1,0 +1,232 @@
+"""ResNet backbones (18 to 152) whose strides, dilations and outputs are arguments over one set of parameters."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from beartype import beartype
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, UInt8, jaxtyped
+
+Variables = dict[str, Any]  # {"params": tree, "batch_stats": tree}
+
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+STAGES = ("res2", "res3", "res4", "res5")
+
+# ImageNet statistics of RGB on 0..255, those of the release's configurations.
+IMAGE_MEAN = (123.675, 116.28, 103.53)
+IMAGE_STD = (58.395, 57.12, 57.375)
+
+
+def is_bottleneck(depth: int) -> bool:
+    """Whether a depth is built of bottlenecks (1x1, 3x3, 1x1) or of basic blocks (3x3, 3x3)."""
+    return depth >= 50
+
+
+def feature_width(depth: int, stage: str = "res5") -> int:
+    """The number of channels a stage puts out: 512 for res5 of ResNet-18 and 34, 2048 from ResNet-50 on."""
+    return 64 * 2 ** STAGES.index(stage) * (4 if is_bottleneck(depth) else 1)
+
+
+@jaxtyped(typechecker=beartype)
+def normalize_images(
+    images: UInt8[Array | np.ndarray, "*batch 3"] | Float[Array | np.ndarray, "*batch 3"],
+) -> Float[Array, "*batch 3"]:
+    """Centres and scales RGB images by the ImageNet mean and standard deviation.
+
+    Args:
+      images: RGB [..., 3], values 0..255, uint8 or floating point.
+
+    Returns:
+      float32 [..., 3], about zero mean and unit variance: what the networks read.
+
+    Example:
+      >>> normalize_images(np.full((2, 2, 3), 124, np.uint8))[0, 0].round(3).tolist()
+      [0.006..., 0.135..., 0.357...]
+    """
+    broadcast = (1,) * (images.ndim - 1) + (3,)
+    mean = np.asarray(IMAGE_MEAN, np.float32).reshape(broadcast)
+    scale = (1 / np.asarray(IMAGE_STD)).astype(np.float32).reshape(broadcast)
+    return (jnp.asarray(images).astype(jnp.float32) - mean) * scale
+
+
+def batch_norm(x: Array, train: bool, *, name: str, scale_init: Any = nn.initializers.ones) -> Array:
+    """BatchNorm as torch computes it, in at least float32, returned in the dtype of x.
+
+    Args:
+      x: [..., c]; the statistics are over all other axes, under jit over the global batch.
+      train: whether to use the statistics of x (and move the running ones) or the running ones.
+      name: the name of the parameters in the calling module.
+      scale_init: the initial weight.
+    """
+    # Torch's running-average momentum 0.1 is Flax's 0.9. Flax keeps the biased
+    # variance where torch keeps n/(n-1) of it.
+    compute_dtype = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
+    norm = nn.BatchNorm(
+        use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=compute_dtype, scale_init=scale_init, name=name
+    )
+    return norm(x.astype(compute_dtype)).astype(x.dtype)
+
+
+def _convolution(
+    x: Array, features: int, kernel: int, *, name: str, stride: int = 1, dilation: int = 1, padding: int | None = None
+) -> Array:
+    """A convolution without bias, padded alike on both sides (torch's way; SAME would shift strided ones)."""
+    padding = dilation * (kernel // 2) if padding is None else padding
+    return nn.Conv(
+        features,
+        (kernel, kernel),
+        strides=(stride, stride),
+        kernel_dilation=(dilation, dilation),
+        padding=((padding, padding), (padding, padding)),
+        use_bias=False,
+        dtype=x.dtype,
+        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+        name=name,
+    )(x)
+
+
+class ResidualBlock(nn.Module):
+    """One residual block: a basic block or a bottleneck, with a projected shortcut where the shape changes.
+
+    Attributes:
+      width: channels of the 3x3 convolutions; a bottleneck puts out four times as many.
+      bottleneck: 1x1, 3x3, 1x1 instead of 3x3, 3x3.
+      stride: of the block; a bottleneck strides in its 3x3 convolution (torch's, not the paper's, place).
+      dilation: of the first 3x3 convolution. Quirk of the release: the second one of a basic block is never dilated.
+    """
+
+    width: int
+    bottleneck: bool
+    stride: int = 1
+    dilation: int = 1
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        """Maps [b, h, w, c] to [b, h', w', c']."""
+        zeros = nn.initializers.zeros  # the last BN of a branch starts at 0, so that every block starts as its shortcut
+        if self.bottleneck:
+            y = nn.relu(batch_norm(_convolution(x, self.width, 1, name="conv1"), train, name="bn1"))
+            y = _convolution(y, self.width, 3, stride=self.stride, dilation=self.dilation, name="conv2")
+            y = nn.relu(batch_norm(y, train, name="bn2"))
+            y = _convolution(y, 4 * self.width, 1, name="conv3")
+            y = batch_norm(y, train, name="bn3", scale_init=zeros)
+        else:
+            y = _convolution(x, self.width, 3, stride=self.stride, dilation=self.dilation, name="conv1")
+            y = nn.relu(batch_norm(y, train, name="bn1"))
+            y = _convolution(y, self.width, 3, name="conv2")
+            y = batch_norm(y, train, name="bn2", scale_init=zeros)
+        if self.stride != 1 or x.shape[-1] != y.shape[-1]:
+            x = _convolution(x, y.shape[-1], 1, stride=self.stride, name="shortcut_conv")
+            x = batch_norm(x, train, name="shortcut_bn")
+        return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+    """A ResNet in torchvision's layout that puts out the features of any of its stages or blocks.
+
+    The parameters do not depend on strides, dilations and outputs: `init` makes all four stages, `apply` stops at the
+    deepest output. Float32 parameters; on accelerators whose matrix units round float32 (TPU, recent GPUs), set
+    `jax_default_matmul_precision` to "float32" where full precision matters.
+
+    Attributes:
+      depth: 18, 34, 50, 101 or 152.
+      strides: of the stages res2..res5. (1, 2, 2, 2) trains, (1, 2, 1, 1) evaluates (VFS: stride 8 at res4 and res5).
+      dilations: of the stages. Quirk of the release: in a stage of dilation d > 1 the first block is dilated by d // 2.
+      outputs: names among "res2".."res5" (the last block of a stage) and single blocks, "res4.0", "res4.1", ...
+      dtype: of computation and output; BatchNorm computes in at least float32.
+
+    Example:
+      >>> import jax
+      >>> model = ResNet(outputs=("res3", "res4.0"), strides=(1, 2, 1, 1))
+      >>> images = jnp.zeros((1, 64, 48, 3))
+      >>> shapes = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), images)[0])
+      >>> {name: features.shape for name, features in shapes.items()}
+      {'res3': (1, 8, 6, 128), 'res4.0': (1, 8, 6, 256)}
+    """
+
+    depth: int = 18
+    strides: tuple[int, int, int, int] = (1, 2, 2, 2)
+    dilations: tuple[int, int, int, int] = (1, 1, 1, 1)
+    outputs: tuple[str, ...] = ("res5",)
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    @jaxtyped(typechecker=beartype)
+    def __call__(
+        self, images: Float[Array | np.ndarray, "b h w 3"], train: bool = False
+    ) -> dict[str, Float[Array, "b _ _ _"]]:
+        """Computes features.
+
+        Args:
+          images: normalised RGB (see `normalize_images`), any height and width.
+          train: use the batch's BN statistics and move the running ones (make "batch_stats" mutable).
+
+        Returns:
+          {name: [b, h', w', c]} in the order of `outputs`.
+
+        Raises:
+          ValueError: an unknown depth or output.
+        """
+        wanted = _block_names(self.depth, self.outputs)
+        x = jnp.asarray(images).astype(self.dtype)
+        x = nn.relu(batch_norm(_convolution(x, 64, 7, stride=2, name="conv1"), train, name="bn1"))
+        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+
+        missing, blocks = set(wanted.values()), {}
+        for stage, stage_name in enumerate(STAGES):
+            for block in range(BLOCKS[self.depth][stage]):
+                if not missing and not self.is_initializing():
+                    break
+                dilation = self.dilations[stage]
+                x = ResidualBlock(
+                    width=64 * 2**stage,
+                    bottleneck=is_bottleneck(self.depth),
+                    stride=self.strides[stage] if block == 0 else 1,
+                    dilation=max(dilation // 2, 1) if block == 0 else dilation,
+                    name=f"{stage_name}_{block}",
+                )(x, train)
+                name = f"{stage_name}.{block}"
+                missing.discard(name)
+                blocks[name] = x
+        return {output: blocks[name] for output, name in wanted.items()}
+
+
+def _block_names(depth: int, outputs: tuple[str, ...]) -> dict[str, str]:
+    """Output name -> the block that puts it out: {"res4": "res4.1"} for ResNet-18."""
+    if depth not in BLOCKS:
+        raise ValueError(f"no ResNet of depth {depth}; there are {', '.join(map(str, BLOCKS))}")
+    known = {f"{stage}.{i}": f"{stage}.{i}" for stage, n in zip(STAGES, BLOCKS[depth], strict=True) for i in range(n)}
+    known |= {stage: f"{stage}.{n - 1}" for stage, n in zip(STAGES, BLOCKS[depth], strict=True)}
+    if not outputs or not set(outputs) <= set(known):
+        raise ValueError(f"outputs {outputs!r} of ResNet-{depth}: take one or more of {', '.join(sorted(known))}")
+    return {output: known[output] for output in outputs}
+
+
+def depth_of(variables: Mapping[str, Any]) -> int:
+    """Reads the depth of a ResNet off its parameters.
+
+    Args:
+      variables: {"params": ...} of a ResNet, or of a model that holds one as "backbone".
+
+    Returns:
+      18, 34, 50, 101 or 152.
+
+    Raises:
+      ValueError: these are not the parameters of one of these.
+
+    Example:
+      >>> import jax
+      >>> depth_of(jax.eval_shape(lambda: ResNet(depth=34).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))))
+      34
+    """
+    params = variables["params"]
+    params = params.get("backbone", params)
+    blocks = tuple(sum(name.startswith(f"{stage}_") for name in params) for stage in STAGES)
+    bottleneck = "conv3" in params.get("res2_0", {})
+    for depth, numbers in BLOCKS.items():
+        if numbers == blocks and is_bottleneck(depth) == bottleneck:
+            return depth
+    raise ValueError(f"these are no parameters of a ResNet: the stages have {blocks} blocks, {bottleneck=}")
