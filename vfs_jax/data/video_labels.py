@@ -1,0 +1,215 @@
+"""Readers of label-propagation data sets: videos with their first labels and, where there are any, the true later ones.
+
+Everything is checked when a data set is opened, so that a missing mask does not end an evaluation of an hour.
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from beartype import beartype
+from jaxtyping import UInt8, jaxtyped
+from PIL import Image, UnidentifiedImageError
+
+from vfs_jax.errors import InputError
+
+VOID = 255  # the label of pixels that belong to nothing, in DAVIS and YouTube-VOS
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskSequence:
+    """One video with index masks.
+
+    Attributes:
+      name: of the sequence.
+      frames: image files in time order, all of one size.
+      masks: mask files, one a frame; only the first frame's where the rest is not public.
+      merge: whether all labels are one object (DAVIS 2016).
+    """
+
+    name: str
+    frames: tuple[Path, ...]
+    masks: tuple[Path, ...]
+    merge: bool = False
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.frames)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether every frame has a mask."""
+        return len(self.masks) == len(self.frames)
+
+    def mask(self, index: int) -> np.ndarray:
+        """The index mask of one frame, uint8 [h, w], void pixels as background."""
+        mask = read_index_mask(self.masks[index])
+        return (mask > 0).astype(np.uint8) if self.merge else np.where(mask == VOID, np.uint8(0), mask)
+
+    def cut(self, frames: int | None) -> "MaskSequence":
+        """The first frames alone; None keeps all."""
+        return dataclasses.replace(self, frames=self.frames[:frames], masks=self.masks[:frames])
+
+
+def open_davis(
+    directory: str | os.PathLike[str],
+    split: str = "val",
+    *,
+    year: int = 2017,
+    resolution: str = "480p",
+    sequences: Sequence[str] = (),
+) -> list[MaskSequence]:
+    """Opens a folder of the DAVIS layout.
+
+    It holds JPEGImages/RESOLUTION/SEQUENCE/00000.jpg, Annotations/RESOLUTION/SEQUENCE/00000.png and the list of
+    sequences, ImageSets/YEAR/SPLIT.txt (or, as DAVIS 2016 was first packed, ImageSets/RESOLUTION/SPLIT.txt, a line a
+    frame).
+
+    Args:
+      directory: the folder.
+      split: name of the list.
+      year: 2017 takes every label as an object of its own, 2016 takes all that is not 0 as one object.
+      resolution: name of the folder of images.
+      sequences: names of the sequences to open; all of the split where empty.
+
+    Returns:
+      the sequences in the order of the list.
+
+    Raises:
+      InputError: something is missing, unreadable or of another size; the message names the file.
+    """
+    root = Path(directory)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; give the folder that holds JPEGImages and Annotations")
+    names = _select(_davis_split(root, split, year, resolution), sequences, root)
+    out = []
+    for name in names:
+        frames = _files(root / "JPEGImages" / resolution / name, (".jpg", ".jpeg", ".png"))
+        masks = _files(root / "Annotations" / resolution / name, (".png",))
+        stems = [file.stem for file in frames]
+        if [file.stem for file in masks] not in (stems, stems[:1]):
+            missing = sorted(set(stems) ^ {file.stem for file in masks})
+            raise InputError(
+                f"{masks[0].parent}: masks and frames do not pair up (see {missing[0]}); give a mask a frame"
+            )
+        _check_sizes([*frames, *masks])
+        sequence = MaskSequence(name, frames, masks, merge=year == 2016)
+        if not sequence.mask(0).any():
+            grey = " (grey 0/255 masks are read with year 2016)" if not sequence.merge else ""
+            raise InputError(f"{masks[0]}: holds no object; the first mask must label one{grey}")
+        out.append(sequence)
+    return out
+
+
+def _davis_split(root: Path, split: str, year: int, resolution: str) -> list[str]:
+    lists = [root / "ImageSets" / str(year) / f"{split}.txt"]
+    if year == 2016:
+        lists.append(root / "ImageSets" / resolution / f"{split}.txt")
+    path = next((path for path in lists if path.is_file()), None)
+    if path is None:
+        raise InputError(f"{lists[0]}: no such file; it lists the sequences of split {split}, one name a line")
+    lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    # DAVIS 2016 as first packed lists frames: /JPEGImages/480p/NAME/00000.jpg /Annotations/480p/NAME/00000.png
+    names = list(dict.fromkeys(Path(words[0]).parent.name if "/" in words[0] else words[0] for words in lines))
+    if not names:
+        raise InputError(f"{path}: is empty; it lists the sequences, one name a line")
+    return names
+
+
+def _select(names: Sequence[str], wanted: Sequence[str], root: Path) -> list[str]:
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise InputError(f"{root}: has no sequence {unknown[0]} in this split; there are {', '.join(names)}")
+    return [name for name in names if not wanted or name in wanted]
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> tuple[Path, ...]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; the data set's list names this sequence")
+    files = tuple(sorted(file for file in folder.iterdir() if file.suffix.lower() in suffixes and file.name[0] != "."))
+    if not files:
+        raise InputError(f"{folder}: holds no {' or '.join(suffixes)} file; copy the sequence again")
+    return files
+
+
+def _check_sizes(files: Sequence[Path]) -> None:
+    """All files are images of the first one's size; reads headers alone."""
+    first = image_size(files[0])
+    for file in files[1:]:
+        size = image_size(file)
+        if size != first:
+            sizes = f"{size[1]}x{size[0]}, {files[0].name} {first[1]}x{first[0]}"
+            raise InputError(f"{file}: is {sizes}; frames and masks of a sequence must be of one size")
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image file, from its header."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, UnidentifiedImageError):
+        raise InputError(f"{path}: cannot be read as an image; copy it again") from None
+
+
+def read_frame(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads an image file.
+
+    Returns:
+      RGB uint8 [h, w, 3].
+
+    Raises:
+      InputError: the file is missing, truncated or no image.
+    """
+    return _decode(path, "RGB")
+
+
+def read_index_mask(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads an index mask: the palette indices, or the values of a grey image.
+
+    Returns:
+      uint8 [h, w].
+
+    Raises:
+      InputError: the file is missing, truncated, no image, or in colours instead of indices.
+    """
+    return _decode(path, None)
+
+
+def _decode(path: str | os.PathLike[str], mode: str | None) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            if mode is None and image.mode not in ("P", "L", "1"):
+                raise InputError(f"{path}: is a {image.mode} image; masks hold indices (palette or 8-bit grey PNG)")
+            return np.array(image if mode is None else image.convert(mode)).astype(np.uint8)
+    except (OSError, SyntaxError):  # Pillow raises SyntaxError on a broken PNG
+        raise InputError(f"{path}: cannot be read as an image; copy it again") from None
+
+
+@jaxtyped(typechecker=beartype)
+def write_index_mask(path: str | os.PathLike[str], mask: UInt8[np.ndarray, "h w"]) -> None:
+    """Writes a palette PNG that shows every label in its DAVIS colour.
+
+    Args:
+      path: the file, .png.
+      mask: uint8 [h, w].
+    """
+    image = Image.fromarray(mask)
+    image.putpalette(PALETTE.tobytes())
+    image.save(path, format="PNG")
+
+
+def _palette() -> np.ndarray:
+    """The colours of PASCAL VOC and DAVIS: red takes bits 0, 3, 6 of the index as its highest, green 1, 4, 7, blue 2, 5."""
+    index = np.arange(256)
+    colors = np.zeros((256, 3), np.uint8)
+    for position in range(8):
+        for channel in range(3):
+            bit = 3 * position + channel
+            if bit < 8:
+                colors[:, channel] |= ((index >> bit & 1) << (7 - position)).astype(np.uint8)
+    return colors
+
+
+PALETTE = _palette()

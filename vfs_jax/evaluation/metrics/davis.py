@@ -1,0 +1,230 @@
+"""DAVIS measures: region similarity J, contour accuracy F, their statistics, and the tables of the official tool.
+
+The numbers are those of the official davis2017-evaluation (semi-supervised track), except where it gives none: its
+decay is NaN from 256 values on, because it keeps the split points in uint8, and it ends with status 0 on an extra object.
+Here the decay is right at any length and an extra object raises.
+"""
+
+import csv
+import dataclasses
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from beartype import beartype
+from jaxtyping import Bool, Float, jaxtyped
+
+from vfs_jax.errors import InputError
+
+COLUMNS = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
+# Matching distance of contours, as a share of the image diagonal.
+BOUND = 0.008
+
+
+@jaxtyped(typechecker=beartype)
+def region_similarity(result: Bool[np.ndarray, "*b h w"], truth: Bool[np.ndarray, "*b h w"]) -> Float[np.ndarray, "*b"]:
+    """Region similarity J: intersection over union of two masks, 1 where both are empty.
+
+    Args:
+      result: bool [..., h, w].
+      truth: bool [..., h, w].
+
+    Returns:
+      float64 [...].
+
+    >>> result = np.array([[True, True, False]])
+    >>> truth = np.array([[False, True, True]])
+    >>> float(region_similarity(result, truth))  # 1 pixel in both, 3 in either
+    0.3333333333333333
+    """
+    intersection = np.count_nonzero(result & truth, axis=(-2, -1))
+    union = np.count_nonzero(result | truth, axis=(-2, -1))
+    return np.asarray(np.where(union == 0, 1.0, intersection / np.maximum(union, 1)))
+
+
+@jaxtyped(typechecker=beartype)
+def contour_accuracy(
+    result: Bool[np.ndarray, "*b h w"], truth: Bool[np.ndarray, "*b h w"], *, bound: float = BOUND
+) -> Float[np.ndarray, "*b"]:
+    """Contour accuracy F: harmonic mean of the precision and recall of the mask's contour.
+
+    A contour pixel matches where the other contour comes within ceil(bound * image diagonal) pixels (a disk).
+    1 where both contours are empty, 0 where one is.
+
+    Args:
+      result: bool [..., h, w].
+      truth: bool [..., h, w].
+      bound: matching distance as a share of the diagonal.
+
+    Returns:
+      float64 [...].
+
+    >>> square = np.zeros((20, 20), bool)
+    >>> square[5:15, 5:15] = True
+    >>> float(contour_accuracy(square, square))
+    1.0
+    >>> float(contour_accuracy(np.zeros_like(square), square))
+    0.0
+    """
+    *batch, h, w = result.shape
+    radius = int(np.ceil(bound * np.hypot(h, w)))
+    pairs = zip(result.reshape(-1, h, w), truth.reshape(-1, h, w), strict=True)
+    return np.array([_contour_accuracy(r, t, radius) for r, t in pairs], np.float64).reshape(batch)
+
+
+def _contour_accuracy(result: np.ndarray, truth: np.ndarray, radius: int) -> float:
+    result_contour, truth_contour = contour(result), contour(truth)
+    result_size, truth_size = np.count_nonzero(result_contour), np.count_nonzero(truth_contour)
+    if not result_size or not truth_size:
+        return float(result_size == truth_size)
+    precision = np.count_nonzero(result_contour & _within(truth_contour, radius)) / result_size
+    recall = np.count_nonzero(truth_contour & _within(result_contour, radius)) / truth_size
+    return 0.0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
+
+
+def contour(mask: np.ndarray) -> np.ndarray:
+    """The official boundary map of a bool mask [h, w]: pixels unlike their east, south or south-east neighbour.
+
+    In the last row only the east neighbour counts, in the last column only the south one; the corner is never contour.
+    The border of the image is none: a mask that fills the image has an empty contour.
+    """
+    east, south = np.zeros_like(mask), np.zeros_like(mask)
+    east[:, :-1] = mask[:, :-1] != mask[:, 1:]
+    south[:-1] = mask[:-1] != mask[1:]
+    out = east | south
+    out[:-1, :-1] |= mask[:-1, :-1] != mask[1:, 1:]
+    return out
+
+
+def _within(points: np.ndarray, radius: int) -> np.ndarray:
+    """Which pixels lie within `radius` of a point: dilation by the disk x*x + y*y <= radius*radius."""
+    offsets = np.arange(-radius, radius + 1)
+    disk = offsets[:, None] ** 2 + offsets**2 <= radius**2
+    return cv2.dilate(points.astype(np.uint8), disk.astype(np.uint8)).astype(bool)
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """Of one object's values over a video: their mean, the share above 0.5, and the loss from first to last quarter."""
+
+    mean: float
+    recall: float
+    decay: float
+
+
+@jaxtyped(typechecker=beartype)
+def statistics(values: Float[np.ndarray, " t"]) -> Statistics:
+    """Mean, recall and decay of per-frame values.
+
+    Args:
+      values: float [t], in time order.
+
+    Returns:
+      the statistics; all NaN where t is 0.
+
+    >>> statistics(np.array([0.9, 0.9, 0.4, 0.4, 0.4]))
+    Statistics(mean=0.6, recall=0.4, decay=0.5)
+    """
+    n = len(values)
+    if n == 0:
+        return Statistics(np.nan, np.nan, np.nan)
+    # The quarters share their end points: frame ids[1] is in the first and the second.
+    ids = (np.round(np.linspace(1, n, 5) + 1e-10) - 1).astype(np.int64)
+    first, last = values[ids[0] : ids[1] + 1], values[ids[3] : ids[4] + 1]
+    return Statistics(float(values.mean()), float((values > 0.5).mean()), float(first.mean() - last.mean()))
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectScore:
+    """One object of one sequence: per-frame J and F of the frames that count (first and last left out)."""
+
+    sequence: str
+    label: int
+    region: np.ndarray
+    contour: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """The row's name in the official table."""
+        return f"{self.sequence}_{self.label}"
+
+    def row(self) -> dict[str, float]:
+        """The official columns; NaN where no frame counts."""
+        j, f = statistics(self.region), statistics(self.contour)
+        values = ((j.mean + f.mean) / 2, j.mean, j.recall, j.decay, f.mean, f.recall, f.decay)
+        return dict(zip(COLUMNS, values, strict=True))
+
+
+def score_sequence(
+    sequence: str, masks: Iterable[tuple[np.ndarray, np.ndarray, str]], labels: int
+) -> list[ObjectScore]:
+    """J and F of every object of a sequence.
+
+    Args:
+      sequence: its name.
+      masks: (result, truth, name of the result's file) of the frames that count, all but the first and the last, in
+        time order: index masks uint8 [h, w]. Only one pair is looked at at a time.
+      labels: number of objects, the highest label of the first frame's truth (255 there is background).
+
+    Returns:
+      one score an object, in the order of their labels. An object that the result lacks is an empty mask.
+
+    Raises:
+      InputError: a result is of another size than its truth, or holds a label above `labels`.
+    """
+    values: list[tuple[list[float], list[float]]] = [([], []) for _ in range(labels)]
+    for result, truth, name in masks:
+        if result.shape != truth.shape:
+            sizes = " and ".join(f"{mask.shape[1]}x{mask.shape[0]}" for mask in (result, truth))
+            raise InputError(f"{name}: result and truth are of sizes {sizes}; write masks at the original size")
+        if result.max(initial=0) > labels:
+            found = int(result.max())
+            raise InputError(
+                f"{name}: holds label {found}, the first frame has {labels} object(s); write indices 0..{labels}"
+            )
+        for label, (region, boundary) in enumerate(values, start=1):
+            region.append(float(region_similarity(result == label, truth == label)))
+            boundary.append(float(contour_accuracy(result == label, truth == label)))
+    if labels and not values[0][0]:
+        warnings.warn(f"{sequence}: two frames or fewer, nothing to score", stacklevel=2)
+    return [
+        ObjectScore(sequence, label, np.array(region, np.float64), np.array(boundary, np.float64))
+        for label, (region, boundary) in enumerate(values, start=1)
+    ]
+
+
+def global_row(scores: Sequence[ObjectScore]) -> dict[str, float]:
+    """The official columns over all objects of all sequences; objects without a frame that counts are left out.
+
+    J&F-Mean is the mean of J-Mean and F-Mean. NaN where nothing is left.
+    """
+    rows = [score.row() for score in scores if len(score.region)]
+    means = {column: float(np.mean([row[column] for row in rows])) if rows else np.nan for column in COLUMNS}
+    return means | {"J&F-Mean": (means["J-Mean"] + means["F-Mean"]) / 2}
+
+
+def format_table(scores: Sequence[ObjectScore]) -> str:
+    """The table to print: a line an object and one for all, in percent."""
+    rows = [(score.name, score.row()) for score in scores] + [("all", global_row(scores))]
+    width = max(len(name) for name, _ in rows)
+    lines = [" ".join([" " * width, *(f"{column:>9}" for column in COLUMNS)])]
+    lines += [" ".join([f"{name:{width}}", *(f"{100 * row[column]:9.1f}" for column in COLUMNS)]) for name, row in rows]
+    return "\n".join(lines)
+
+
+def write_tables(folder: Path, scores: Sequence[ObjectScore]) -> None:
+    """Writes global.csv and per_object.csv (rows SEQUENCE_k in column Sequence), at full precision."""
+    _write_csv(folder / "global.csv", COLUMNS, [global_row(scores)])
+    rows = [{"Sequence": score.name} | score.row() for score in scores]
+    _write_csv(folder / "per_object.csv", ["Sequence", *COLUMNS], rows)
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(
+            file, columns, lineterminator="\n"
+        )  # floats are written as repr: they read back the same
+        writer.writeheader()
+        writer.writerows(rows)
