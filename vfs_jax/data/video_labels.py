@@ -201,7 +201,7 @@ def write_index_mask(path: str | os.PathLike[str], mask: UInt8[np.ndarray, "h w"
 
 
 def _palette() -> np.ndarray:
-    """The colours of PASCAL VOC and DAVIS: red takes bits 0, 3, 6 of the index as its highest, green 1, 4, 7, blue 2, 5."""
+    """The colours of PASCAL VOC and DAVIS: red's highest bits are bits 0, 3, 6 of the index, green's 1, 4, 7 ..."""
     index = np.arange(256)
     colors = np.zeros((256, 3), np.uint8)
     for position in range(8):

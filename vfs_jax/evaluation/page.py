@@ -33,7 +33,7 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td.best { font-weight: 700; }
 tr.published td { color: var(--soft); }
 .swatch { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 8px; }
-.legend span { margin-right: 18px; white-space: nowrap; }
+.legend > span { margin-right: 18px; white-space: nowrap; }
 .bars { display: grid; grid-template-columns: max-content 1fr; gap: 6px 16px; align-items: center; }
 .bars a { color: inherit; text-decoration: none; } .bars a:hover { color: var(--accent); }
 .bar { position: relative; height: 13px; margin: 2px 0; background: #eef1f5; border-radius: 3px; }

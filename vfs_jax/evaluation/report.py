@@ -192,7 +192,7 @@ def _overlay(mask: np.ndarray, truth: np.ndarray | None) -> np.ndarray:
     for label in np.unique(mask[mask > 0]):
         color = LABEL_COLORS[(label - 1) % len(LABEL_COLORS)]
         inside = mask == label
-        out[inside] = (*color, 105)
+        out[inside] = (*color, 125)
         out[inside & ~cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)] = (*color, 255)
     if truth is not None:
         truth = cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST)

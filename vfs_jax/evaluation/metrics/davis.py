@@ -1,8 +1,8 @@
 """DAVIS measures: region similarity J, contour accuracy F, their statistics, and the tables of the official tool.
 
 The numbers are those of the official davis2017-evaluation (semi-supervised track), except where it gives none: its
-decay is NaN from 256 values on, because it keeps the split points in uint8, and it ends with status 0 on an extra object.
-Here the decay is right at any length and an extra object raises.
+decay is NaN from 256 values on, because it keeps the split points in uint8, and it ends with status 0 on an extra
+object. Here the decay is right at any length and an extra object raises.
 """
 
 import csv
