@@ -1,6 +1,18 @@
 """The network and its weights."""
 
+from vfs_jax.models.heads import SiamFCHead
 from vfs_jax.models.resnet import ResNet, depth_of, normalize_images
+from vfs_jax.models.torch_weights import load_torch, save_torch
 from vfs_jax.models.vfs import VFS, backbone_of, init_variables
 
-__all__ = ["VFS", "ResNet", "backbone_of", "depth_of", "init_variables", "normalize_images"]
+__all__ = [
+    "VFS",
+    "ResNet",
+    "SiamFCHead",
+    "backbone_of",
+    "depth_of",
+    "init_variables",
+    "load_torch",
+    "normalize_images",
+    "save_torch",
+]

@@ -1,4 +1,6 @@
-"""The projector and the predictor that VFS trains on top of its backbone."""
+"""The heads on top of a backbone: projector and predictor of VFS, and the SiamFC head of box tracking."""
+
+from collections.abc import Sequence
 
 import jax
 from beartype import beartype
@@ -17,12 +19,17 @@ def head_widths(depth: int) -> tuple[int, int]:
 
 def linear(x: Array, features: int, *, name: str) -> Array:
     """A Linear layer with torch's default initialisation, weight and bias uniform in +-1/sqrt(fan_in)."""
-    bound = x.shape[-1] ** -0.5
+    uniform = _torch_uniform(x.shape[-1])
+    return nn.Dense(features, dtype=x.dtype, kernel_init=uniform, bias_init=uniform, name=name)(x)
 
-    def uniform(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
+
+def _torch_uniform(fan_in: int) -> nn.initializers.Initializer:
+    bound = fan_in**-0.5
+
+    def uniform(key: Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32, **_: object) -> Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
-    return nn.Dense(features, dtype=x.dtype, kernel_init=uniform, bias_init=uniform, name=name)(x)
+    return uniform
 
 
 class Projector(nn.Module):
@@ -62,3 +69,26 @@ class Predictor(nn.Module):
         """Maps embeddings z [n, d] to predictions p [n, width] of the other view's embeddings."""
         x = nn.relu(batch_norm(linear(z, self.hidden, name="linear1"), train, name="bn1"))
         return linear(x, self.width, name="linear2")
+
+
+class SiamFCHead(nn.Module):
+    """Separate 1x1 convolutions for the exemplar and the search features of a box tracker (SiamFC on frozen res5).
+
+    Attributes:
+      width: channels of both outputs, those of the backbone's res5 in the release.
+    """
+
+    width: int
+
+    @nn.compact
+    @jaxtyped(typechecker=beartype)
+    def __call__(
+        self, exemplar: Float[Array, "b h w c"], search: Float[Array, "b h2 w2 c"]
+    ) -> tuple[Float[Array, "b h w {self.width}"], Float[Array, "b h2 w2 {self.width}"]]:
+        """Maps exemplar [b, h, w, c] and search [b, h2, w2, c] features to those that are cross-correlated."""
+
+        def convolution(x: Array, name: str) -> Array:
+            uniform = _torch_uniform(x.shape[-1])
+            return nn.Conv(self.width, (1, 1), dtype=x.dtype, kernel_init=uniform, bias_init=uniform, name=name)(x)
+
+        return convolution(exemplar, "exemplar"), convolution(search, "search")
