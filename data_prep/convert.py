@@ -1,0 +1,207 @@
+"""The conversion as a pipeline: one element is one shard, and the worker that makes it writes it.
+
+What counts is on the disk (shards.py); the pipeline hands out the work and carries no clips. So every runner may lose a
+worker, run an element twice or be stopped, and nothing is lost or doubled.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import apache_beam as beam
+import tqdm
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from data_prep.decoder import Decoder
+from data_prep.decoding import ClipOptions
+from data_prep.index import ShardTask, read_entries, read_tasks
+from data_prep.shards import finished, read_sidecar, shard_name, write_shard
+from vfs_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """What each worker is told.
+
+    Attributes:
+      out: folder of the index and of the shards; every worker sees it under this path.
+      shards: their number.
+      options: how clips are converted.
+      clip_timeout: seconds a clip may take to decode.
+      progress: file that grows by a byte a clip, "" for none.
+    """
+
+    out: str
+    shards: int
+    options: ClipOptions
+    clip_timeout: float
+    progress: str = ""
+
+
+class ConvertShard(beam.DoFn):
+    """Makes one shard, unless it is there already, and yields (shard, records, rejects)."""
+
+    def __init__(self, conversion: Conversion) -> None:
+        self._conversion = conversion
+
+    def process(self, element: ShardTask) -> Iterator[tuple[int, int, int]]:
+        """Converts the shard.
+
+        Args:
+          element: which shard.
+
+        Yields:
+          Its number, how many records it holds and how many clips were rejected.
+
+        Raises:
+          InputError: it cannot be written.
+        """
+        told = self._conversion
+        out = Path(told.out)
+        entries = read_entries(out, element)
+        path = out / shard_name(element.shard, told.shards)
+        settings = dataclasses.asdict(told.options)
+        sidecar = finished(path, entries, settings)
+        if sidecar is not None:
+            self._advance(len(entries))
+        else:
+            try:
+                with Decoder(told.options, told.clip_timeout) as decoder:
+                    sidecar = write_shard(path, entries, decoder, settings, clip_done=lambda: self._advance(1))
+            except OSError as error:
+                raise InputError(
+                    f"{path}: cannot be written: {error.strerror or error}; free space and run again"
+                ) from error
+        yield element.shard, sidecar["count"], len(sidecar["rejects"])
+
+    def _advance(self, clips: int) -> None:
+        if self._conversion.progress:
+            with open(self._conversion.progress, "ab", buffering=0) as file:
+                file.write(b"." * clips)
+
+
+def build(pipeline: beam.Pipeline, tasks: list[ShardTask], conversion: Conversion) -> beam.PCollection:
+    """Adds the conversion to a pipeline; the result holds (shard, records, rejects)."""
+    return (
+        pipeline
+        | "shards" >> beam.Create(tasks)
+        | "spread" >> beam.Reshuffle()
+        | "convert" >> beam.ParDo(ConvertShard(conversion))
+    )
+
+
+def convert(out: Path, options: ClipOptions, *, clip_timeout: float = 120.0, workers: int = 0) -> None:
+    """Converts every clip of OUT/index.jsonl on this machine.
+
+    Args:
+      out: folder of the index; the shards come beside it. Finished shards are checked and kept.
+      options: how clips are converted.
+      clip_timeout: seconds a clip may take to decode.
+      workers: decoding processes, 0 for one a core.
+
+    Raises:
+      InputError: no index, another run at work in the folder, nothing can be written, or not one clip decodes (then
+        what was written is removed).
+    """
+    check_options(options, clip_timeout, workers)
+    tasks = read_tasks(out)
+    workers = min(len(tasks), workers or len(os.sched_getaffinity(0)))
+    with _alone(out):
+        for leftover in out.glob(".*.tmp"):
+            leftover.unlink()
+        progress = out / ".progress.tmp"
+        progress.touch()
+        conversion = Conversion(
+            os.fspath(out.resolve()), len(tasks), options, clip_timeout, os.fspath(progress.resolve())
+        )
+        try:
+            with _progress_bar(progress, sum(task.clips for task in tasks)):
+                _run_here(tasks, conversion, workers)
+        finally:
+            progress.unlink(missing_ok=True)
+        _require_a_record(out, tasks)
+
+
+def check_options(options: ClipOptions, clip_timeout: float, workers: int) -> None:
+    """Raises InputError on settings out of range."""
+    if not (options.short_side == 0 or 16 <= options.short_side <= 4320):
+        raise InputError(f"--short_side={options.short_side}: takes 16 to 4320 pixels, or 0 to keep each clip's size")
+    if not 0 <= options.fps <= 1000:
+        raise InputError(f"--fps={options.fps:g}: takes frames a second up to 1000, or 0 to keep every frame")
+    if not 1 <= options.quality <= 100:
+        raise InputError(f"--quality={options.quality}: takes a JPEG quality from 1 to 100")
+    if not clip_timeout > 0:
+        raise InputError(f"--clip_timeout={clip_timeout:g}: takes seconds above 0")
+    if workers < 0:
+        raise InputError(f"--workers={workers}: takes a number from 1, or 0 for one a core")
+
+
+def _run_here(tasks: list[ShardTask], conversion: Conversion, workers: int) -> None:
+    # Beam's local Python runner by name: "DirectRunner" would first try to fetch and start Prism, a separate program.
+    # Threads suffice, and lose nothing when they end: each decodes in a process of its own.
+    options = PipelineOptions(
+        [f"--direct_num_workers={workers}", "--direct_running_mode=multi_threading"] if workers > 1 else []
+    )
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    try:
+        with beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
+            build(pipeline, tasks, conversion)
+    except Exception as error:
+        # The runner hands on the text of what a worker raised.
+        told = re.search(r"InputError: (.*?)(?: \[while running|\n|$)", str(error))
+        if told is None:
+            raise
+        raise InputError(told[1]) from None
+
+
+def _require_a_record(out: Path, tasks: list[ShardTask]) -> None:
+    paths = [out / shard_name(task.shard, len(tasks)) for task in tasks]
+    first = None
+    for path in paths:
+        sidecar = read_sidecar(path)
+        if sidecar is None or sidecar["count"]:
+            return
+        first = first or sidecar["rejects"][0]
+    for path in paths:
+        path.unlink()
+        path.with_name(f"{path.name}.json").unlink()
+    assert first is not None
+    clips = sum(task.clips for task in tasks)
+    raise InputError(f"{first['path']}: {first['reason']}; none of the {clips} clips decodes, nothing was kept")
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Holds the folder for this run."""
+    with (out / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{out}: another vfs-prepare is at work in this folder; wait for it to end") from None
+        yield
+
+
+@contextlib.contextmanager
+def _progress_bar(progress: Path, clips: int) -> Iterator[None]:
+    stop = threading.Event()
+    with tqdm.tqdm(total=clips, unit="clip", desc="convert") as bar:
+
+        def follow() -> None:
+            while not stop.wait(0.2):
+                bar.update(progress.stat().st_size - bar.n)
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            bar.update(progress.stat().st_size - bar.n)

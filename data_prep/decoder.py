@@ -1,0 +1,171 @@
+"""Decoding in a process of its own, which is killed when a clip hangs it and replaced when a clip crashes it."""
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from data_prep.decoding import Clip, ClipError, ClipOptions, decode_clip
+
+# Signals by which a process fails of its own doing; by any other (SIGKILL, SIGTERM) somebody else ended it.
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+
+
+class Decoder:
+    """Decodes clips in a child process, one at a time, each within a time limit.
+
+    The child starts with the first clip and serves the following ones. It has a session of its own, so that an interrupt
+    typed at the terminal is never taken for a clip's fault.
+    """
+
+    def __init__(self, options: ClipOptions, clip_timeout: float) -> None:
+        self._options = options
+        self._clip_timeout = clip_timeout
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Decoder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def decode(self, path: Path) -> Clip:
+        """Decodes one clip.
+
+        Args:
+          path: the video file.
+
+        Returns:
+          What decode_clip returns.
+
+        Raises:
+          ClipError: it does not decode, crashes the decoder, or exceeds the time limit.
+        """
+        for _ in range(2):
+            try:
+                return self._ask(path)
+            except _Ended as ended:
+                if ended.signal in _CRASHES:
+                    raise ClipError(f"crashes the decoder ({ended.signal.name})") from None
+        raise ClipError("the decoder was killed twice while it worked on this clip; out of memory?")
+
+    def _ask(self, path: Path) -> Clip:
+        if self._child is None:
+            self._child = _start()
+        child, deadline = self._child, time.monotonic() + self._clip_timeout
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            # The child gives up by itself a little later: nothing is left behind where this process is killed.
+            request = (os.fspath(path), self._options, self._clip_timeout + 5)
+            _send(child.stdin, request)
+            answer = _receive(child.stdout, deadline)
+        except TimeoutError:
+            self.close()
+            raise ClipError(f"takes longer than {self._clip_timeout:g} s") from None
+        except (EOFError, BrokenPipeError):
+            status = child.wait()
+            self.close()
+            raise _Ended(status) from None
+        if isinstance(answer, Clip):
+            return answer
+        raise ClipError(answer)
+
+    def close(self) -> None:
+        """Ends the child process."""
+        if self._child is None:
+            return
+        self._child.kill()
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        self._child = None
+
+
+class _Ended(Exception):
+    """The child process ended before it answered."""
+
+    def __init__(self, status: int) -> None:
+        self.signal = signal.Signals(-status) if status < 0 else signal.SIGABRT
+        super().__init__(f"status {status}")
+
+
+def _start() -> "subprocess.Popen[bytes]":
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "OPENCV_LOG_LEVEL": "SILENT",
+        "OPENCV_FFMPEG_LOGLEVEL": "-8",  # FFmpeg's AV_LOG_QUIET: what does not decode is reported once, as a reject
+        "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",  # a playlist named .mp4 opens no network
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", "from data_prep.decoder import serve; serve()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
+        bufsize=0,
+    )
+
+
+def serve() -> None:
+    """The child's loop: answers each request on stdin with a Clip, or with the reason why there is none, on stdout."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints goes to stderr, not between the answers
+    while True:
+        try:
+            path, options, limit = _receive(sys.stdin.buffer.raw, None)
+        except EOFError:
+            return
+        signal.setitimer(signal.ITIMER_REAL, limit)
+        answer: Clip | str
+        try:
+            answer = decode_clip(Path(path), options)
+        except ClipError as error:
+            answer = str(error)
+        except (cv2.error, MemoryError) as error:
+            answer = f"decoding fails: {' '.join(str(error).split()) or 'out of memory'}"
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _send(answers, answer)
+
+
+def _send(pipe: Any, message: object) -> None:
+    data = pickle.dumps(message, protocol=5)
+    view = memoryview(len(data).to_bytes(8, "little") + data)
+    while view:
+        view = view[pipe.write(view) :]
+    pipe.flush()
+
+
+def _receive(pipe: BinaryIO, deadline: float | None) -> Any:
+    size = int.from_bytes(_read(pipe, 8, deadline), "little")
+    return pickle.loads(_read(pipe, size, deadline))
+
+
+def _read(pipe: BinaryIO, size: int, deadline: float | None) -> bytearray:
+    data = bytearray(size)
+    view, filled = memoryview(data), 0
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    while filled < size:
+        if deadline is not None and not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise TimeoutError
+        count = os.readv(pipe.fileno(), [view[filled:]])
+        if count == 0:
+            raise EOFError
+        filled += count
+    return data

@@ -1,0 +1,174 @@
+"""One video file to resized JPEG frames, each with its number and its time.
+
+This module runs inside the decoding process (decoder.py): it imports cv2 and numpy and nothing heavier.
+"""
+
+import dataclasses
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+# Containers round times, Matroska to whole milliseconds: a frame this little before a tick still belongs to it.
+_TIME_ROUNDING = 0.001
+
+
+class ClipError(Exception):
+    """A clip that cannot become a record; the message is the reason that the list of rejects gives."""
+
+
+class _UnusableTimes(Exception):
+    """The container's times do not increase (AVI files with B-frames carry none of their own)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipOptions:
+    """How clips are converted; every field changes the bytes of the records.
+
+    Attributes:
+      short_side: pixels of the shorter side of the stored frames, 0 to keep the source's size.
+      fps: frames a second to keep, 0 to keep every source frame.
+      quality: JPEG quality, 1 to 100.
+    """
+
+    short_side: int = 256
+    fps: float = 0.0
+    quality: int = 90
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """A decoded clip.
+
+    Attributes:
+      height: of every frame, in pixels.
+      width: of every frame, in pixels.
+      source_frames: int64 [n], numbers of the kept frames in the order of the source, from 0.
+      times: float64 [n], seconds since the first frame, strictly increasing.
+      frames: n JPEG files.
+      source_sha256: of the source file.
+      source_length: how many frames the source decodes to.
+    """
+
+    height: int
+    width: int
+    source_frames: np.ndarray
+    times: np.ndarray
+    frames: list[bytes]
+    source_sha256: str
+    source_length: int
+
+
+def decode_clip(path: Path, options: ClipOptions) -> Clip:
+    """Decodes a whole video once, from its first frame to its last.
+
+    Rotation metadata is applied. Frames shrink by area averaging and grow bilinearly; the longer side is
+    int(side * scale + 0.5). With options.fps, the first frame at or after each tick k / fps is kept, so that clips of a
+    variable frame rate come out evenly spaced. Where the container's times do not increase, frame i is at i / (its rate).
+
+    Args:
+      path: any file that FFmpeg, inside OpenCV, reads.
+      options: size, rate and quality.
+
+    Returns:
+      The clip, of one frame or more.
+
+    Raises:
+      ClipError: nothing decodes; the message says why.
+    """
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            empty = file.tell() == 0
+    except OSError as error:
+        raise ClipError(f"cannot be read: {error.strerror}") from None
+    if empty:
+        raise ClipError("is an empty file")
+    with tempfile.TemporaryDirectory(prefix="vfs_prepare_") as folder:
+        # OpenCV takes UTF-8 alone and FFmpeg reads "x:y" as a protocol: a link of a plain name serves every name.
+        link = Path(folder, "clip")
+        link.symlink_to(path.resolve())
+        try:
+            return _decode(link, options, sha256, container_times=True)
+        except _UnusableTimes:
+            return _decode(link, options, sha256, container_times=False)
+
+
+def _decode(path: Path, options: ClipOptions, sha256: str, *, container_times: bool) -> Clip:
+    numbers: list[int] = []
+    times: list[float] = []
+    frames: list[bytes] = []
+    size: tuple[int, int] | None = None
+    number, last_tick = -1, -1
+    for number, (time, image) in enumerate(_read(path, container_times=container_times)):
+        tick = int((time + _TIME_ROUNDING) * options.fps) if options.fps else number
+        if tick <= last_tick:
+            continue
+        last_tick = tick
+        size = size or _target_size(image, options.short_side)  # a stream that changes size keeps its first
+        numbers.append(number)
+        times.append(time)
+        frames.append(_encode(_resize(image, size), options.quality))
+    if size is None:
+        raise ClipError("no frame of its video stream decodes")
+    return Clip(
+        height=size[0],
+        width=size[1],
+        source_frames=np.array(numbers, np.int64),
+        times=np.array(times, np.float64),
+        frames=frames,
+        source_sha256=sha256,
+        source_length=number + 1,
+    )
+
+
+def _read(path: Path, *, container_times: bool) -> Iterator[tuple[float, np.ndarray]]:
+    """Yields (seconds since the first frame, BGR uint8 [h, w, 3])."""
+    capture = cv2.VideoCapture(os.fspath(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    try:
+        if not capture.isOpened():
+            raise ClipError("no video stream that FFmpeg can open")
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        rate = rate if np.isfinite(rate) and rate > 0 else 25.0
+        first, number, last = 0.0, 0, -1.0
+        while True:
+            decoded, image = capture.read()
+            if not decoded:
+                return
+            if container_times:
+                seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                first = seconds if number == 0 else first
+                time = seconds - first
+                if not time > last:
+                    raise _UnusableTimes
+                last = time
+            else:
+                time = number / rate
+            yield time, image
+            number += 1
+    finally:
+        capture.release()
+
+
+def _target_size(image: np.ndarray, short_side: int) -> tuple[int, int]:
+    height, width = image.shape[:2]
+    scale = short_side / min(height, width) if short_side else 1.0
+    return int(height * scale + 0.5), int(width * scale + 0.5)
+
+
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if image.shape[:2] == size:
+        return image
+    shrinks = size[0] < image.shape[0]
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _encode(image: np.ndarray, quality: int) -> bytes:
+    encoded, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not encoded:
+        raise ClipError(f"a frame of {image.shape[1]}x{image.shape[0]} does not fit a JPEG file")
+    return data.tobytes()

@@ -1,0 +1,119 @@
+"""Closes a conversion: every clip of the index is a record or a reject, or the missing ones are named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from data_prep.index import ShardTask, index_sha256, read_entries, read_tasks, write_atomically
+from data_prep.shards import DATASET, FEATURES, fault, read_sidecar, shard_name
+from vfs_jax.errors import InputError
+
+VERSION = "1.0.0"
+
+
+def finalize(out: Path) -> dict[str, Any]:
+    """Writes OUT/manifest.json, OUT/rejects.jsonl and the metadata that TFDS reads.
+
+    Args:
+      out: folder of the index and of all its shards.
+
+    Returns:
+      The manifest.
+
+    Raises:
+      InputError: a shard is missing, or records and rejects together are not the index; the message names clips.
+    """
+    tasks = read_tasks(out)
+    shards, rejects, settings, missing = [], [], [], []
+    for task in tasks:
+        path = out / shard_name(task.shard, len(tasks))
+        sidecar = read_sidecar(path)
+        if sidecar is None or fault(path, sidecar, content=False):
+            missing.append(task)
+            continue
+        _check_ids(out, task, path, sidecar)
+        settings.append(sidecar["settings"])
+        shards.append({key: sidecar[key] for key in ("shard", "count", "bytes", "sha256")} | _totals(sidecar))
+        rejects += sidecar["rejects"]
+    if missing:
+        clips = sum(task.clips for task in missing)
+        first = read_entries(out, missing[0])[0].id
+        numbers = ", ".join(str(task.shard) for task in missing[:10]) + (" ..." if len(missing) > 10 else "")
+        raise InputError(
+            f"{out}: {len(missing)} of {len(tasks)} shards are missing ({numbers}), {clips} clips from {first} on; "
+            f"run vfs-prepare convert --out={out} again"
+        )
+    different = next((other for other in settings if other != settings[0]), None)
+    if different is not None:
+        raise InputError(f"{out}: shards of different settings, {settings[0]} and {different}; run convert again")
+    manifest = {
+        "version": VERSION,
+        "settings": settings[0],
+        "index_sha256": index_sha256(out),
+        "clips": sum(task.clips for task in tasks),
+        "records": sum(shard["count"] for shard in shards),
+        "rejects": len(rejects),
+        "frames": sum(shard["frames"] for shard in shards),
+        "bytes": sum(shard["bytes"] for shard in shards),
+        "shards": shards,
+    }
+    write_atomically(out / "rejects.jsonl", "".join(json.dumps(reject) + "\n" for reject in rejects))
+    _write_tfds_metadata(out, shards)
+    write_atomically(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")  # last: it says that all is there
+    return manifest
+
+
+def _check_ids(out: Path, task: ShardTask, path: Path, sidecar: dict[str, Any]) -> None:
+    ids = [entry.id for entry in read_entries(out, task)]
+    accounted = [clip["id"] for clip in sidecar["records"] + sidecar["rejects"]]
+    if sorted(ids) != sorted(accounted):
+        lost, foreign = sorted(set(ids) - set(accounted)), sorted(set(accounted) - set(ids))
+        raise InputError(
+            f"{path}: is not what the index says (missing: {', '.join(lost) or 'none'}; "
+            f"not in the index or doubled: {', '.join(foreign) or 'none'}); run vfs-prepare convert --out={out} again"
+        )
+
+
+def _totals(sidecar: dict[str, Any]) -> dict[str, int]:
+    return {"frames": sum(record["frames"] for record in sidecar["records"]), "rejects": len(sidecar["rejects"])}
+
+
+def _write_tfds_metadata(out: Path, shards: list[dict[str, Any]]) -> None:
+    split = tfds.core.SplitInfo(
+        name="train",
+        shard_lengths=[shard["count"] for shard in shards],
+        num_bytes=sum(shard["bytes"] for shard in shards),
+    )
+    tfds.folder_dataset.write_metadata(
+        data_dir=out,
+        features=FEATURES,
+        split_infos=[split],
+        version=VERSION,
+        filename_template=tfds.core.ShardedFileTemplate(
+            data_dir=out, dataset_name=DATASET, split="train", filetype_suffix="array_record"
+        ),
+        check_data=False,
+        description="Video clips as JPEG frames, one record a clip.",
+    )
+
+
+def read_manifest(out: Path) -> dict[str, Any]:
+    """Reads OUT/manifest.json.
+
+    Raises:
+      InputError: there is none, or it is not JSON.
+    """
+    path = out / "manifest.json"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run vfs-prepare finalize --out={out} first")
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise InputError(f"{path}: is not JSON; run vfs-prepare finalize --out={out} again") from None
+
+
+def read_rejects(out: Path) -> list[dict[str, str]]:
+    """Reads OUT/rejects.jsonl: id, path and reason of every clip that is no record."""
+    return [json.loads(line) for line in (out / "rejects.jsonl").read_text().splitlines()]

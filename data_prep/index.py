@@ -1,0 +1,231 @@
+"""What there is to convert: one JSON line a clip, sorted by id, each with its shard."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from vfs_jax.errors import InputError
+
+VIDEO_SUFFIXES = frozenset(
+    [
+        ".3gp",
+        ".avi",
+        ".flv",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ogv",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+    ]
+)
+# Enough clips that a shard's overhead does not matter, few enough that a lost one costs minutes (Kinetics: about 0.5 GB).
+_CLIPS_PER_SHARD = 128
+_FEWEST_SHARDS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One clip to convert.
+
+    Attributes:
+      id: unique, stable, valid UTF-8.
+      path: of the video file, absolute.
+      label: class number.
+    """
+
+    id: str
+    path: str
+    label: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardTask:
+    """Where the lines of one shard stand in the index file: what a worker is given instead of the index."""
+
+    shard: int
+    offset: int
+    size: int
+    clips: int
+
+
+def index_folder(folder: Path) -> tuple[list[Entry], list[str]]:
+    """Finds every video below a folder, by its suffix.
+
+    Args:
+      folder: searched recursively. The id of a clip is its path below it; the label is the number of the first folder on
+        that path among all of them, sorted, and 0 where the videos lie in the folder itself.
+
+    Returns:
+      The entries, and the names of the classes in the order of their labels.
+
+    Raises:
+      InputError: no such folder, or no video in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; --videos takes a folder of video files")
+    found = sorted(
+        Path(parent, name).relative_to(folder)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if Path(name).suffix.lower() in VIDEO_SUFFIXES
+    )
+    if not found:
+        raise InputError(f"{folder}: no video in it (none of {' '.join(sorted(VIDEO_SUFFIXES))})")
+    classes = sorted({_readable(path.parts[0]) if len(path.parts) > 1 else "" for path in found})
+    root = folder.resolve()
+    return [
+        Entry(
+            id=_readable(path.as_posix()),
+            path=os.fspath(root / path),
+            label=classes.index(_readable(path.parts[0]) if len(path.parts) > 1 else ""),
+        )
+        for path in found
+    ], classes
+
+
+def index_list(file: Path) -> tuple[list[Entry], list[str]]:
+    """Reads a list of videos: a line is a path, or a path, white space and a label (a whole number).
+
+    Args:
+      file: its paths are relative to its own folder, or absolute; the path as written is the clip's id.
+
+    Returns:
+      The entries, and no class names.
+
+    Raises:
+      InputError: no such file, no line in it, or a line that names no file.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; --list takes a text file with a video (and a label) on each line")
+    entries = []
+    for number, line in enumerate(os.fsdecode(file.read_bytes()).splitlines(), 1):
+        if not line.strip():
+            continue
+        words = line.rsplit(maxsplit=1)
+        labelled = len(words) == 2 and words[1].isdecimal()  # or the last word is part of the path
+        name = (words[0] if labelled else line).strip()
+        label = int(words[1]) if labelled else 0
+        path = file.parent.resolve() / name
+        if not path.is_file():
+            raise InputError(f"{file}:{number}: {name}: no such file")
+        entries.append(Entry(_readable(name), os.fspath(path), label))
+    if not entries:
+        raise InputError(f"{file}: is empty; each line is a video and, if there are classes, its label")
+    return entries, []
+
+
+def _readable(name: str) -> str:
+    r"""A name as valid UTF-8; bytes that are not become \xNN."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def write_index(out: Path, entries: Sequence[Entry], classes: Sequence[str], *, shards: int = 0) -> int:
+    """Writes OUT/index.jsonl and, where there are classes, OUT/classes.json.
+
+    Args:
+      out: made where it does not exist.
+      entries: in any order; they are sorted by id and dealt to the shards in runs of equal length.
+      classes: names in the order of the labels.
+      shards: how many, 0 for one a 128 clips and at least 16 (or one a clip).
+
+    Returns:
+      The number of shards.
+
+    Raises:
+      InputError: two clips of one id, or another index is there already.
+    """
+    doubled = [name for name, count in Counter(entry.id for entry in entries).items() if count > 1]
+    if doubled:
+        raise InputError(f"{doubled[0]}: the id of more than one clip ({len(doubled)} such ids); name each clip once")
+    if shards < 0:
+        raise InputError(f"--shards={shards}: takes a number from 1, or 0 to choose by the number of clips")
+    count = len(entries)
+    shards = min(count, shards or max(_FEWEST_SHARDS, -(-count // _CLIPS_PER_SHARD)))
+    ordered = sorted(entries, key=lambda entry: entry.id)
+    lines = [
+        json.dumps({**dataclasses.asdict(entry), "shard": shard}) + "\n"
+        for shard in range(shards)
+        for entry in ordered[count * shard // shards : count * (shard + 1) // shards]
+    ]
+    text = "".join(lines)
+    path = out / "index.jsonl"
+    if path.exists() and path.read_text() != text:
+        raise InputError(f"{path}: is the index of other videos; choose another --out or delete that folder")
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text)
+    if classes and classes != [""]:
+        write_atomically(out / "classes.json", json.dumps(list(classes), indent=1) + "\n")
+    return shards
+
+
+def read_tasks(out: Path) -> list[ShardTask]:
+    """Lists the shards of OUT/index.jsonl, in order.
+
+    Raises:
+      InputError: there is no index.
+    """
+    tasks: list[ShardTask] = []
+    offset = 0
+    with _open_index(out) as lines:
+        for line in lines:
+            shard = json.loads(line)["shard"]
+            if not tasks or tasks[-1].shard != shard:
+                tasks.append(ShardTask(shard, offset, 0, 0))
+            tasks[-1] = dataclasses.replace(tasks[-1], size=tasks[-1].size + len(line), clips=tasks[-1].clips + 1)
+            offset += len(line)
+    return tasks
+
+
+def read_entries(out: Path, task: ShardTask) -> list[Entry]:
+    """Reads the entries of one shard."""
+    with _open_index(out) as file:
+        file.seek(task.offset)
+        return [_entry(line) for line in file.read(task.size).splitlines()]
+
+
+def read_index(out: Path) -> Iterator[Entry]:
+    """Yields all entries, sorted by id."""
+    with _open_index(out) as lines:
+        for line in lines:
+            yield _entry(line)
+
+
+def index_sha256(out: Path) -> str:
+    """The checksum of the index file, which the manifest repeats."""
+    with _open_index(out) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open_index(out: Path) -> BinaryIO:
+    path = out / "index.jsonl"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run vfs-prepare index --videos=DIR --out={out} first")
+    return path.open("rb")
+
+
+def _entry(line: bytes) -> Entry:
+    fields = json.loads(line)
+    return Entry(fields["id"], fields["path"], fields["label"])
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that it is there whole or not at all, even after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,112 @@
+"""Holds a finished folder to its manifest: checksums of everything, and the content of a sample of clips."""
+
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tqdm
+from array_record.python import array_record_module
+
+from data_prep.finalize import read_manifest
+from data_prep.index import index_sha256
+from data_prep.shards import DATASET, fault, parse, read_sidecar
+
+
+def verify(out: Path, *, sample: int = 100) -> list[str]:
+    """Checks every shard of OUT/manifest.json.
+
+    Args:
+      out: a finalized folder.
+      sample: how many clips to decode, spread evenly; -1 for all of them.
+
+    Returns:
+      The faults, one line each: missing, truncated, damaged and extra shards, the clips that damage reaches, clips that
+      do not decode to what their record says. Empty where all is well.
+
+    Raises:
+      InputError: no manifest.
+    """
+    manifest = read_manifest(out)
+    faults = []
+    if index_sha256(out) != manifest["index_sha256"]:
+        faults.append(f"{out / 'index.jsonl'}: is not the index that the manifest was made from")
+    every = 1 if sample < 0 else max(1, manifest["records"] // sample) if sample else 0
+    position = 0
+    for shard in tqdm.tqdm(manifest["shards"], desc="verify", unit="shard"):
+        path = out / shard["shard"]
+        found = fault(path, shard)
+        if found:
+            faults.append(found)
+            faults += _damaged_clips(path)
+        elif every:
+            faults += _check_clips(path, first=-position % every, every=every)
+        position += shard["count"]
+    listed = {shard["shard"] for shard in manifest["shards"]}
+    pattern = re.compile(rf"{DATASET}-.*array_record-\d+-of-\d+")
+    faults += [
+        f"{file}: is not in the manifest; delete it"
+        for file in sorted(out.iterdir())
+        if pattern.fullmatch(file.name) and file.name not in listed
+    ]
+    return faults
+
+
+def _damaged_clips(path: Path) -> list[str]:
+    """Names the clips of a damaged shard whose bytes are no longer those that were written."""
+    sidecar = read_sidecar(path)
+    if sidecar is None or not path.is_file():
+        return []
+    try:
+        reader = array_record_module.ArrayRecordReader(os.fspath(path))
+    except (RuntimeError, ValueError):
+        return [f"{path}: none of its {sidecar['count']} clips can be read any more"]
+    faults = []
+    try:
+        for number, record in enumerate(sidecar["records"]):
+            try:
+                whole = zlib.crc32(reader.read([number])[0]) == record["crc32"]
+            except (RuntimeError, ValueError, IndexError):
+                whole = False
+            if not whole:
+                faults.append(f"{path}: clip {record['id']} is damaged")
+    finally:
+        reader.close()
+    return faults
+
+
+def _check_clips(path: Path, *, first: int, every: int) -> Iterator[str]:
+    sidecar = read_sidecar(path)
+    if sidecar is None:
+        yield f"{path}.json: is missing or broken; the records themselves are whole"
+        return
+    reader = array_record_module.ArrayRecordReader(os.fspath(path))
+    try:
+        for number in range(first, sidecar["count"], every):
+            data = reader.read([number])[0]
+            found = _clip_fault(parse(data), sidecar["records"][number])
+            if found:
+                yield f"{path}: clip {sidecar['records'][number]['id']} {found}"
+    finally:
+        reader.close()
+
+
+def _clip_fault(clip: dict[str, Any], record: dict[str, Any]) -> str | None:
+    if clip["id"].decode() != record["id"]:
+        return f"is in the record of {clip['id'].decode()}"
+    counts = {len(clip["frames"]), len(clip["times"]), len(clip["source_frames"]), record["frames"]}
+    if len(counts) > 1:
+        return f"has {len(clip['frames'])} frames, {len(clip['times'])} times, {record['frames']} expected"
+    if np.any(np.diff(clip["times"]) <= 0):
+        return "has times that do not increase"
+    for number, frame in enumerate(clip["frames"]):
+        image = cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_COLOR)
+        if image is None:
+            return f"has a frame that does not decode ({number})"
+        if image.shape[:2] != (clip["height"], clip["width"]):
+            return f"has a frame of another size ({number})"
+    return None

@@ -1,0 +1,132 @@
+"""Turns videos into records that training reads.
+
+  vfs-prepare all --videos=DIR --out=DIR [--short_side=256] [--fps=0] [--quality=90] [--workers=0] [--shards=0]
+
+runs the four stages, each of which is a command of its own:
+
+  vfs-prepare index --videos=DIR --out=DIR    lists the clips (or --list=FILE)
+  vfs-prepare convert --out=DIR               decodes them into shards; run again, it goes on where it stopped
+  vfs-prepare finalize --out=DIR              accounts for every clip and writes the manifest
+  vfs-prepare verify --out=DIR                compares the folder with the manifest
+"""
+
+import contextlib
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import ml_collections
+from absl import flags
+
+from data_prep.convert import check_options, convert
+from data_prep.decoding import ClipOptions
+from data_prep.finalize import finalize, read_rejects
+from data_prep.index import index_folder, index_list, read_tasks, write_index
+from data_prep.verify import verify
+from vfs_jax.apps import cli
+from vfs_jax.errors import InputError
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("out", None, "Folder of the records.", flag_values=FLAGS)
+flags.DEFINE_string("videos", None, "Folder of videos, searched recursively.", flag_values=FLAGS)
+flags.DEFINE_string("list", None, "Text file: a video, and its label, on each line.", flag_values=FLAGS)
+flags.DEFINE_integer("shards", 0, "Number of shards; 0 for one a 128 clips, at least 16.", flag_values=FLAGS)
+flags.DEFINE_integer("short_side", 256, "Shorter side of the frames in pixels; 0 keeps each clip's.", flag_values=FLAGS)
+flags.DEFINE_float("fps", 0.0, "Frames a second to keep; 0 keeps every frame.", flag_values=FLAGS)
+flags.DEFINE_integer("quality", 90, "JPEG quality, 1 to 100.", flag_values=FLAGS)
+flags.DEFINE_integer("workers", 0, "Decoding processes; 0 for one a core.", flag_values=FLAGS)
+flags.DEFINE_float("clip_timeout", 120.0, "Seconds that decoding a clip may take.", flag_values=FLAGS)
+flags.DEFINE_integer("sample", 100, "Clips that verify decodes; -1 for all.", flag_values=FLAGS)
+
+
+def run(arguments: list[str]) -> None:
+    """Runs the stage that the first argument names."""
+    stages = {"index": _index, "convert": _convert, "finalize": _finalize, "verify": _verify, "all": _all}
+    if len(arguments) != 1 or arguments[0] not in stages:
+        raise InputError(
+            f"{' '.join(arguments) or 'no stage'}: takes one of {', '.join(stages)}; see vfs-prepare --help"
+        )
+    if FLAGS.out is None:
+        raise InputError("--out is not given; it takes the folder of the records")
+    stages[arguments[0]](Path(FLAGS.out))
+
+
+def _options() -> ClipOptions:
+    return ClipOptions(short_side=FLAGS.short_side, fps=FLAGS.fps, quality=FLAGS.quality)
+
+
+def _all(out: Path) -> None:
+    check_options(_options(), FLAGS.clip_timeout, FLAGS.workers)
+    with _removed_on_bad_input(out):
+        _index(out)
+        _convert(out)
+    _finalize(out)
+    _verify(out)
+
+
+def _index(out: Path) -> None:
+    if (FLAGS.videos is None) == (FLAGS.list is None):
+        raise InputError("give the clips by one of --videos=DIR and --list=FILE")
+    source = FLAGS.videos or FLAGS.list
+    print(f"index: looks for videos in {source}")
+    entries, classes = index_folder(Path(FLAGS.videos)) if FLAGS.videos else index_list(Path(FLAGS.list))
+    shards = write_index(out, entries, classes, shards=FLAGS.shards)
+    print(f"index: {len(entries)} clips in {shards} shards -> {out / 'index.jsonl'}")
+
+
+def _convert(out: Path) -> None:
+    options = _options()
+    tasks = read_tasks(out)
+    check_options(options, FLAGS.clip_timeout, FLAGS.workers)
+    size = f"shorter side {options.short_side}" if options.short_side else "size kept"
+    rate = f"{options.fps:g} frames a second" if options.fps else "every frame"
+    clips = sum(task.clips for task in tasks)
+    print(f"convert: {clips} clips, {size}, {rate}, JPEG quality {options.quality} -> {len(tasks)} shards in {out}")
+    settings = {"short_side": options.short_side, "fps": options.fps, "quality": options.quality}
+    cli.claim_folder(out, ml_collections.ConfigDict(settings))
+    convert(out, options, clip_timeout=FLAGS.clip_timeout, workers=FLAGS.workers)
+
+
+def _finalize(out: Path) -> None:
+    print(f"finalize: accounts for every clip of {out / 'index.jsonl'}")
+    manifest = finalize(out)
+    print(
+        f"finalize: {manifest['records']} records + {manifest['rejects']} rejects = {manifest['clips']} clips, "
+        f"{manifest['frames']} frames, {manifest['bytes'] / 1e6:.1f} MB -> {out / 'manifest.json'}"
+    )
+    for reason, count in Counter(reject["reason"] for reject in read_rejects(out)).most_common(5):
+        print(f"finalize: rejected {count}: {reason} (see {out / 'rejects.jsonl'})")
+
+
+def _verify(out: Path) -> None:
+    print(f"verify: compares {out} with its manifest")
+    faults = verify(out, sample=FLAGS.sample)
+    for fault in faults:
+        print(f"verify: {fault}")
+    if faults:
+        raise InputError(
+            f"{out}: {len(faults)} faults, the first: {faults[0]}; run vfs-prepare convert and finalize again"
+        )
+    print(f"verify: {out} is as its manifest says")
+
+
+@contextlib.contextmanager
+def _removed_on_bad_input(out: Path) -> Iterator[None]:
+    """Leaves no folder behind where this run made it and no shard was finished."""
+    there = out.exists()
+    try:
+        yield
+    except InputError:
+        if not there and out.exists() and not any(out.glob("*.array_record-*")):
+            shutil.rmtree(out)
+        raise
+
+
+def main() -> None:
+    """Runs the command."""
+    cli.main(run, FLAGS, __doc__)
+
+
+if __name__ == "__main__":
+    main()
