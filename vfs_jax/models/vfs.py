@@ -1,5 +1,6 @@
 """The network that VFS trains: a ResNet, a projector and a predictor, applied to the two views one after the other."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -85,9 +86,13 @@ def init_variables(seed: int, depth: int) -> Variables:
       >>> sorted(init_variables(seed=0, depth=18)["params"])
       ['backbone', 'predictor', 'projector']
     """
+    return _init(jax.random.key(seed), depth)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _init(key: Array, depth: int) -> Variables:
     # Under jit the forward pass falls away: what is compiled are the random numbers.
-    init = jax.jit(lambda key: VFS(depth).init(key, jnp.zeros((2, 2, 1, 32, 32, 3), jnp.float32)))
-    return init(jax.random.key(seed))
+    return VFS(depth).init(key, jnp.zeros((2, 2, 1, 32, 32, 3), jnp.float32))
 
 
 def backbone_of(variables: Mapping[str, Any]) -> Variables:
