@@ -76,9 +76,8 @@ class ConvertShard(beam.DoFn):
                 with Decoder(told.options, told.clip_timeout) as decoder:
                     sidecar = write_shard(path, entries, decoder, settings, clip_done=lambda: self._advance(1))
             except OSError as error:
-                raise InputError(
-                    f"{path}: cannot be written: {error.strerror or error}; free space and run again"
-                ) from error
+                reason = error.strerror or error
+                raise InputError(f"{path}: cannot be written: {reason}; free space and run again") from error
         yield element.shard, sidecar["count"], len(sidecar["rejects"])
 
     def _advance(self, clips: int) -> None:
@@ -110,7 +109,10 @@ def convert(out: Path, options: ClipOptions, *, clip_timeout: float = 120.0, wor
       InputError: no index, another run at work in the folder, nothing can be written, or not one clip decodes (then
         what was written is removed).
     """
-    check_options(options, clip_timeout, workers)
+    if not clip_timeout > 0:
+        raise InputError(f"--clip_timeout={clip_timeout:g}: takes seconds above 0")
+    if workers < 0:
+        raise InputError(f"--workers={workers}: takes a number from 1, or 0 for one a core")
     tasks = read_tasks(out)
     workers = min(len(tasks), workers or len(os.sched_getaffinity(0)))
     with _alone(out):
@@ -118,29 +120,13 @@ def convert(out: Path, options: ClipOptions, *, clip_timeout: float = 120.0, wor
             leftover.unlink()
         progress = out / ".progress.tmp"
         progress.touch()
-        conversion = Conversion(
-            os.fspath(out.resolve()), len(tasks), options, clip_timeout, os.fspath(progress.resolve())
-        )
+        conversion = Conversion(str(out.resolve()), len(tasks), options, clip_timeout, str(progress.resolve()))
         try:
             with _progress_bar(progress, sum(task.clips for task in tasks)):
                 _run_here(tasks, conversion, workers)
         finally:
             progress.unlink(missing_ok=True)
         _require_a_record(out, tasks)
-
-
-def check_options(options: ClipOptions, clip_timeout: float, workers: int) -> None:
-    """Raises InputError on settings out of range."""
-    if not (options.short_side == 0 or 16 <= options.short_side <= 4320):
-        raise InputError(f"--short_side={options.short_side}: takes 16 to 4320 pixels, or 0 to keep each clip's size")
-    if not 0 <= options.fps <= 1000:
-        raise InputError(f"--fps={options.fps:g}: takes frames a second up to 1000, or 0 to keep every frame")
-    if not 1 <= options.quality <= 100:
-        raise InputError(f"--quality={options.quality}: takes a JPEG quality from 1 to 100")
-    if not clip_timeout > 0:
-        raise InputError(f"--clip_timeout={clip_timeout:g}: takes seconds above 0")
-    if workers < 0:
-        raise InputError(f"--workers={workers}: takes a number from 1, or 0 for one a core")
 
 
 def _run_here(tasks: list[ShardTask], conversion: Conversion, workers: int) -> None:
@@ -194,7 +180,7 @@ def _progress_bar(progress: Path, clips: int) -> Iterator[None]:
     with tqdm.tqdm(total=clips, unit="clip", desc="convert") as bar:
 
         def follow() -> None:
-            while not stop.wait(0.2):
+            while not stop.wait(0.5):
                 bar.update(progress.stat().st_size - bar.n)
 
         thread = threading.Thread(target=follow, daemon=True)

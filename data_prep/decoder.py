@@ -9,8 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from data_prep.decoding import Clip, ClipError, ClipOptions, decode_clip
 
@@ -21,8 +20,8 @@ _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal
 class Decoder:
     """Decodes clips in a child process, one at a time, each within a time limit.
 
-    The child starts with the first clip and serves the following ones. It has a session of its own, so that an interrupt
-    typed at the terminal is never taken for a clip's fault.
+    The child starts with the first clip and serves the following ones. It has a session of its own, so that an
+    interrupt typed at the terminal is never taken for a clip's fault.
     """
 
     def __init__(self, options: ClipOptions, clip_timeout: float) -> None:
@@ -33,9 +32,7 @@ class Decoder:
     def __enter__(self) -> "Decoder":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def decode(self, path: Path) -> Clip:
@@ -124,11 +121,12 @@ def serve() -> None:
     import cv2
 
     cv2.setNumThreads(1)
+    requests = os.fdopen(os.dup(0), "rb", buffering=0)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints goes to stderr, not between the answers
     while True:
         try:
-            path, options, limit = _receive(sys.stdin.buffer.raw, None)
+            path, options, limit = _receive(requests, None)
         except EOFError:
             return
         signal.setitimer(signal.ITIMER_REAL, limit)
@@ -151,12 +149,12 @@ def _send(pipe: Any, message: object) -> None:
     pipe.flush()
 
 
-def _receive(pipe: BinaryIO, deadline: float | None) -> Any:
+def _receive(pipe: IO[bytes], deadline: float | None) -> Any:
     size = int.from_bytes(_read(pipe, 8, deadline), "little")
     return pickle.loads(_read(pipe, size, deadline))
 
 
-def _read(pipe: BinaryIO, size: int, deadline: float | None) -> bytearray:
+def _read(pipe: IO[bytes], size: int, deadline: float | None) -> bytearray:
     data = bytearray(size)
     view, filled = memoryview(data), 0
     poll = select.poll()

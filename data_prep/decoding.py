@@ -13,6 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vfs_jax.errors import InputError
+
 # Containers round times, Matroska to whole milliseconds: a frame this little before a tick still belongs to it.
 _TIME_ROUNDING = 0.001
 
@@ -33,11 +35,22 @@ class ClipOptions:
       short_side: pixels of the shorter side of the stored frames, 0 to keep the source's size.
       fps: frames a second to keep, 0 to keep every source frame.
       quality: JPEG quality, 1 to 100.
+
+    Raises:
+      InputError: a field is out of range; the message names the flag of vfs-prepare.
     """
 
     short_side: int = 256
     fps: float = 0.0
     quality: int = 90
+
+    def __post_init__(self) -> None:
+        if not (self.short_side == 0 or 16 <= self.short_side <= 4320):
+            raise InputError(f"--short_side={self.short_side}: takes 16 to 4320 pixels, or 0 to keep each clip's size")
+        if not 0 <= self.fps <= 1000:
+            raise InputError(f"--fps={self.fps:g}: takes frames a second up to 1000, or 0 to keep every frame")
+        if not 1 <= self.quality <= 100:
+            raise InputError(f"--quality={self.quality}: takes a JPEG quality from 1 to 100")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +81,7 @@ def decode_clip(path: Path, options: ClipOptions) -> Clip:
 
     Rotation metadata is applied. Frames shrink by area averaging and grow bilinearly; the longer side is
     int(side * scale + 0.5). With options.fps, the first frame at or after each tick k / fps is kept, so that clips of a
-    variable frame rate come out evenly spaced. Where the container's times do not increase, frame i is at i / (its rate).
+    variable frame rate come out evenly spaced. Where the container's times do not increase, frame i is at i / rate.
 
     Args:
       path: any file that FFmpeg, inside OpenCV, reads.

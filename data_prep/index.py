@@ -6,32 +6,16 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from vfs_jax.errors import InputError
 
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".3gp",
-        ".avi",
-        ".flv",
-        ".m2ts",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".ogv",
-        ".ts",
-        ".vob",
-        ".webm",
-        ".wmv",
-    ]
+VIDEO_SUFFIXES = (
+    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
-# Enough clips that a shard's overhead does not matter, few enough that a lost one costs minutes (Kinetics: about 0.5 GB).
+# Enough clips that a shard's overhead does not matter, few enough that a lost one costs minutes.
 _CLIPS_PER_SHARD = 128
 _FEWEST_SHARDS = 16
 
@@ -65,8 +49,8 @@ def index_folder(folder: Path) -> tuple[list[Entry], list[str]]:
     """Finds every video below a folder, by its suffix.
 
     Args:
-      folder: searched recursively. The id of a clip is its path below it; the label is the number of the first folder on
-        that path among all of them, sorted, and 0 where the videos lie in the folder itself.
+      folder: searched recursively. The id of a clip is its path below it; the label is the number of the first folder
+        on that path among all of them, sorted, and 0 where the videos lie in the folder itself.
 
     Returns:
       The entries, and the names of the classes in the order of their labels.
@@ -83,7 +67,7 @@ def index_folder(folder: Path) -> tuple[list[Entry], list[str]]:
         if Path(name).suffix.lower() in VIDEO_SUFFIXES
     )
     if not found:
-        raise InputError(f"{folder}: no video in it (none of {' '.join(sorted(VIDEO_SUFFIXES))})")
+        raise InputError(f"{folder}: no video in it (none of {' '.join(VIDEO_SUFFIXES)})")
     classes = sorted({_readable(path.parts[0]) if len(path.parts) > 1 else "" for path in found})
     root = folder.resolve()
     return [
@@ -209,7 +193,7 @@ def index_sha256(out: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _open_index(out: Path) -> BinaryIO:
+def _open_index(out: Path) -> BufferedReader:
     path = out / "index.jsonl"
     if not path.is_file():
         raise InputError(f"{path}: no such file; run vfs-prepare index --videos=DIR --out={out} first")

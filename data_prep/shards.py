@@ -19,8 +19,8 @@ from data_prep.index import Entry, write_atomically
 
 DATASET = "clips"
 
-# JPEG files as bytes and not as tfds Images: those are decoded, all of them, whenever a clip is read. TFDS stores floats
-# in 32 bits whatever their type here.
+# JPEG files as bytes and not as tfds Images: those are decoded, all of them, whenever a clip is read. TFDS stores
+# floats in 32 bits whatever their type here.
 FEATURES = tfds.features.FeaturesDict(
     {
         "id": tfds.features.Text(),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from vfs_jax.errors import InputError
@@ -34,7 +35,7 @@ class ClipRecords(Sequence[dict[str, Any]]):
       >>> ClipRecords("nowhere")
       Traceback (most recent call last):
       ...
-      vfs_jax.errors.InputError: nowhere: no manifest.json in it; make it with vfs-prepare all --videos=DIR --out=nowhere
+      vfs_jax.errors.InputError: nowhere: no manifest.json in it; run vfs-prepare all --videos=DIR --out=nowhere
     """
 
     def __init__(self, directory: str | Path) -> None:
@@ -47,14 +48,17 @@ class ClipRecords(Sequence[dict[str, Any]]):
         return len(self._source)
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:  # type: ignore[override]  # no slices
-        record = self._source[index]
+        number = index.__index__()
+        if not 0 <= number < len(self):
+            raise IndexError(f"{number}: there are {len(self)} clips")
+        record = self._source[number]
         return {
             "id": record["id"].decode(),
             "label": int(record["label"]),
             "height": int(record["height"]),
             "width": int(record["width"]),
-            "source_frames": record["source_frames"],
-            "times": record["times"],
+            "source_frames": np.array(record["source_frames"], np.int64),
+            "times": np.array(record["times"], np.float64),
             "frames": list(record["frames"]),
             "source_sha256": record["source_sha256"].decode(),
         }
@@ -66,9 +70,7 @@ class ClipRecords(Sequence[dict[str, Any]]):
 def _check(directory: Path) -> None:
     path = directory / "manifest.json"
     if not path.is_file():
-        raise InputError(
-            f"{directory}: no manifest.json in it; make it with vfs-prepare all --videos=DIR --out={directory}"
-        )
+        raise InputError(f"{directory}: no manifest.json in it; run vfs-prepare all --videos=DIR --out={directory}")
     try:
         shards = json.loads(path.read_text())["shards"]
     except (ValueError, KeyError, TypeError):
