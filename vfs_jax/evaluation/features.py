@@ -13,13 +13,22 @@ from jaxtyping import Array
 from vfs_jax.models import ResNet, depth_of, normalize_images
 from vfs_jax.models.resnet import Variables
 
-# Of the stages res2..res5: res4 and res5 both lie at an eighth of the image's size.
+# Of the stages res2..res5: res3, res4 and res5 all lie at an eighth of the image's size.
 STRIDES = (1, 2, 1, 1)
 STRIDE = 8
 
 
+def grid_size(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the features of an image.
+
+    >>> grid_size(480, 854)
+    (60, 107)
+    """
+    return -(-height // STRIDE), -(-width // STRIDE)
+
+
 @functools.partial(jax.jit, static_argnames=("outputs", "dtype"))
-def frame_features(
+def batch_features(
     variables: Variables, frames: Array, *, outputs: tuple[str, ...] = ("res4",), dtype: DTypeLike = jnp.float32
 ) -> dict[str, Array]:
     """Features of a batch of frames, in the arrangement for label propagation.
@@ -31,21 +40,23 @@ def frame_features(
       dtype: of computation and output.
 
     Returns:
-      {name: [b, h', w', c]}, h' = ceil(h / 8) from res3 on.
+      {name: [b, h', w', c]}, h' and w' as `grid_size` says from res3 on.
     """
     network = ResNet(depth_of(variables), strides=STRIDES, outputs=outputs, dtype=dtype)
-    return network.apply(variables, normalize_images(frames))
+    features = network.apply(variables, normalize_images(frames))
+    assert isinstance(features, dict)  # apply returns a pair only where collections are mutable
+    return features
 
 
-def video_features(
+def iterate_features(
     variables: Variables,
     frames: Iterable[np.ndarray],
     *,
     output: str = "res4",
     batch_frames: int = 4,
     dtype: DTypeLike = jnp.float32,
-) -> Array:
-    """Features of all frames of a video, computed a batch of frames at a time and left on the device.
+) -> Iterator[Array]:
+    """Features of one frame after the other, computed a batch of frames at a time and left on the device.
 
     Args:
       variables: of a ResNet.
@@ -54,23 +65,11 @@ def video_features(
       batch_frames: frames a call of the network; the last batch is filled up, so that a frame size compiles once.
       dtype: of computation and output.
 
-    Returns:
-      [t, h', w', c].
-
-    Raises:
-      ValueError: there is no frame.
+    Yields:
+      [h', w', c] a frame.
     """
-    batches = []
-    for batch in _batches(frames, batch_frames):
-        filled = batch + [batch[-1]] * (batch_frames - len(batch))
-        features = frame_features(variables, np.stack(filled), outputs=(output,), dtype=dtype)[output]
-        batches.append(features[: len(batch)])
-    if not batches:
-        raise ValueError("a video without frames has no features")
-    return jnp.concatenate(batches)
-
-
-def _batches(frames: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
     iterator = iter(frames)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
+    while batch := list(itertools.islice(iterator, batch_frames)):
+        filled = np.stack(batch + [batch[-1]] * (batch_frames - len(batch)))
+        features = batch_features(variables, filled, outputs=(output,), dtype=dtype)[output]
+        yield from (features[index] for index in range(len(batch)))

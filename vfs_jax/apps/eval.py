@@ -1,0 +1,190 @@
+"""Evaluates a network's features by label propagation.
+
+  vfs-eval --config=configs/davis.py --workdir=DIR --config.data=DAVIS --config.weights=WEIGHTS [--config.depth=50]
+
+WEIGHTS is a training folder, one of its checkpoints, a .pth file or random:SEED. DIR gets masks/SEQUENCE/00000.png,
+global.csv, per_object.csv, timings.csv, config.json and report.html. Started again with the same configuration it goes
+on with the sequences that are not finished. Several WEIGHTS, comma-separated, are evaluated one after the other, each
+in a folder of its own under DIR, with one table (DIR/table.csv) and one report (DIR/report.html) for all.
+"""
+
+import csv
+import dataclasses
+import importlib.metadata
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+from tqdm import tqdm
+
+from vfs_jax.apps import cli
+from vfs_jax.apps.weights import resolve
+from vfs_jax.data.video_labels import MaskSequence, open_davis
+from vfs_jax.errors import InputError
+from vfs_jax.evaluation import runs
+from vfs_jax.evaluation.label_tasks import Settings
+from vfs_jax.evaluation.metrics import davis
+from vfs_jax.evaluation.report import Run, write_report
+from vfs_jax.evaluation.results import score_davis
+from vfs_jax.models.resnet import Variables
+
+FLAGS = flags.FlagValues()
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.", flag_values=FLAGS)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the results go.", flag_values=FLAGS)
+flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
+
+_PACKAGES = ("vfs_jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless", "pillow")
+
+
+def run(arguments: list[str]) -> None:
+    """Evaluates as the flags say."""
+    if arguments:
+        raise InputError(
+            f"{arguments[0]}: vfs-eval takes no arguments, only --config, --workdir and --config.KEY=VALUE"
+        )
+    config, workdir = _CONFIG.value, Path(str(_WORKDIR.value))
+    sequences = _open(config)
+    names = run_names(config.weights)
+    # All weights are read before anything is written, so that a wrong name costs no hour.
+    resolved = {name: resolve(weights, config.depth) for name, weights in names.items()}
+    joint = len(names) > 1
+    folders = {name: workdir / name if joint else workdir for name in names}
+    if joint:
+        cli.claim_folder(workdir, config, free=["weights"])
+    for name, (_, about) in resolved.items():
+        _claim(folders[name], config, about, names[name])
+
+    frames = sum(map(len, sequences))
+    print(
+        f"propagating masks through {len(sequences)} sequences ({frames} frames) of {config.data} with "
+        f"{', '.join(names.values())} on {jax.device_count()} {jax.default_backend()} device(s); results in {workdir}",
+        flush=True,
+    )
+    finished = [
+        _evaluate(name, folders[name], variables, about, sequences, settings_of(config))
+        for name, (variables, about) in resolved.items()
+    ]
+    scored = [sequence for sequence in sequences if sequence.has_truth]
+    if not scored:
+        print(f"wrote the masks; {config.data} has no true masks for split {config.split}, so there is no score")
+        return
+    for run_, folder in zip(finished, folders.values(), strict=True):
+        davis.write_tables(folder, run_.scores)
+        _report(folder / "report.html", [run_], scored, config)
+        print(f"\n{run_.name}\n{davis.format_table(run_.scores)}")
+    if joint:
+        _write_joint_table(workdir / "table.csv", finished)
+        _report(workdir / "report.html", finished, scored, config)
+    print(f"\nwrote {workdir / 'report.html'} and the tables beside it")
+
+
+def _open(config: ml_collections.ConfigDict) -> list[MaskSequence]:
+    if config.task != "davis":
+        raise InputError(f"config.task is {config.task!r}; there is davis")
+    wanted = [name for name in config.sequences.split(",") if name]
+    sequences = open_davis(config.data, config.split, year=config.year, sequences=wanted)
+    return [sequence.cut(config.max_frames) for sequence in sequences]
+
+
+def settings_of(config: ml_collections.ConfigDict) -> Settings:
+    """The part of a configuration that says how labels are propagated."""
+    names = {field.name for field in dataclasses.fields(Settings)}
+    return Settings(**{name: value for name, value in config.items() if name in names})
+
+
+def run_names(weights: str) -> dict[str, str]:
+    """A short name for each of the comma-separated weights, which is also its folder's.
+
+    >>> run_names("runs/train,random:0,weights/vfs_r18.pth,other/train/checkpoints/500")
+    {'train': 'runs/train', 'random-0': 'random:0', 'vfs_r18': 'weights/vfs_r18.pth',
+     'train-500': 'other/train/checkpoints/500'}
+    """
+    names: dict[str, str] = {}
+    for each in filter(None, (part.strip() for part in weights.split(","))):
+        path = Path(each)
+        if each.startswith("random:"):
+            name = each.replace(":", "-")
+        elif path.suffix in (".pth", ".pt", ".tar"):
+            name = path.name.split(".")[0]
+        elif path.parent.name == "checkpoints":
+            name = f"{path.parent.parent.name}-{path.name}"
+        else:
+            name = path.resolve().name
+        unique, number = name, 1
+        while unique in names:
+            number += 1
+            unique = f"{name}-{number}"
+        names[unique] = each
+    if not names:
+        raise InputError("--config.weights is empty; give a training folder, a .pth file or random:SEED")
+    return names
+
+
+def _claim(folder: Path, config: ml_collections.ConfigDict, about: dict[str, Any], weights: str) -> None:
+    """Writes config.json: the configuration, what the weights are, the versions; refuses another run's folder."""
+    whole = ml_collections.ConfigDict(config.to_dict())
+    whole.weights = weights
+    whole.weights_found = about
+    whole.versions = {package.replace("-", "_"): importlib.metadata.version(package) for package in _PACKAGES}
+    whole.device = jax.devices()[0].device_kind
+    free = ["device", *(f"versions.{package.replace('-', '_')}" for package in _PACKAGES)]
+    # The same weights may lie elsewhere than at the first run: what counts is their checksum.
+    cli.claim_folder(folder, whole, free=[*free, "weights", "weights_found.weights"])
+
+
+def _evaluate(
+    name: str,
+    folder: Path,
+    variables: Variables,
+    about: dict[str, Any],
+    sequences: list[MaskSequence],
+    settings: Settings,
+) -> Run:
+    """Propagates the masks of all unfinished sequences and scores all of them."""
+    scores: dict[str, Future[list[davis.ObjectScore]]] = {}
+    variables = jax.device_put(variables)
+    left = [sequence for sequence in sequences if not runs.finished(folder, sequence)]
+    if len(left) < len(sequences):
+        print(f"{name}: {len(sequences) - len(left)} of {len(sequences)} sequences are finished already", flush=True)
+    with (
+        ThreadPoolExecutor(1) as scoring,
+        tqdm(total=sum(map(len, left)), desc=name, unit="frame", smoothing=0.1) as progress,
+    ):
+        for sequence in sequences:
+            if sequence in left:
+                progress.set_postfix_str(sequence.name)
+                runs.write_masks(variables, sequence, folder, settings, on_frame=progress.update)
+            if sequence.has_truth:  # scored while the next one is propagated
+                scores[sequence.name] = scoring.submit(score_davis, folder / "masks", sequence)
+    timings = runs.read_timings(folder)
+    seconds = sum(timings[sequence.name][1] for sequence in sequences if sequence.name in timings)
+    facts = {**about, "seconds": f"{seconds:.1f}", "seconds a frame": f"{seconds / sum(map(len, sequences)):.3f}"}
+    return Run(name, folder / "masks", [score for each in scores.values() for score in each.result()], facts)
+
+
+def _report(path: Path, finished: list[Run], sequences: list[MaskSequence], config: ml_collections.ConfigDict) -> None:
+    shown = {key: value for key, value in config.items() if key not in ("weights", "published")}
+    versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in _PACKAGES)
+    settings = {**shown, "versions": versions, "device": jax.devices()[0].device_kind}
+    title = f"Label propagation on {Path(config.data).resolve().name}, {config.split}"
+    write_report(path, finished, sequences, title=title, settings=settings, published=config.get("published"))
+
+
+def _write_joint_table(path: Path, finished: list[Run]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["Weights", *davis.COLUMNS], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({"Weights": run_.name} | davis.global_row(run_.scores) for run_ in finished)
+
+
+def main() -> None:
+    """The console script."""
+    cli.main(run, FLAGS, __doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Weights of every kind, named by one string: a training folder, one of its checkpoints, a .pth file, random:SEED."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from vfs_jax.errors import InputError
+from vfs_jax.models import backbone_of, depth_of, init_variables
+from vfs_jax.models.resnet import BLOCKS, Variables
+
+
+def resolve(weights: str, depth: int) -> tuple[Variables, dict[str, Any]]:
+    """Loads a ResNet backbone.
+
+    Args:
+      weights: a folder that vfs-train wrote (its newest checkpoint), one checkpoint in it, a PyTorch file (.pth, .pt),
+        or "random:SEED".
+      depth: of the ResNet.
+
+    Returns:
+      The variables of the ResNet, and what they are: "weights" as given, "kind", "step" (None but for checkpoints) and
+      "sha256" over names and numbers, the same for the same numbers wherever they come from.
+
+    Raises:
+      InputError: there are no such weights, they cannot be read, or they are of another depth.
+
+    >>> variables, about = resolve("random:0", 18)
+    >>> about["kind"], about["step"], len(about["sha256"])
+    ('random', None, 64)
+    """
+    if depth not in BLOCKS:
+        raise InputError(f"depth {depth}: there is no such ResNet; choose among {', '.join(map(str, BLOCKS))}")
+    path, step = Path(weights), None
+    if weights.startswith("random:"):
+        seed = weights.removeprefix("random:")
+        if not seed.isdecimal():
+            raise InputError(f"{weights}: {seed!r} is no seed; write random:0")
+        kind, variables = "random", backbone_of(init_variables(int(seed), depth))
+    elif path.is_dir():
+        # Imported here: checkpoints bring Orbax along, which random weights and .pth files need not wait for.
+        from vfs_jax.training import checkpoints
+
+        kind, step = "checkpoint", int(checkpoints.checkpoint_folder(path).name)
+        variables = backbone_of(checkpoints.load_variables(path))
+    elif path.is_file():
+        from vfs_jax.models.torch_weights import load_torch
+
+        kind, variables = "torch", load_torch(path)
+    else:
+        raise InputError(f"{weights}: no such weights; give a training folder, a .pth file or random:SEED")
+    if depth_of(variables) != depth:
+        raise InputError(f"{weights}: holds a ResNet-{depth_of(variables)}; set --config.depth={depth_of(variables)}")
+    return variables, {"weights": weights, "kind": kind, "step": step, "sha256": checksum(variables)}
+
+
+def checksum(variables: Variables) -> str:
+    """SHA-256 over the sorted names, shapes and numbers of all arrays, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path, leaf in sorted((jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree.leaves_with_path(variables)):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{path} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
