@@ -1,0 +1,43 @@
+"""Trains VFS on prepared clips, and continues where it stopped when started again.
+
+vfs-train --config=configs/vfs_r18_fine.py --workdir=DIR --config.data=RECORDS [--config.KEY=VALUE ...]
+"""
+
+from pathlib import Path
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from vfs_jax.apps import cli
+from vfs_jax.data.records import ClipRecords
+from vfs_jax.training import loop
+
+FLAGS = flags.FlagValues()
+_CONFIG = config_flags.DEFINE_config_file("config", None, "the experiment, a file of configs/", flag_values=FLAGS)
+_WORKDIR = flags.DEFINE_string("workdir", None, "where checkpoints and logs go", flag_values=FLAGS)
+flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
+
+
+def run(arguments: list[str]) -> None:
+    """Trains as the flags say."""
+    del arguments
+    config, workdir = _CONFIG.value, Path(str(_WORKDIR.value))
+    records = ClipRecords(config.data)
+    cli.claim_folder(workdir, config, free=loop.FREE_FIELDS)
+    print(
+        f"training R{config.depth} on {len(records)} clips of {config.data} for {config.steps} steps of "
+        f"{config.batch_size} clips, {config.segments} frames each, on {jax.device_count()} {jax.default_backend()} "
+        f"device(s); checkpoints and logs in {workdir}",
+        flush=True,
+    )
+    loop.train(config, workdir, records)
+
+
+def main() -> None:
+    """The console script."""
+    cli.main(run, FLAGS, __doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""SGD as the release trains with it."""
+
+import optax
+
+
+def cosine(learning_rate: float, steps: int) -> optax.Schedule:
+    """Falls from `learning_rate` at step 0 to 0 at step `steps`, by half a cosine, anew at every step.
+
+    >>> schedule = cosine(0.05, 100)
+    >>> [round(float(schedule(step)), 6) for step in (0, 50, 100)]
+    [0.05, 0.025, 0.0]
+    """
+    return optax.cosine_decay_schedule(learning_rate, steps)
+
+
+def sgd(learning_rate: optax.ScalarOrSchedule, *, momentum: float, weight_decay: float) -> optax.GradientTransformation:
+    """Stochastic gradient descent in torch's formulation, which the release uses.
+
+    The decay is added to the gradient of ALL parameters, biases and BatchNorm weights too, in front of the momentum:
+    v <- momentum * v + (g + weight_decay * w), w <- w - learning_rate * v.
+
+    Args:
+      learning_rate: a number, or a function of the step.
+      momentum: the share of the velocity that is kept.
+      weight_decay: the share of the parameters that is added to their gradients.
+
+    Returns:
+      The optax transformation.
+    """
+    return optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate, momentum))
