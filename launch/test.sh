@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Lint, types and tests in a virtual environment of their own (.venv-test).
+#   bash launch/test.sh              what CI runs
+#   bash launch/test.sh --all        also the tests that take minutes
+#   bash launch/test.sh -m "not slow" -k records     other arguments go to pytest
+# Real footage and the official code's outputs are used where VFS_REAL_DATA and VFS_ORACLES name their folders.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source launch/venv.sh
+
+selection=(-m "not long")
+if [[ "${1:-}" == --all ]]; then
+  shift
+  selection=()
+fi
+
+echo "== downloads on the first run: this package's dependencies (jax, flax, apache-beam and others, about 0.5 GB),"
+echo "   torch 2.13.0, against which numbers are checked (0.2 GB as a CPU build, several GB as a CUDA build), pytest, ruff, mypy"
+use_venv .venv-test --editable '.[test]' torch==2.13.0
+
+echo "== ruff"
+ruff check .
+ruff format --check .
+echo "== mypy"
+mypy
+echo "== pytest"
+if [[ -z "${VFS_REAL_DATA:-}" ]]; then
+  echo "VFS_REAL_DATA is not set: tests on real footage are skipped"
+fi
+python -m pytest "${selection[@]}" "$@"

@@ -1,0 +1,27 @@
+# Sourced by quickstart.sh and test.sh: makes a virtual environment with this package in it and puts it first on PATH.
+# Nothing outside the environment's folder is changed; a second run finds it ready.
+
+# use_venv FOLDER REQUIREMENT...
+use_venv() {
+  local folder=$1 python stamp
+  shift
+  python=$(command -v python3.11 || command -v python3) || {
+    echo "error: no python3 found; install Python 3.11 or newer" >&2
+    return 1
+  }
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "error: $python is older than Python 3.11; install Python 3.11 or newer" >&2
+    return 1
+  }
+  stamp="$(cat setup.cfg constraints.txt pyproject.toml | sha256sum | cut -d' ' -f1) $PWD $*"
+  if [[ "$(cat "$folder/ready" 2>/dev/null)" != "$stamp" ]]; then
+    echo "== installing into $folder"
+    "$python" -m venv "$folder" || {
+      echo "error: could not make $folder; on Debian: apt-get install python3-venv" >&2
+      return 1
+    }
+    "$folder/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt "$@"
+    echo "$stamp" >"$folder/ready"
+  fi
+  PATH=$PWD/$folder/bin:$PATH
+}
