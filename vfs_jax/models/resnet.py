@@ -65,7 +65,14 @@ def batch_norm(x: Array, train: bool, *, name: str, scale_init: Any = nn.initial
     # variance where torch keeps n/(n-1) of it.
     compute_dtype = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
     norm = nn.BatchNorm(
-        use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=compute_dtype, scale_init=scale_init, name=name
+        use_running_average=not train,
+        momentum=0.9,
+        epsilon=1e-5,
+        dtype=compute_dtype,
+        param_dtype=compute_dtype,
+        force_float32_reductions=False,  # x is in float32 or float64 already; the forcing trips over strict promotion
+        scale_init=scale_init,
+        name=name,
     )
     return norm(x.astype(compute_dtype)).astype(x.dtype)
 
@@ -165,7 +172,7 @@ class ResNet(nn.Module):
           train: use the batch's BN statistics and move the running ones (make "batch_stats" mutable).
 
         Returns:
-          {name: [b, h', w', c]} in the order of `outputs`.
+          {name: [b, h', w', c]} for each of `outputs`.
 
         Raises:
           ValueError: an unknown depth or output.
