@@ -1,6 +1,5 @@
 """Similarity of every position of one frame with every position of another, and which of them a window allows."""
 
-import functools
 import math
 from typing import Literal
 
@@ -50,8 +49,13 @@ def window_offsets(radius: Number | None, window: Window, height: int, width: in
 
 
 def accumulation_dtype(*arrays: jax.Array | np.ndarray) -> np.dtype:
-    """Give the dtype in which products of these arrays are summed: at least float32, whatever they are stored in."""
-    return functools.reduce(jnp.promote_types, (array.dtype for array in arrays), np.dtype(np.float32))
+    """Give the dtype in which products of these arrays are summed: float32, or float64 where one of them is."""
+    return np.dtype(np.float64 if any(array.dtype.itemsize == 8 for array in arrays) else np.float32)
+
+
+def product_dtype(*arrays: jax.Array | np.ndarray) -> np.dtype:
+    """Give the dtype in which these arrays are multiplied: their own where it is one, that of the sums elsewhere."""
+    return arrays[0].dtype if len({array.dtype for array in arrays}) == 1 else accumulation_dtype(*arrays)
 
 
 def inverse_norm(features: jax.Array) -> jax.Array:
@@ -106,7 +110,7 @@ def affinity(
         raise ValueError(f"a radius needs grids of equal size, got {query.shape[:2]} and {key.shape[:2]}")
     query, key = jnp.asarray(query), jnp.asarray(key)
     dtype = accumulation_dtype(query, key)
-    common = jnp.promote_types(query.dtype, key.dtype)
+    common = product_dtype(query, key)
     scores = jnp.einsum(
         "hwc,vuc->hwvu",
         query.astype(common),

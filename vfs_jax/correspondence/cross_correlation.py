@@ -9,7 +9,7 @@ from beartype import beartype
 from jaxtyping import Array, Float
 from jaxtyping import jaxtyped as _jaxtyped
 
-from vfs_jax.correspondence.affinity import accumulation_dtype
+from vfs_jax.correspondence.affinity import accumulation_dtype, product_dtype
 
 
 @_jaxtyped(typechecker=beartype)
@@ -43,7 +43,7 @@ def cross_correlate(
     if rows < 1 or cols < 1:
         raise ValueError(f"the exemplar {exemplar.shape} is larger than the search region {search.shape}")
     exemplar, search = jnp.asarray(exemplar), jnp.asarray(search)
-    common = jnp.promote_types(exemplar.dtype, search.dtype)
+    common = product_dtype(exemplar, search)
     products = jnp.einsum(
         "bijc,bvuc->bijvu",
         exemplar.astype(common),

@@ -13,7 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfs_jax.correspondence.affinity import Number, Window, accumulation_dtype, inverse_norm, window_offsets
+from vfs_jax.correspondence.affinity import (
+    Number,
+    Window,
+    accumulation_dtype,
+    inverse_norm,
+    product_dtype,
+    window_offsets,
+)
 
 # Rows and columns of a tile: the matmul's waste grows with the tile, its speed too.
 _TILE = (6, 9)
@@ -36,11 +43,6 @@ class Features:
     def num_frames(self) -> int:
         """Number of frames in all arrays together."""
         return sum(len(value) for value in self.values)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Dtype of the feature values."""
-        return self.values[0].dtype
 
 
 class KeyGroup(NamedTuple):
@@ -114,7 +116,7 @@ def _scan_tiles(
         tuple(jnp.pad(value, (*padding, (0, 0))) for value in query.values),
         tuple(jnp.pad(scale, padding) for scale in query.scales),
     )
-    dtype = jnp.promote_types(query.dtype, keys.dtype)
+    dtype = product_dtype(*query.values, *keys.values)
 
     def one(index: jax.Array) -> tuple[jax.Array, ...]:
         row, col = index // counts[1] * tile[0], index % counts[1] * tile[1]
@@ -124,7 +126,7 @@ def _scan_tiles(
             "pc,tnc->ptn",
             _blocks(padded.values, row, col, tile)[0].astype(dtype),
             _blocks(keys.values, key_row, key_col, block).astype(dtype),
-            preferred_element_type=jnp.promote_types(dtype, np.float32),
+            preferred_element_type=accumulation_dtype(*query.values, *keys.values),
             precision=jax.lax.Precision.HIGHEST,
         )
         if query.scales:

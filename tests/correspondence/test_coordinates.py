@@ -1,0 +1,97 @@
+"""Resizing and points, held to Pillow, to PyTorch, and to going there and back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from vfs_jax.correspondence import coordinates
+
+SIZES = [*range(1, 40), 58, 60, 107, 114, 240, 427, 480, 720, 854, 1080, 1280]
+
+
+def test_nearest_is_pillow_and_torch_to_the_pixel():
+    for before in SIZES:
+        axis = np.arange(before, dtype=np.int32)
+        for after in SIZES:
+            pillow = np.asarray(Image.fromarray(axis[None]).resize((after, 1), Image.Resampling.NEAREST))[0]
+            np.testing.assert_array_equal(coordinates.nearest_source(after, before), pillow)
+            other = torch.nn.functional.interpolate(torch.tensor(axis, dtype=torch.float32)[None, None], size=after)
+            np.testing.assert_array_equal(coordinates.nearest_source(after, before, "corner"), other[0, 0].numpy())
+
+
+def test_nearest_of_masks(oracles):
+    """Pillow's results on seeded maps [H, W] of numbers 0..5."""
+    expected = np.load(oracles / "label_propagation.npz")
+    names = [name for name in expected if name.startswith("nearest.")]
+    assert len(names) == 5
+    for name in names:
+        before, after = (tuple(int(n) for n in part.split("x")) for part in name.split(".")[1:])
+        mask = np.random.default_rng(34).integers(0, 6, before, dtype=np.uint8)
+        result = coordinates.resize_nearest(mask, after)
+        assert result.dtype == np.uint8
+        np.testing.assert_array_equal(result, expected[name])
+        np.testing.assert_array_equal(coordinates.resize_nearest(jnp.asarray(mask), after), expected[name])
+
+
+@pytest.mark.parametrize(("before", "after"), [((60, 107), (480, 854)), ((60, 107), (321, 99)), ((96, 160), (12, 20))])
+def test_bilinear_is_torch(before, after):
+    """Float32 both; the difference is that of the order of additions, 1e-6 on values in 0..1."""
+    maps = np.random.default_rng(0).uniform(size=(2, *before, 3)).astype(np.float32)
+    expected = torch.nn.functional.interpolate(
+        torch.tensor(maps).permute(0, 3, 1, 2), size=after, mode="bilinear", align_corners=False
+    )
+    result = coordinates.resize_bilinear(maps, after)
+    np.testing.assert_allclose(result, expected.permute(0, 2, 3, 1).numpy(), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(
+        jax.jit(coordinates.resize_bilinear, static_argnums=1)(maps[0], after), result[0], atol=1e-6
+    )
+
+
+def test_bilinear_keeps_constants_and_dtype():
+    maps = jnp.full((3, 4, 2), 0.7, jnp.bfloat16)
+    result = coordinates.resize_bilinear(maps, (7, 5))
+    assert result.dtype == jnp.bfloat16
+    np.testing.assert_allclose(result.astype(np.float32), float(maps[0, 0, 0]), rtol=2**-8)
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 12), st.sampled_from(["corner", "center"]), st.data())
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_nearest_there_and_back(height, width, factor, origin, data):
+    """Enlarged by a whole factor and brought back, a mask is the same, by either rule both ways."""
+    mask = np.arange(height * width).reshape(height, width)
+    large = coordinates.resize_nearest(mask, (height * factor, width), origin=origin)
+    back = data.draw(st.sampled_from(["corner", "center"]))
+    np.testing.assert_array_equal(coordinates.resize_nearest(large, (height, width), origin=back), mask)
+
+
+@given(st.tuples(*[st.integers(1, 2000)] * 4), st.sampled_from(["corner", "center"]))
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_points_there_and_back(sizes, origin):
+    before, after = sizes[:2], sizes[2:]
+    points = np.random.default_rng(0).uniform(0, 1, (5, 2)) * before[::-1]
+    there = coordinates.resize_points(points, before, after, origin=origin)
+    np.testing.assert_allclose(coordinates.resize_points(there, after, before, origin=origin), points, atol=1e-9)
+
+
+def test_points_follow_what_they_mark():
+    """A picture whose value is its own column (from the first pixel's center) shows where a point has gone."""
+    ramp = np.tile(np.arange(40, dtype=np.float32)[None, :, None], (6, 1, 1))
+    large = coordinates.resize_bilinear(ramp, (12, 100))
+    x, _ = coordinates.resize_points(np.array([17.0, 3.0]), (6, 40), (12, 100), origin="center")
+    left = int(x)
+    value = large[5, left, 0] * (left + 1 - x) + large[5, left + 1, 0] * (x - left)
+    assert value == pytest.approx(17.0, abs=1e-4)
+    # The center of the last pixel in corner coordinates: half a pixel from the far edge, before and after.
+    np.testing.assert_allclose(coordinates.resize_points(np.array([40.0, 6.0]), (6, 40), (12, 100)), [100.0, 12.0])
+
+
+def test_bad_sizes_name_what_came():
+    with pytest.raises(ValueError, match="at least 1 pixel, got 5 -> 0"):
+        coordinates.resize_nearest(np.zeros((5, 5)), (0, 3))
+    with pytest.raises(TypeError, match="i64"):
+        coordinates.resize_bilinear(np.zeros((5, 5, 1), np.int64), (2, 3))
