@@ -1,6 +1,7 @@
 """Prepared clips, read at random without TensorFlow."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -41,7 +42,9 @@ class ClipRecords(Sequence[dict[str, Any]]):
     def __init__(self, directory: str | Path) -> None:
         self._directory = Path(directory)
         _check(self._directory)
-        builder = tfds.builder_from_directory(self._directory)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # TFDS asks protobuf in a way that protobuf outgrew
+            builder = tfds.builder_from_directory(self._directory)
         self._source = builder.as_data_source("train")
 
     def __len__(self) -> int:
@@ -62,6 +65,9 @@ class ClipRecords(Sequence[dict[str, Any]]):
             "frames": list(record["frames"]),
             "source_sha256": record["source_sha256"].decode(),
         }
+
+    def __reduce__(self) -> tuple[type["ClipRecords"], tuple[Path]]:
+        return ClipRecords, (self._directory,)
 
     def __repr__(self) -> str:
         return f"ClipRecords({str(self._directory)!r})"
