@@ -161,8 +161,8 @@ def _evaluate(
             if sequence.has_truth:  # scored while the next one is propagated
                 scores[sequence.name] = scoring.submit(score_davis, folder / "masks", sequence)
     timings = runs.read_timings(folder)
-    seconds = sum(timings[sequence.name][1] for sequence in sequences if sequence.name in timings)
-    facts = {**about, "seconds": f"{seconds:.1f}", "seconds a frame": f"{seconds / sum(map(len, sequences)):.3f}"}
+    frames, seconds = (sum(values) for values in zip(*timings.values(), strict=True))
+    facts = {**about, "seconds": f"{seconds:.1f}", "seconds a frame": f"{seconds / frames:.3f}"}
     return Run(name, folder / "masks", [score for each in scores.values() for score in each.result()], facts)
 
 

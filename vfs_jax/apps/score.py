@@ -37,16 +37,14 @@ def run(arguments: list[str]) -> None:
 
 
 def _score_davis() -> None:
-    sequences = open_davis(_DATA.value, _SPLIT.value, year=int(_YEAR.value))
-    results = masks_folder(_RESULTS.value)
+    data, out = Path(str(_DATA.value)), Path(str(_OUT.value))
+    sequences = open_davis(data, _SPLIT.value, year=int(_YEAR.value))
+    results = masks_folder(str(_RESULTS.value))
     check_davis_results(results, sequences)
-    print(
-        f"scoring {results} against {len(sequences)} sequences of {_DATA.value} ({_SPLIT.value}, DAVIS {_YEAR.value})"
-    )
+    print(f"scoring {results} against {len(sequences)} sequences of {data} ({_SPLIT.value}, DAVIS {_YEAR.value})")
     with ThreadPoolExecutor() as pool:
         each = pool.map(lambda sequence: score_davis(results, sequence), sequences)
         scores = [score for found in tqdm(each, total=len(sequences), unit="video") for score in found]
-    out = Path(_OUT.value)
     out.mkdir(parents=True, exist_ok=True)
     davis.write_tables(out, scores)
     print(davis.format_table(scores))

@@ -13,7 +13,7 @@ from beartype import beartype
 from jaxtyping import Array, Float, UInt8, jaxtyped
 
 from vfs_jax.correspondence import propagate_next, start_memory
-from vfs_jax.correspondence.coordinates import nearest_indices, resize_bilinear
+from vfs_jax.correspondence.coordinates import resize_bilinear, resize_nearest
 from vfs_jax.evaluation.features import grid_size, iterate_features
 from vfs_jax.models.resnet import Variables
 
@@ -86,14 +86,8 @@ def first_labels(mask: UInt8[np.ndarray, "h w"], size: tuple[int, int]) -> Float
     >>> first_labels(np.array([[0, 0, 2, 2], [0, 0, 2, 2]], np.uint8), (1, 2)).tolist()
     [[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]]
     """
-    small = shrink_mask(mask, size)
+    small = np.asarray(resize_nearest(mask, size))
     return np.eye(int(small.max(initial=0)) + 1, dtype=np.float32)[small]
-
-
-def shrink_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Nearest neighbour by Pillow's rule, source = floor((i + 0.5) * scale): [h, w] to [rows, cols]."""
-    rows, cols = (nearest_indices(old, new, rule="pillow") for old, new in zip(mask.shape, size, strict=True))
-    return mask[np.ix_(rows, cols)]
 
 
 @functools.partial(jax.jit, static_argnames=("size",))
@@ -169,11 +163,10 @@ def propagate_masks(
       An index mask a frame, the first included, uint8 [h, w]; on the device, so that computing goes on while an earlier
       one is written. The first is the given mask, brought to the network's size and back where that differs.
     """
-    size = first_mask.shape
-    inner = network_size(*size, settings.short_side)
-    small = shrink_mask(first_mask, inner)
-    rows, cols = (nearest_indices(old, new, rule="torch") for old, new in zip(inner, size, strict=True))
-    yield small[np.ix_(rows, cols)]
+    height, width = size = first_mask.shape
+    inner = network_size(height, width, settings.short_side)
+    small = np.asarray(resize_nearest(first_mask, inner))
+    yield np.asarray(resize_nearest(small, size, origin="corner"))
     resized = (resize_frame(frame, inner) for frame in frames)
     for labels in propagate_labels(variables, resized, first_labels(small, grid_size(*inner)), settings):
         yield masks_of(labels, size=size)

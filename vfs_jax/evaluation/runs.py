@@ -61,8 +61,8 @@ def write_masks(
         jobs = ((partial / f"{frame.stem}.png", mask) for frame, mask in zip(sequence.frames, masks, strict=True))
         for _ in _ahead(writers, lambda job: write(*job), jobs):
             pass
+    _append_timing(folder / "timings.csv", sequence, time.perf_counter() - start)  # first: what is finished is timed
     partial.rename(final)
-    _append_timing(folder / "timings.csv", sequence, time.perf_counter() - start)
 
 
 def _ahead(pool: ThreadPoolExecutor, function: Callable[[_A], _B], items: Iterable[_A]) -> Iterator[_B]:
