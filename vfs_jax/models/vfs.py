@@ -92,7 +92,7 @@ def init_variables(seed: int, depth: int) -> Variables:
 @functools.partial(jax.jit, static_argnums=1)
 def _init(key: Array, depth: int) -> Variables:
     # Under jit the forward pass falls away: what is compiled are the random numbers.
-    return VFS(depth).init(key, jnp.zeros((2, 2, 1, 32, 32, 3), jnp.float32))
+    return dict(VFS(depth).init(key, jnp.zeros((2, 2, 1, 32, 32, 3), jnp.float32)))
 
 
 def backbone_of(variables: Mapping[str, Any]) -> Variables:
