@@ -15,6 +15,7 @@ from data_prep.decoding import Clip, ClipError, ClipOptions, decode_clip
 
 # Signals by which a process fails of its own doing; by any other (SIGKILL, SIGTERM) somebody else ended it.
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+_STARTING_SECONDS = 120
 
 
 class Decoder:
@@ -58,10 +59,11 @@ class Decoder:
     def _ask(self, path: Path) -> Clip:
         if self._child is None:
             self._child = _start()
-        child, deadline = self._child, time.monotonic() + self._clip_timeout
+        child = self._child
         assert child.stdin is not None
         assert child.stdout is not None
         try:
+            deadline = time.monotonic() + self._clip_timeout
             # The child gives up by itself a little later: nothing is left behind where this process is killed.
             request = (os.fspath(path), self._options, self._clip_timeout + 5)
             _send(child.stdin, request)
@@ -106,7 +108,7 @@ def _start() -> "subprocess.Popen[bytes]":
         "OPENCV_FFMPEG_LOGLEVEL": "-8",  # FFmpeg's AV_LOG_QUIET: what does not decode is reported once, as a reject
         "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",  # a playlist named .mp4 opens no network
     }
-    return subprocess.Popen(
+    child = subprocess.Popen(
         [sys.executable, "-c", "from data_prep.decoder import serve; serve()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -114,6 +116,13 @@ def _start() -> "subprocess.Popen[bytes]":
         start_new_session=True,
         bufsize=0,
     )
+    assert child.stdout is not None
+    try:
+        _receive(child.stdout, time.monotonic() + _STARTING_SECONDS)  # imports are no clip's time
+    except (EOFError, TimeoutError):
+        child.kill()
+        raise RuntimeError(f"the decoding process does not start (status {child.wait()})") from None
+    return child
 
 
 def serve() -> None:
@@ -124,6 +133,7 @@ def serve() -> None:
     requests = os.fdopen(os.dup(0), "rb", buffering=0)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints goes to stderr, not between the answers
+    _send(answers, "ready")
     while True:
         try:
             path, options, limit = _receive(requests, None)

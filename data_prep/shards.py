@@ -1,11 +1,12 @@
 """One shard: an ArrayRecord file of clips and the sidecar that says what is in it."""
 
+import contextlib
 import hashlib
 import json
 import os
 import uuid
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,7 @@ def write_shard(
     records: list[dict[str, Any]] = []
     rejects: list[dict[str, str]] = []
     try:
-        # JPEG data does not compress: "uncompressed" saves a tenth of the time at the same size.
-        writer = array_record_module.ArrayRecordWriter(os.fspath(temporary), "group_size:1,uncompressed")
-        try:
+        with _array_record(temporary) as write:
             for entry in entries:
                 try:
                     clip = decoder.decode(Path(entry.path))
@@ -86,11 +85,9 @@ def write_shard(
                     rejects.append({"id": entry.id, "path": entry.path, "reason": str(error)})
                 else:
                     data = serialize(entry, clip)
-                    writer.write(data)
+                    write(data)
                     records.append(_summary(entry, clip, data))
                 clip_done()
-        finally:
-            writer.close()
         sidecar = {
             "shard": path.name,
             "settings": settings,
@@ -109,6 +106,20 @@ def write_shard(
     return sidecar
 
 
+@contextlib.contextmanager
+def _array_record(path: Path) -> Iterator[Callable[[bytes], object]]:
+    """Gives a function that appends a record; failures to write, which ArrayRecord calls RuntimeError, are OSError."""
+    # JPEG data does not compress: "uncompressed" saves time at the same size.
+    writer = array_record_module.ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
+    try:
+        try:
+            yield writer.write
+        finally:
+            writer.close()
+    except RuntimeError as error:
+        raise OSError(str(error).split(";")[0]) from error
+
+
 def _summary(entry: Entry, clip: Clip, data: bytes) -> dict[str, Any]:
     return {
         "id": entry.id,
@@ -121,21 +132,21 @@ def _summary(entry: Entry, clip: Clip, data: bytes) -> dict[str, Any]:
 
 
 def serialize(entry: Entry, clip: Clip) -> bytes:
-    """One record, as TFDS writes it."""
-    return _SERIALIZER.serialize_example(
-        FEATURES.encode_example(
-            {
-                "id": entry.id,
-                "label": entry.label,
-                "height": clip.height,
-                "width": clip.width,
-                "source_frames": clip.source_frames,
-                "times": clip.times,
-                "frames": clip.frames,
-                "source_sha256": clip.source_sha256,
-            }
-        )
+    """One record as TFDS writes it, the same bytes whenever and wherever it is made."""
+    example = FEATURES.encode_example(
+        {
+            "id": entry.id,
+            "label": entry.label,
+            "height": clip.height,
+            "width": clip.width,
+            "source_frames": clip.source_frames,
+            "times": clip.times,
+            "frames": clip.frames,
+            "source_sha256": clip.source_sha256,
+        }
     )
+    # The fields of a tf.train.Example are a map, whose order protobuf leaves to chance unless told.
+    return _SERIALIZER.get_tf_example(example).SerializeToString(deterministic=True)
 
 
 def parse(data: bytes) -> dict[str, Any]:

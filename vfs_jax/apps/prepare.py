@@ -49,7 +49,10 @@ def run(arguments: list[str]) -> None:
     if FLAGS.out is None:
         raise InputError("--out is not given; it takes the folder of the records")
     logging.getLogger().setLevel(logging.ERROR)  # Beam says at import which optional libraries it lacks
-    stages[arguments[0]](Path(FLAGS.out))
+    try:
+        stages[arguments[0]](Path(FLAGS.out))
+    except OSError as error:
+        raise InputError(f"{error.filename or FLAGS.out}: {error.strerror or error}; mend that and run again") from error
 
 
 def _options() -> ClipOptions:

@@ -1,0 +1,170 @@
+"""Faults on purpose: none loses or doubles a record, and each is told by its name."""
+
+import contextlib
+import fcntl
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import wave
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from data_prep.index import read_index
+from vfs_jax.data.records import ClipRecords
+from vfs_jax.errors import InputError
+
+COMMAND = [sys.executable, "-m", "vfs_jax.apps.prepare"]
+
+
+def _accounted(out: Path) -> list[str]:
+    """Ids of all records and rejects; the caller compares with what was put in."""
+    rejects = [json.loads(line)["id"] for line in (out / "rejects.jsonl").read_text().splitlines()]
+    return sorted([clip["id"] for clip in ClipRecords(out)] + rejects)
+
+
+@pytest.mark.slow
+def test_odd_files_are_accounted_for(write_video, tmp_path, vfs_prepare):
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    write_video(videos / "one_frame.mp4", frames=1)
+    writer = cv2.VideoWriter(str(videos / "8k.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (7680, 4320))
+    for level in (50, 100):
+        writer.write(np.full((4320, 7680, 3), level, np.uint8))
+    writer.release()
+    write_video(videos / "plain.mp4", frames=4).rename(videos / os.fsdecode(b"caf\xe9 \xff.mp4"))
+    (videos / "zero.mp4").touch()
+    (videos / "text.mp4").write_text("#EXTM3U\nhttp://localhost:9/a.ts\n")
+    (videos / "noise.mkv").write_bytes(os.urandom(10_000))
+    with wave.open(str(videos / "audio_only.mp4"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(16_000))
+    os.mkfifo(videos / "hangs.mp4")
+    (videos / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    vfs_prepare("all", f"--videos={videos}", f"--out={out}", "--short_side=32", "--shards=2", "--clip_timeout=4")
+    assert {clip["id"]: (len(clip["frames"]), clip["height"], clip["width"]) for clip in ClipRecords(out)} == {
+        "one_frame.mp4": (1, 32, 43),
+        "8k.avi": (2, 32, 57),
+        r"caf\xe9 \xff.mp4": (4, 32, 43),
+    }
+    rejects = [json.loads(line) for line in (out / "rejects.jsonl").read_text().splitlines()]
+    assert {reject["id"]: reject["reason"] for reject in rejects} == {
+        "audio_only.mp4": "no video stream that FFmpeg can open",
+        "gone.mp4": "cannot be read: No such file or directory",
+        "hangs.mp4": "takes longer than 4 s",
+        "noise.mkv": "no video stream that FFmpeg can open",
+        "text.mp4": "no video stream that FFmpeg can open",
+        "zero.mp4": "is an empty file",
+    }
+    assert _accounted(out) == [entry.id for entry in read_index(out)]
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_of_a_shard(write_video, tmp_path, vfs_prepare):
+    videos, out, clean = tmp_path / "videos", tmp_path / "out", tmp_path / "clean"
+    for number in range(4):
+        write_video(videos / f"{number}.mp4", frames=3)
+    last = videos / "3.mp4"
+    last.rename(tmp_path / "aside.mp4")
+    os.mkfifo(last)  # keeps the second shard half-written
+    arguments = (f"--videos={videos}", "--short_side=0", "--shards=2")
+    process = subprocess.Popen(
+        [*COMMAND, "all", *arguments, f"--out={out}", "--workers=1", "--clip_timeout=60"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until = time.monotonic() + 60
+    while not ((out / ".progress.tmp").exists() and (out / ".progress.tmp").stat().st_size == 3):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(list(out.glob(".clips-*.tmp"))) == 1
+    assert len(list(out.glob("clips-*.json"))) == 1
+    writer = os.open(last, os.O_WRONLY)  # lets the orphaned decoder go on; it finds nobody to answer and ends
+    os.close(writer)
+    last.unlink()
+    (tmp_path / "aside.mp4").rename(last)
+    vfs_prepare("all", *arguments, f"--out={out}")
+    vfs_prepare("all", *arguments, f"--out={clean}")
+    assert _accounted(out) == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in clean.iterdir())
+    for path in clean.glob("clips-*"):
+        assert (out / path.name).read_bytes() == path.read_bytes()
+
+
+def test_disk_full(write_video, tmp_path, vfs_prepare):
+    """A limit on the size of files, as a quota would set it."""
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    write_video(videos / "a.mp4", frames=2)
+    write_video(videos / "b.mp4", frames=40, height=240, width=320)
+    arguments = (f"--videos={videos}", f"--out={out}", "--short_side=0", "--shards=2")
+    ended = subprocess.run(
+        [*COMMAND, "all", *arguments, "--workers=2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stderr.splitlines()[-1] == (
+        f"vfs-prepare: error: {out.resolve()}/clips-train.array_record-00001-of-00002: cannot be written: "
+        "write() failed: File too large; free space and run again"
+    )
+    assert not list(out.glob(".clips*"))
+    assert not (out / "clips-train.array_record-00001-of-00002").exists()
+    assert not (out / "manifest.json").exists()
+    vfs_prepare("all", *arguments)
+    assert _accounted(out) == ["a.mp4", "b.mp4"]
+
+
+def test_folder_that_cannot_be_written(write_video, tmp_path, vfs_prepare):
+    write_video(tmp_path / "videos" / "a.mp4", frames=2)
+    (tmp_path / "out").write_text("a file, not a folder")
+    with pytest.raises(InputError, match="out: File exists"):
+        vfs_prepare("all", f"--videos={tmp_path / 'videos'}", f"--out={tmp_path / 'out'}")
+
+
+def test_two_runs_in_one_folder(write_video, tmp_path, vfs_prepare):
+    write_video(tmp_path / "a.mp4", frames=2)
+    out = tmp_path / "out"
+    vfs_prepare("index", f"--videos={tmp_path}", f"--out={out}")
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another vfs-prepare is at work"):
+            vfs_prepare("convert", f"--out={out}", "--short_side=0")
+    assert not list(out.glob("clips-*"))
+    vfs_prepare("convert", f"--out={out}", "--short_side=0")
+    assert len(list(out.glob("clips-*.json"))) == 1
+
+
+@pytest.mark.slow
+def test_interrupted_from_the_keyboard(write_video, tmp_path):
+    """Ctrl-C reaches the whole process group: the clip at work is not blamed, the process ends."""
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    write_video(videos / "a.mp4", frames=2)
+    os.mkfifo(videos / "b.mp4")
+    process = subprocess.Popen(
+        [*COMMAND, "all", f"--videos={videos}", f"--out={out}", "--workers=2", "--shards=2", "--clip_timeout=10"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 60
+    while not list(out.glob("clips-*00000-of-00002.json")):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    started = time.monotonic()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(30)
+    assert process.poll() == 130
+    assert time.monotonic() - started < 9
+    assert not (out / "clips-train.array_record-00001-of-00002.json").exists()
