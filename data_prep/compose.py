@@ -18,6 +18,7 @@ from vfs_jax.errors import InputError
 
 HARMONICS = (2, 3, 5)  # of the outline
 POINTS = 5  # a piece; the first is its centre
+MIN_SEEN, MIN_SEEN_FIRST = 0.4, 0.8  # shares of each labelled piece that others leave uncovered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,24 +53,24 @@ class Piece:
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         return scale * np.concatenate([np.zeros((1, 2)), around]) @ turn.T + (x, y)
 
-    def render(self, frame: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Colour, float32 [h, w, 3], and coverage, float32 [h, w]; a pixel belongs to the mask where coverage > 0.5."""
+    def texture_coordinates(self, frame: int, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Image positions to piece coordinates: undoes the shift, the turn and the scale."""
         x, y, angle, scale = self.path[frame]
-        rows, columns = np.mgrid[:height, :width]
-        # Image to piece coordinates: undo the shift, the turn and the scale.
         dx, dy = (columns - x) / scale, (rows - y) / scale
-        u, v = np.cos(angle) * dx + np.sin(angle) * dy, np.cos(angle) * dy - np.sin(angle) * dx
-        inside = (self.outline(np.arctan2(v, u)) - np.hypot(u, v)) * scale  # image pixels
-        coverage = np.clip(inside + 0.5, 0, 1).astype(np.float32)
-        middle = (len(self.texture) - 1) / 2
-        colour = cv2.remap(
-            self.texture.astype(np.float32),
-            (u + middle).astype(np.float32),
-            (v + middle).astype(np.float32),
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REFLECT,
-        )
-        return colour, coverage
+        return np.cos(angle) * dx + np.sin(angle) * dy, np.cos(angle) * dy - np.sin(angle) * dx
+
+    def coverage(self, frame: int, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Share of the pixels at these positions that the piece covers; a pixel is in its mask where that is > 0.5."""
+        u, v = self.texture_coordinates(frame, columns, rows)
+        inside = (self.outline(np.arctan2(v, u)) - np.hypot(u, v)) * self.path[frame, 3]  # image pixels
+        return np.clip(inside + 0.5, 0, 1)
+
+    def colour(self, frame: int, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The texture at these positions, float32 [..., 3], bilinear."""
+        u, v = (coordinate.astype(np.float32) for coordinate in self.texture_coordinates(frame, columns, rows))
+        middle = np.float32((len(self.texture) - 1) / 2)
+        texture = self.texture.astype(np.float32)
+        return cv2.remap(texture, u + middle, v + middle, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +103,7 @@ def compose(
       objects: number of labelled pieces, each with a look-alike.
 
     Returns:
-      The sequence. Which piece covers which is drawn; in the first frame at least 70% of each labelled piece is seen.
+      The sequence. Which piece covers which is drawn, but each labelled one is seen at least by a share of MIN_SEEN.
 
     >>> rng = np.random.default_rng(0)
     >>> photos = [rng.integers(0, 256, (240, 240, 3), dtype=np.uint8) for _ in range(2)]
@@ -112,8 +113,9 @@ def compose(
     """
     frames, height, width, _ = background.shape
     pieces = _pieces(rng, photos, objects, frames, height, width)
-    while not _all_visible(pieces, height, width):
+    while not _stay_visible(pieces, frames, height, width):
         pieces = _pieces(rng, photos, objects, frames, height, width)
+    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
     # The light on the pieces changes.
     gain = 1 + 0.25 * np.sin(2 * np.pi * (np.arange(frames) / frames + rng.uniform()))
     images = background.astype(np.float32)
@@ -122,8 +124,9 @@ def compose(
     boxes = np.zeros((frames, objects, 4))
     for t in range(frames):
         for piece in pieces:
-            colour, coverage = piece.render(t, height, width)
-            images[t] += coverage[..., None] * (np.clip(colour * gain[t], 0, 255) - images[t])
+            coverage = piece.coverage(t, columns, rows)
+            colour = np.clip(piece.colour(t, columns, rows) * gain[t], 0, 255)
+            images[t] += coverage[..., None] * (colour - images[t])
             inside = coverage > 0.5
             masks[t][inside] = piece.label
             if piece.label:
@@ -142,13 +145,16 @@ def _pieces(
     return [pieces[i] for i in rng.permutation(len(pieces))]
 
 
-def _all_visible(pieces: Sequence[Piece], height: int, width: int) -> bool:
-    """Whether at least 70% of every labelled piece is seen in the first frame, which is all that a method is given."""
-    insides = [piece.render(0, height, width)[1] > 0.5 for piece in pieces]
-    for n, (piece, inside) in enumerate(zip(pieces, insides, strict=True)):
-        covered = np.any(insides[n + 1 :], axis=0) if insides[n + 1 :] else np.zeros_like(inside)
-        if piece.label and (inside & ~covered).sum() < 0.7 * inside.sum():
-            return False
+def _stay_visible(pieces: Sequence[Piece], frames: int, height: int, width: int) -> bool:
+    """Whether enough of every labelled piece is seen, in the first frame, which a method is given, and throughout."""
+    columns, rows = np.meshgrid(np.arange(0, width, 4), np.arange(0, height, 4))
+    for t in range(0, frames, 3):
+        covered = np.zeros(rows.shape, bool)
+        for piece in reversed(pieces):  # from the nearest to the farthest
+            inside = piece.coverage(t, columns, rows) > 0.5
+            if piece.label and (inside & ~covered).sum() < (MIN_SEEN if t else MIN_SEEN_FIRST) * inside.sum():
+                return False
+            covered |= inside
     return True
 
 

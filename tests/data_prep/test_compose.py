@@ -27,12 +27,12 @@ def one_piece(path: np.ndarray, label: int = 1) -> compose.Piece:
 def test_mask_is_the_polygon_of_the_outline():
     """Independent: the outline as a fine polygon, moved forwards; a pixel is in where its centre is inside."""
     piece = one_piece(np.array([[50.3, 41.7, 0.7, 0.9]]))
-    coverage = piece.render(0, 90, 110)[1]
+    columns, rows = np.meshgrid(np.arange(110), np.arange(90))
+    coverage = piece.coverage(0, columns, rows)
     angles = np.linspace(0, 2 * np.pi, 20_000, endpoint=False)
     u, v = piece.outline(angles) * (np.cos(angles), np.sin(angles))
     c, s = np.cos(0.7), np.sin(0.7)
     polygon = np.stack([50.3 + 0.9 * (c * u - s * v), 41.7 + 0.9 * (s * u + c * v)], axis=-1)
-    columns, rows = np.meshgrid(np.arange(110), np.arange(90))
     inside = matplotlib.path.Path(polygon).contains_points(np.stack([columns.ravel(), rows.ravel()], axis=-1))
     assert inside.sum() > 1000
     np.testing.assert_array_equal(coverage > 0.5, inside.reshape(90, 110))
@@ -45,7 +45,7 @@ def test_points_stay_on_the_same_texture():
     piece = compose.Piece(ramp, np.array([0.05, 0.03, 0.04]), np.array([0.2, 1.0, 2.0]), 1, poses)
     seen = []
     for frame in range(len(poses)):
-        colour = piece.render(frame, 128, 128)[0]
+        colour = piece.colour(frame, *np.meshgrid(np.arange(128), np.arange(128)))
         points = piece.points(frame)
         seen.append([cv2.getRectSubPix(colour, (1, 1), (float(x), float(y)))[0, 0, :2] for x, y in points])
     np.testing.assert_allclose(seen, np.broadcast_to(seen[0], np.shape(seen)), atol=0.6)  # two interpolations
@@ -83,7 +83,7 @@ def test_sequence_is_seeded_and_consistent(photos):
 def test_nothing_covered_equals_its_box():
     """A single piece without others: the mask's own extent is the box, exactly."""
     piece = one_piece(np.array([[30.0, 30.0, 0.3, 0.5]]))
-    inside = piece.render(0, 64, 64)[1] > 0.5
+    inside = piece.coverage(0, *np.meshgrid(np.arange(64), np.arange(64))) > 0.5
     x, y, w, h = compose._box(inside)
     rows, columns = np.nonzero(inside)
     assert (x, y, w, h) == (columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
