@@ -1,0 +1,111 @@
+"""vfs-score, as one calls it."""
+
+import csv
+import functools
+import shutil
+
+import numpy as np
+import pytest
+
+from vfs_jax.apps import score
+from vfs_jax.data.video_labels import read_index_mask, write_index_mask
+
+
+@pytest.fixture
+def vfs_score(command):
+    return functools.partial(command, score)
+
+
+@pytest.fixture
+def osvos_as_truth(real_data, tmp_path):
+    """OSVOS masks (several objects) as the truth of a data set, six frames a sequence; all of one size."""
+    root = tmp_path / "data"
+    for name in ("horsejump-high", "kite-surf"):
+        (root / "Annotations/480p" / name).mkdir(parents=True)
+        (root / "JPEGImages/480p" / name).mkdir(parents=True)
+        for index in range(6):
+            source = real_data / "davis_eval/osvos" / name / f"{index:05d}.png"
+            shutil.copy(source, root / "Annotations/480p" / name)
+            shutil.copy(
+                real_data / "davis_like/JPEGImages/480p" / name / f"{index:05d}.jpg", root / "JPEGImages/480p" / name
+            )
+    (root / "ImageSets/2017").mkdir(parents=True)
+    (root / "ImageSets/2017/val.txt").write_text("horsejump-high\nkite-surf\n")
+    return root
+
+
+def results_of(root, out, change=lambda mask: mask):
+    for path in (root / "Annotations/480p").glob("*/*.png"):
+        (out / path.parent.name).mkdir(parents=True, exist_ok=True)
+        write_index_mask(out / path.parent.name / path.name, change(read_index_mask(path)))
+    return out
+
+
+def rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_truth_against_itself(osvos_as_truth, tmp_path, vfs_score):
+    masks = osvos_as_truth / "Annotations/480p"
+    status, out, _ = vfs_score("davis", f"--results={masks}", f"--data={osvos_as_truth}", f"--out={tmp_path / 'out'}")
+    assert status == 0
+    assert "kite-surf_3" in out
+    (row,) = rows(tmp_path / "out/global.csv")
+    assert {name: float(value) for name, value in row.items()} == {
+        "J&F-Mean": 1, "J-Mean": 1, "J-Recall": 1, "J-Decay": 0, "F-Mean": 1, "F-Recall": 1, "F-Decay": 0,
+    }  # fmt: skip
+    names = [row["Sequence"] for row in rows(tmp_path / "out/per_object.csv")]
+    assert names == ["horsejump-high_1", "horsejump-high_2", "kite-surf_1", "kite-surf_2", "kite-surf_3"]
+
+
+def test_a_dropped_object(osvos_as_truth, tmp_path, vfs_score):
+    """An object that the results lack scores what an empty mask scores; masks may lie under RESULTS/masks."""
+    results = tmp_path / "results"
+    results_of(osvos_as_truth, results / "masks", lambda mask: np.where(mask == 2, np.uint8(0), mask))
+    assert vfs_score("davis", f"--results={results}", f"--data={osvos_as_truth}", f"--out={results}")[0] == 0
+    scores = {row["Sequence"]: float(row["J-Mean"]) for row in rows(results / "per_object.csv")}
+    truth = [read_index_mask(osvos_as_truth / f"Annotations/480p/kite-surf/{index:05d}.png") for index in range(1, 5)]
+    absent = np.mean([not (mask == 2).any() for mask in truth])  # where the truth lacks it too: 1
+    assert scores["kite-surf_2"] == absent
+    assert scores["kite-surf_1"] == scores["horsejump-high_1"] == 1
+
+
+def test_bad_results_are_one_clear_line(osvos_as_truth, tmp_path, vfs_score, real_data):
+    def error(results, **changes):
+        flags = {"results": results, "data": osvos_as_truth, "out": tmp_path / "none"} | changes
+        status, _, stderr = vfs_score("davis", *(f"--{name}={value}" for name, value in flags.items()))
+        assert status == 1
+        assert not (tmp_path / "none").exists()
+        return stderr.strip().splitlines()[-1]
+
+    results = results_of(osvos_as_truth, tmp_path / "results")
+    write_index_mask(results / "kite-surf/00002.png", np.ones((100, 200), np.uint8))
+    assert "kite-surf/00002.png: result and truth are of sizes 200x100 and 854x480" in error(results)
+    (results / "kite-surf/00002.png").unlink()
+    assert "kite-surf/00002.png: no such file" in error(results)
+    shutil.rmtree(results / "kite-surf")
+    assert "kite-surf: no such folder; every sequence of the split needs results" in error(results)
+    assert "nowhere: no such folder" in error(tmp_path / "nowhere")
+    assert "ImageSets/2017/test.txt: no such file" in error(results, split="test")
+    # RVOS proposes up to 20 objects where OSVOS has 2 or 3.
+    assert "the first frame has" in error(real_data / "davis_eval/rvos")
+
+
+def test_an_extra_object_in_the_last_frame_goes_unread(osvos_as_truth, tmp_path, vfs_score):
+    results = results_of(osvos_as_truth, tmp_path / "results")
+    for name in ("00000.png", "00005.png"):
+        write_index_mask(results / "kite-surf" / name, np.full((480, 854), 9, np.uint8))
+    assert vfs_score("davis", f"--results={results}", f"--data={osvos_as_truth}", f"--out={results}")[0] == 0
+
+
+def test_unknown_task(vfs_score, tmp_path):
+    status, _, stderr = vfs_score("chess", f"--results={tmp_path}", f"--data={tmp_path}", f"--out={tmp_path}")
+    assert status == 1
+    assert "chess: give one task, davis" in stderr
+
+
+def test_missing_flag(vfs_score):
+    status, _, stderr = vfs_score("davis")
+    assert status == 2
+    assert "--results" in stderr

@@ -1,0 +1,119 @@
+"""The report: one file, whole without a network, with the numbers of every run."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vfs_jax.data.video_labels import MaskSequence, read_index_mask, write_index_mask
+from vfs_jax.evaluation import page
+from vfs_jax.evaluation.metrics import davis
+from vfs_jax.evaluation.report import Run, write_report
+from vfs_jax.evaluation.results import score_davis
+
+
+class Tags(HTMLParser):
+    """Checks that tags are closed in order, and collects texts and links."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.texts, self.ids, self.links = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "img", "line", "polyline"):
+            self.open.append(tag)
+        attrs = dict(attrs)
+        self.ids.append(attrs.get("id"))
+        self.links += [attrs[name] for name in ("href", "src") if name in attrs]
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+@pytest.fixture
+def report(tmp_path):
+    """Two runs over two sequences of five frames; in the second run the masks are shifted more and more."""
+    sequences = []
+    for name in ("ant", "<bee>"):
+        frames, masks = [], []
+        for t in range(5):
+            frames.append(tmp_path / f"{name}-{t}.jpg")
+            masks.append(tmp_path / "truth" / name / f"{name}-{t}.png")
+            masks[-1].parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((36, 64, 3), 50 * t, np.uint8)).save(frames[-1])
+            mask = np.zeros((36, 64), np.uint8)
+            mask[8:20, 8:30], mask[22:30, 30:50] = 1, 2
+            write_index_mask(masks[-1], mask)
+        sequences.append(MaskSequence(name, tuple(frames), tuple(masks)))
+    for sequence in sequences:
+        for t, path in enumerate(sequence.masks):
+            out = tmp_path / "shifted" / sequence.name / path.name
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_index_mask(out, np.roll(sequence.mask(t), 2 * t, 1))
+    runs = [
+        Run(
+            name, tmp_path / name, [s for q in sequences for s in score_davis(tmp_path / name, q)], {"sha256": name * 4}
+        )
+        for name in ("truth", "shifted")
+    ]
+    published = {"published": (66.7, 64.0, np.nan, np.nan, 69.5, np.nan, np.nan)}
+    write_report(
+        tmp_path / "report.html", runs, sequences, title="A <title>", settings={"topk": 10}, published=published
+    )
+    text = (tmp_path / "report.html").read_text()
+    tags = Tags()
+    tags.feed(text)
+    assert not tags.open
+    return text, tags, runs
+
+
+def test_opens_without_a_network(report):
+    text, tags, _ = report
+    assert all(link.startswith(("data:image/", "#")) for link in tags.links)
+    assert all(url.startswith("data:image/") for url in re.findall(r"url\((.*?)\)", text))
+    assert {link[1:] for link in tags.links if link[0] == "#"} <= set(tags.ids)
+
+
+def test_numbers_of_every_run(report):
+    _, tags, runs = report
+    for run in runs:
+        row = davis.global_row(run.scores)
+        for column in davis.COLUMNS:
+            assert page.percent(row[column]) in tags.texts
+        assert run.name * 4 in tags.texts
+    assert {"66.7", "64.0", "69.5", "A <title>", "<bee>", "topk"} <= set(tags.texts)
+
+
+def test_pictures(report):
+    text, _, _ = report
+    images = [Image.open(io.BytesIO(base64.b64decode(data))) for data in re.findall(r"base64,([\w+/=]+)", text)]
+    # Two sequences of five frames; overlays of the truth and of two runs for each.
+    assert [image.format for image in images].count("JPEG") == 10
+    assert [image.format for image in images].count("PNG") == 30
+    overlay = np.array(images[-1].convert("RGBA"))
+    assert overlay.shape == (169, 300, 4)  # 36x64 at a width of 300
+    assert (overlay[..., 3] == 0).any()  # the background shows through
+
+
+def test_worst_sequence_first(tmp_path, report):
+    text, _, runs = report
+    assert runs[1].score("ant") < 1 == runs[0].score("ant")
+    assert runs[1].frame_values("ant")[0] > runs[1].frame_values("ant")[-1]
+    mask = read_index_mask(tmp_path / "shifted/ant/ant-4.png")
+    assert mask[10, 16] == 1
+
+
+def test_best_value_is_bold():
+    rows = [("a", [0.5, 0.2], ""), ("b", [0.7, 0.1], ""), ("c", [0.9, 0.0], "published")]
+    found = re.findall(r'<td class="best">([\d.]+)', page.table(["J-Mean", "J-Decay"], rows))
+    assert found == ["70.0", "10.0"]  # the highest mean, the lowest decay; published rows do not compete
