@@ -170,6 +170,18 @@ def save_torch(variables: Mapping[str, Any], path: str | os.PathLike[str], layou
     _write(torch, state if layout == "torchvision" else {"state_dict": state, "meta": {}}, Path(path))
 
 
+def part_of(path: str | os.PathLike[str]) -> Part:
+    """Which part `load_torch` can read whole: "vfs" or "siamfc" where the file has such heads, else "backbone".
+
+    Raises:
+      InputError: as `load_torch` does for a file that is not readable.
+    """
+    names = _read_state(path)
+    if any(name.startswith("img_head.") for name in names):
+        return "vfs"
+    return "siamfc" if any(name.startswith(tuple(_SIAMFC_MODULES.values())) for name in names) else "backbone"
+
+
 def _describe(depth: int, part: Part) -> str:
     heads = {"backbone": "", "vfs": " with VFS heads", "siamfc": " with a SiamFC head"}
     return f"ResNet-{depth}{heads[part]}"
