@@ -1,4 +1,4 @@
-"""Test-wide rules: strict dtypes, no silent rank promotion, eight virtual CPU devices, real data where it is at hand."""
+"""Rules for all tests: strict dtypes, no rank promotion, eight virtual CPU devices, real data where it is at hand."""
 
 import os
 from pathlib import Path
@@ -33,3 +33,15 @@ def real_data() -> Path:
 def oracles() -> Path:
     """The folder of the official code's outputs (VFS_ORACLES); skips without it."""
     return _folder("VFS_ORACLES")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where real data is at hand, a test of it that skips all the same fails: it hides what it was to show."""
+    report = yield
+    variable = {"real_data": "VFS_REAL_DATA", "oracles": "VFS_ORACLES"}
+    for fixture in variable.keys() & set(getattr(item, "fixturenames", ())):
+        if report.skipped and not hasattr(report, "wasxfail") and os.environ.get(variable[fixture]):
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} skipped although {variable[fixture]} is set: {report.longrepr}"
+    return report

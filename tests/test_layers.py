@@ -1,0 +1,71 @@
+"""Imports point one way: correspondence, data and models know nothing of each other, and so on upwards."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# What the modules of a folder may import of ours. vfs_jax.errors is one exception class.
+ALLOWED = {
+    "vfs_jax/correspondence": {"vfs_jax.correspondence"},
+    "vfs_jax/data": {"vfs_jax.data", "vfs_jax.errors"},
+    "vfs_jax/models": {"vfs_jax.models", "vfs_jax.errors"},
+    "vfs_jax/training": {"vfs_jax.training", "vfs_jax.data", "vfs_jax.models", "vfs_jax.errors"},
+    "vfs_jax/evaluation": {
+        *("vfs_jax.evaluation", "vfs_jax.correspondence", "vfs_jax.data", "vfs_jax.models", "vfs_jax.errors"),
+    },
+    "vfs_jax/apps": {"vfs_jax", "data_prep"},
+    "data_prep": {"data_prep", "vfs_jax.data", "vfs_jax.errors"},
+    "configs": set(),
+}
+
+
+def imports(file: Path) -> set[str]:
+    """Absolute names of the modules that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_imports_point_one_way(folder: str):
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    for file in files:
+        ours = {name for name in imports(file) if name.split(".")[0] in ("vfs_jax", "data_prep", "configs")}
+        wrong = {n for n in ours if not any(n == up or n.startswith(f"{up}.") for up in ALLOWED[folder])}
+        assert not wrong, (
+            f"{file.relative_to(ROOT)} imports {sorted(wrong)}; {folder} may import {sorted(ALLOWED[folder])}"
+        )
+
+
+def test_configs_import_ml_collections_only():
+    allowed = {"ml_collections", "__future__"}
+    for file in sorted((ROOT / "configs").glob("*.py")):
+        assert {name.split(".")[0] for name in imports(file)} <= allowed, file.name
+
+
+def test_config_objects_stop_at_apps_and_the_loop():
+    uses = {
+        file.relative_to(ROOT).as_posix()
+        for file in (ROOT / "vfs_jax").rglob("*.py")
+        if any(name.split(".")[0] == "ml_collections" for name in imports(file))
+    }
+    assert {path for path in uses if not path.startswith("vfs_jax/apps/")} <= {"vfs_jax/training/loop.py"}
+
+
+def test_torch_is_imported_where_it_is_needed_alone():
+    """The package works without torch: no module imports it at its top level."""
+    for file in [*(ROOT / "vfs_jax").rglob("*.py"), *(ROOT / "data_prep").rglob("*.py")]:
+        top = ast.Module(
+            body=[n for n in ast.parse(file.read_text()).body if isinstance(n, ast.Import | ast.ImportFrom)]
+        )
+        names = {a.name for n in top.body if isinstance(n, ast.Import) for a in n.names}
+        names |= {n.module or "" for n in top.body if isinstance(n, ast.ImportFrom)}
+        assert not any(name.split(".")[0] in ("torch", "tensorflow") for name in names), file
