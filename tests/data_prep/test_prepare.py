@@ -181,8 +181,11 @@ def test_verify_decodes_what_the_checksums_cannot_see(videos, tmp_path, vfs_prep
         (["convert"], "index.jsonl: no such file; run vfs-prepare index"),
         (["finalize"], "index.jsonl: no such file"),
         (["verify"], "manifest.json: no such file; run vfs-prepare finalize"),
-        (["polish"], "polish: the first argument is one of index, convert, finalize, verify, all"),
+        (["polish"], "polish: the first argument is one of index, convert, finalize, verify, all, show, help"),
         ([], "no stage"),
+        (["show"], "manifest.json: no such file"),
+        (["show", "elsewhere"], "show takes one folder of records, --out=DIR; elsewhere, out given"),
+        (["help", "mnist"], "mnist: help knows kinetics, davis"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
