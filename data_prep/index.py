@@ -1,4 +1,4 @@
-"""What there is to convert: one JSON line a clip, sorted by id, each with its shard."""
+"""What there is to convert: one JSON line a clip, in a fixed order, each with its shard."""
 
 import dataclasses
 import hashlib
@@ -26,13 +26,15 @@ class Entry:
 
     Attributes:
       id: unique, stable, valid UTF-8.
-      path: of the video file, absolute.
+      path: of the video file, absolute; or its name in the archive.
       label: class number.
+      archive: path of the tar archive that holds the file, "" for none.
     """
 
     id: str
     path: str
     label: int
+    archive: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +123,8 @@ def write_index(out: Path, entries: Sequence[Entry], classes: Sequence[str], *, 
 
     Args:
       out: made where it does not exist.
-      entries: in any order; they are sorted by id and dealt to the shards in runs of equal length.
+      entries: sorted here by id, or by archive and then as they come, which must be the archive's own order; dealt to
+        the shards in runs of equal length.
       classes: names in the order of the labels.
       shards: how many, 0 for one a 128 clips and at least 16 (or one a clip).
 
@@ -138,7 +141,7 @@ def write_index(out: Path, entries: Sequence[Entry], classes: Sequence[str], *, 
         raise InputError(f"--shards={shards}: takes a number from 1, or 0 to choose by the number of clips")
     count = len(entries)
     shards = min(count, shards or max(_FEWEST_SHARDS, -(-count // _CLIPS_PER_SHARD)))
-    ordered = sorted(entries, key=lambda entry: entry.id)
+    ordered = sorted(entries, key=lambda entry: (entry.archive, "" if entry.archive else entry.id))
     lines = [
         json.dumps({**dataclasses.asdict(entry), "shard": shard}) + "\n"
         for shard in range(shards)
@@ -181,7 +184,7 @@ def read_entries(out: Path, task: ShardTask) -> list[Entry]:
 
 
 def read_index(out: Path) -> Iterator[Entry]:
-    """Yields all entries, sorted by id."""
+    """Yields all entries in order."""
     with _open_index(out) as lines:
         for line in lines:
             yield _entry(line)
@@ -202,7 +205,7 @@ def _open_index(out: Path) -> BufferedReader:
 
 def _entry(line: bytes) -> Entry:
     fields = json.loads(line)
-    return Entry(fields["id"], fields["path"], fields["label"])
+    return Entry(fields["id"], fields["path"], fields["label"], fields["archive"])
 
 
 def write_atomically(path: Path, text: str) -> None:

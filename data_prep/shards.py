@@ -17,6 +17,7 @@ from array_record.python import array_record_module
 from data_prep.decoder import Decoder
 from data_prep.decoding import Clip, ClipError
 from data_prep.index import Entry, write_atomically
+from data_prep.sources import open_clips
 
 DATASET = "clips"
 
@@ -78,9 +79,11 @@ def write_shard(
     rejects: list[dict[str, str]] = []
     try:
         with _array_record(temporary) as write:
-            for entry in entries:
+            for entry, file in open_clips(entries):
                 try:
-                    clip = decoder.decode(Path(entry.path))
+                    if isinstance(file, ClipError):
+                        raise file
+                    clip = decoder.decode(file)
                 except ClipError as error:
                     rejects.append({"id": entry.id, "path": entry.path, "reason": str(error)})
                 else:
@@ -182,7 +185,9 @@ def _sync_folder(folder: Path) -> None:
 def entries_sha256(entries: Sequence[Entry]) -> str:
     """A checksum of what a shard is made from."""
     return hashlib.sha256(
-        repr([(entry.id, entry.path, entry.label) for entry in entries]).encode("utf-8", "surrogateescape")
+        repr([(entry.id, entry.path, entry.label, entry.archive) for entry in entries]).encode(
+            "utf-8", "surrogateescape"
+        )
     ).hexdigest()
 
 

@@ -4,10 +4,13 @@
 
 runs the four stages, each of which is a command of its own:
 
-  vfs-prepare index --videos=DIR --out=DIR    lists the clips (or --list=FILE)
+  vfs-prepare index --videos=DIR --out=DIR    lists the clips (or --list=FILE, --kinetics=DIR)
   vfs-prepare convert --out=DIR               decodes them into shards; run again, it goes on where it stopped
   vfs-prepare finalize --out=DIR              accounts for every clip and writes the manifest
   vfs-prepare verify --out=DIR                compares the folder with the manifest
+
+  vfs-prepare show DIR                        prints counts, sizes and lengths, draws a contact sheet
+  vfs-prepare help DATASET                    tells where a data set comes from and how its folder looks
 """
 
 import contextlib
@@ -20,9 +23,12 @@ from pathlib import Path
 import ml_collections
 from absl import flags
 
+from data_prep.datasets import help_text
 from data_prep.decoding import ClipOptions
 from data_prep.finalize import finalize, read_rejects
-from data_prep.index import index_folder, index_list, read_tasks, write_index
+from data_prep.index import index_folder, index_list, read_tasks, write_atomically, write_index
+from data_prep.kinetics import index_kinetics
+from data_prep.show import contact_sheet, describe
 from data_prep.verify import verify
 from vfs_jax.apps import cli
 from vfs_jax.errors import InputError
@@ -31,6 +37,8 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_string("out", None, "Folder of the records.", flag_values=FLAGS)
 flags.DEFINE_string("videos", None, "Folder of videos, searched recursively.", flag_values=FLAGS)
 flags.DEFINE_string("list", None, "Text file: a video, and its label, on each line.", flag_values=FLAGS)
+flags.DEFINE_string("kinetics", None, "Folder of Kinetics in CVDF's layout.", flag_values=FLAGS)
+flags.DEFINE_string("split", "train", "Split of Kinetics.", flag_values=FLAGS)
 flags.DEFINE_integer("shards", 0, "Number of shards; 0 for one a 128 clips, at least 16.", flag_values=FLAGS)
 flags.DEFINE_integer("short_side", 256, "Shorter side of the frames in pixels; 0 keeps each clip's.", flag_values=FLAGS)
 flags.DEFINE_float("fps", 0.0, "Frames a second to keep; 0 keeps every frame.", flag_values=FLAGS)
@@ -42,17 +50,29 @@ flags.DEFINE_integer("sample", 100, "Clips that verify decodes; -1 for all.", fl
 
 def run(arguments: list[str]) -> None:
     """Runs the stage that the first argument names."""
-    stages = {"index": _index, "convert": _convert, "finalize": _finalize, "verify": _verify, "all": _all}
-    if len(arguments) != 1 or arguments[0] not in stages:
-        given = " ".join(arguments) or "no stage"
-        raise InputError(f"{given}: the first argument is one of {', '.join(stages)}; see vfs-prepare --help")
-    if FLAGS.out is None:
-        raise InputError("--out is not given; it takes the folder of the records")
+    stages = {
+        "index": _index,
+        "convert": _convert,
+        "finalize": _finalize,
+        "verify": _verify,
+        "all": _all,
+        "show": _show,
+    }
+    stage, *rest = arguments or ["no stage"]
+    if stage == "help":
+        print(help_text(" ".join(rest)))
+        return
+    if stage not in stages:
+        raise InputError(f"{stage}: the first argument is one of {', '.join(stages)}, help; see vfs-prepare --help")
+    folders = rest + ([FLAGS.out] if FLAGS.out is not None else [])
+    if len(folders) != 1:
+        raise InputError(f"{stage} takes one folder of records, --out=DIR; {', '.join(folders) or 'none'} given")
     logging.getLogger().setLevel(logging.ERROR)  # Beam says at import which optional libraries it lacks
     try:
-        stages[arguments[0]](Path(FLAGS.out))
+        stages[stage](Path(folders[0]))
     except OSError as error:
-        raise InputError(f"{error.filename or FLAGS.out}: {error.strerror or error}; mend that and run again") from error
+        reason = error.strerror or error
+        raise InputError(f"{error.filename or folders[0]}: {reason}; mend that and run again") from error
 
 
 def _options() -> ClipOptions:
@@ -69,13 +89,24 @@ def _all(out: Path) -> None:
 
 
 def _index(out: Path) -> None:
-    if (FLAGS.videos is None) == (FLAGS.list is None):
-        raise InputError("give the clips by one of --videos=DIR and --list=FILE")
-    source = FLAGS.videos or FLAGS.list
+    sources = {"videos": FLAGS.videos, "list": FLAGS.list, "kinetics": FLAGS.kinetics}
+    given = [name for name, value in sources.items() if value is not None]
+    if len(given) != 1:
+        raise InputError("give the clips by one of --videos=DIR, --list=FILE and --kinetics=DIR")
+    source = Path(sources[given[0]])
     print(f"index: looks for videos in {source}")
-    entries, classes = index_folder(Path(FLAGS.videos)) if FLAGS.videos else index_list(Path(FLAGS.list))
+    if FLAGS.kinetics is not None:
+        found = index_kinetics(source, FLAGS.split)
+        entries, classes = found.entries, found.classes
+    else:
+        entries, classes = index_folder(source) if FLAGS.videos is not None else index_list(source)
     shards = write_index(out, entries, classes, shards=FLAGS.shards)
     print(f"index: {len(entries)} clips in {shards} shards -> {out / 'index.jsonl'}")
+    if FLAGS.kinetics is not None:
+        for what in ("not_on_disk", "not_in_table", "doubled"):
+            names = getattr(found, what)
+            write_atomically(out / f"{what}.txt", "".join(f"{name}\n" for name in names))
+            print(f"index: {len(names)} {what.replace('_', ' ')} -> {out / what}.txt")
 
 
 def _convert(out: Path) -> None:
@@ -111,6 +142,12 @@ def _verify(out: Path) -> None:
     if faults:
         raise InputError(f"{len(faults)} faults, the first: {faults[0]}; run vfs-prepare convert and finalize again")
     print(f"verify: {out} is as its manifest says")
+
+
+def _show(out: Path) -> None:
+    print(describe(out))
+    contact_sheet(out).save(out / "contact_sheet.jpg", quality=90)
+    print(f"contact sheet -> {out / 'contact_sheet.jpg'}")
 
 
 @contextlib.contextmanager
