@@ -1,8 +1,9 @@
 """Sequences with exact ground truth: pieces of photographs that move, turn, grow and cross over a real clip.
 
 A piece is a region of a photograph inside a smooth closed outline. Its pose in every frame is a formula, so masks,
-boxes and points follow from arithmetic, not from annotation. Every labelled piece has a look-alike, the same region
-mirrored, which crosses its path and belongs to the background: colour alone does not tell the two apart.
+boxes and points follow from arithmetic, not from annotation. Every labelled piece has a look-alike, another region of
+the same photograph in the same outline, which crosses its path and belongs to the background: colour alone does not
+tell the two apart.
 """
 
 import dataclasses
@@ -159,10 +160,14 @@ def _stay_visible(pieces: Sequence[Piece], frames: int, height: int, width: int)
 
 
 def _pair(rng: np.random.Generator, photo: np.ndarray, label: int, frames: int, height: int, width: int) -> list[Piece]:
-    """A labelled piece and its look-alike: the mirrored region on a path which meets the piece's halfway."""
-    size = int(rng.uniform(0.6, 0.9) * min(photo.shape[:2]))
-    top, left = (int(rng.integers(0, side - size + 1)) for side in photo.shape[:2])
-    texture = cv2.resize(photo[top : top + size, left : left + size], (96, 96), interpolation=cv2.INTER_AREA)
+    """A labelled piece and its look-alike, a far region of the same photograph on a path which meets the piece's."""
+    size = int(rng.uniform(0.4, 0.55) * min(photo.shape[:2]))
+    corners = rng.integers(0, np.array(photo.shape[:2]) - size + 1, (16, 2))
+    farthest = np.linalg.norm(corners[1:] - corners[0], axis=1).argmax() + 1
+    texture, other_texture = (
+        cv2.resize(photo[top : top + size, left : left + size], (96, 96), interpolation=cv2.INTER_AREA)
+        for top, left in (corners[0], corners[farthest])
+    )
     amplitudes, phases = rng.uniform(0.02, 0.07, len(HARMONICS)), rng.uniform(0, 2 * np.pi, len(HARMONICS))
     # The piece crosses the image on a bent line; the look-alike runs the other way, and both are close at the middle.
     start, end = rng.uniform((0.15, 0.2), (0.3, 0.8)), rng.uniform((0.7, 0.2), (0.85, 0.8))
@@ -171,7 +176,7 @@ def _pair(rng: np.random.Generator, photo: np.ndarray, label: int, frames: int, 
     path = _path(rng, start, end, frames, height, width)
     other = _path(rng, end, start, frames, height, width)
     piece = Piece(texture, amplitudes, phases, label, path)
-    return [piece, dataclasses.replace(piece, texture=texture[:, ::-1], label=0, path=other)]
+    return [piece, dataclasses.replace(piece, texture=other_texture, label=0, path=other)]
 
 
 def _path(
