@@ -1,0 +1,111 @@
+"""Box tracking measures of OTB, as the got10k toolkit (0.1.3) computes them: success and precision."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from beartype import beartype
+from jaxtyping import Float, jaxtyped
+
+SUCCESS_THRESHOLDS = np.linspace(0, 1, 21)
+PRECISION_THRESHOLDS = np.arange(51)  # pixels
+_PRECISION_AT = 20
+_EPSILON = np.finfo(np.float64).eps
+
+
+@jaxtyped(typechecker=beartype)
+def box_iou(boxes: Float[np.ndarray, "*b 4"], truth: Float[np.ndarray, "*b 4"]) -> Float[np.ndarray, "*b"]:
+    """Intersection over union of boxes, with continuous areas (a box of width w covers w, not w + 1).
+
+    Args:
+      boxes: (left, top, width, height), [..., 4].
+      truth: likewise.
+
+    Returns:
+      float64 [...] in 0..1.
+
+    >>> float(box_iou(np.array([1.0, 1.0, 2.0, 2.0]), np.array([2.0, 1.0, 2.0, 2.0])))
+    0.333...
+    """
+    low = np.maximum(boxes[..., :2], truth[..., :2])
+    high = np.minimum(boxes[..., :2] + boxes[..., 2:], truth[..., :2] + truth[..., 2:])
+    intersection = np.prod(np.maximum(high - low, 0), axis=-1)
+    union = np.prod(boxes[..., 2:], axis=-1) + np.prod(truth[..., 2:], axis=-1) - intersection
+    return np.asarray(np.clip(intersection / (union + _EPSILON), 0, 1))
+
+
+@jaxtyped(typechecker=beartype)
+def center_error(boxes: Float[np.ndarray, "*b 4"], truth: Float[np.ndarray, "*b 4"]) -> Float[np.ndarray, "*b"]:
+    """Distance of the boxes' centres in pixels, a centre being left + (width - 1) / 2.
+
+    Args:
+      boxes: (left, top, width, height), [..., 4].
+      truth: likewise.
+
+    Returns:
+      float64 [...].
+
+    >>> float(center_error(np.array([1.0, 1.0, 3.0, 3.0]), np.array([4.0, 5.0, 3.0, 3.0])))
+    5.0
+    """
+    centers = [box[..., :2] + (box[..., 2:] - 1) / 2 for box in (boxes, truth)]
+    return np.asarray(np.linalg.norm(centers[0] - centers[1], axis=-1))
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxScore:
+    """The two curves of OTB, of one sequence or the mean over sequences.
+
+    Attributes:
+      success_curve: share of frames with an IoU above each of SUCCESS_THRESHOLDS, [21].
+      precision_curve: share of frames whose centre is off by at most each of PRECISION_THRESHOLDS, [51].
+    """
+
+    success_curve: np.ndarray
+    precision_curve: np.ndarray
+
+    @property
+    def success(self) -> float:
+        """Mean of the success curve; 20/21 for a perfect track, since no IoU is above 1."""
+        return float(self.success_curve.mean())
+
+    @property
+    def precision(self) -> float:
+        """The precision curve at 20 pixels."""
+        return float(self.precision_curve[_PRECISION_AT])
+
+
+@jaxtyped(typechecker=beartype)
+def score_boxes(boxes: Float[np.ndarray, "t 4"], truth: Float[np.ndarray, "t 4"]) -> BoxScore:
+    """Scores one sequence.
+
+    Quirks of the toolkit, kept: the boxes pass through three decimals (as in its result files), and the first one is
+    the truth, whatever the tracker says.
+
+    Args:
+      boxes: found (left, top, width, height), 1-based, a row a frame.
+      truth: likewise.
+
+    Returns:
+      the curves.
+
+    >>> truth = np.array([[1.0, 1.0, 10.0, 10.0], [2.0, 1.0, 10.0, 10.0]])
+    >>> score = score_boxes(truth, truth)
+    >>> round(score.success, 4), score.precision
+    (0.9524, 1.0)
+    """
+    boxes = np.array([float(f"{value:.3f}") for value in boxes.ravel()]).reshape(boxes.shape)
+    boxes[:1] = truth[:1]
+    overlaps, errors = box_iou(boxes, truth), center_error(boxes, truth)
+    return BoxScore(
+        np.mean(overlaps[:, None] > SUCCESS_THRESHOLDS, axis=0),
+        np.mean(errors[:, None] <= PRECISION_THRESHOLDS, axis=0),
+    )
+
+
+def mean_score(scores: Sequence[BoxScore]) -> BoxScore:
+    """The mean curves over sequences, each sequence counting the same."""
+    return BoxScore(
+        np.mean([score.success_curve for score in scores], axis=0),
+        np.mean([score.precision_curve for score in scores], axis=0),
+    )

@@ -1,0 +1,63 @@
+"""PCK: the share of keypoints that are found near enough, relative to the size of the body (JHMDB)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from beartype import beartype
+from jaxtyping import Float, jaxtyped
+
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
+# The body's size is 0.6 times the diagonal of the box around its joints.
+_BOX_SHARE = 0.6
+
+
+@jaxtyped(typechecker=beartype)
+def distances(found: Float[np.ndarray, "t n 2"], truth: Float[np.ndarray, "t n 2"]) -> Float[np.ndarray, "t n"]:
+    """Distance of every joint from its true place, relative to the body's size in its frame.
+
+    As the release computes it (github xvjiarui/VFS): a joint counts where its predicted x is above 0; the box is that
+    of the frame's true joints that count.
+
+    Args:
+      found: predicted (x, y) in pixels, the first pixel at 0, [t, joints, 2].
+      truth: true (x, y), likewise.
+
+    Returns:
+      float [t, joints]; NaN for joints that do not count, infinite where the box has no size and the joint is off.
+
+    >>> truth = np.array([[[0.0, 0.0], [30.0, 40.0]]])  # diagonal 50, size 30
+    >>> distances(truth + np.array([3.0, 0.0]), truth).tolist()
+    [[0.1, 0.1]]
+    """
+    visible = found[..., 0] > 0
+    shown = np.where(visible[..., None], truth, np.nan)
+    size = np.full(len(truth), np.nan)
+    some = visible.any(axis=1)
+    size[some] = _BOX_SHARE * np.linalg.norm(np.nanmax(shown[some], axis=1) - np.nanmin(shown[some], axis=1), axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.linalg.norm(found - truth, axis=-1) / size[:, None]
+    # 0 / 0, a joint alone and exactly in place: not within any share of no size, as in the release.
+    return np.where(visible, np.where(np.isnan(relative), np.inf, relative), np.nan)
+
+
+def pck(values: Sequence[np.ndarray], thresholds: Sequence[float] = THRESHOLDS) -> dict[str, float]:
+    """PCK at each threshold: per joint over all frames of all videos, then the mean over the joints.
+
+    Args:
+      values: what `distances` gives, [t, joints] a video.
+      thresholds: a joint is found where its distance is at most this.
+
+    Returns:
+      {"PCK@0.1": share, ...}; a joint that never counts is left out of the mean, NaN where none counts.
+
+    >>> pck([np.array([[0.05, 0.3]]), np.array([[0.15, np.nan]])], thresholds=(0.1, 0.4))
+    {'PCK@0.1': 0.25, 'PCK@0.4': 1.0}
+    """
+    together = np.concatenate(values)
+    counts = np.count_nonzero(~np.isnan(together), axis=0)
+    some = counts > 0
+    scores = {}
+    for threshold in thresholds:
+        near = np.count_nonzero(together <= threshold, axis=0)
+        scores[f"PCK@{threshold}"] = float(np.mean(near[some] / counts[some])) if some.any() else np.nan
+    return scores

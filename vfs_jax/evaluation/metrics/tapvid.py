@@ -1,0 +1,77 @@
+"""TAP-Vid's measures of point tracks: average Jaccard, average position accuracy, occlusion accuracy."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from beartype import beartype
+from jaxtyping import Bool, Float, Int, jaxtyped
+
+THRESHOLDS = (1, 2, 4, 8, 16)  # pixels of a 256x256 picture
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackScore:
+    """Of one video, or the mean over videos: shares 0..1."""
+
+    average_jaccard: float
+    average_within: float
+    occlusion_accuracy: float
+
+
+@jaxtyped(typechecker=beartype)
+def score_tracks(
+    tracks: Float[np.ndarray, "n t 2"],
+    occluded: Bool[np.ndarray, "n t"],
+    true_tracks: Float[np.ndarray, "n t 2"],
+    true_occluded: Bool[np.ndarray, "n t"],
+    query_frames: Int[np.ndarray, " n"],
+) -> TrackScore:
+    """Scores the tracks of one video, queried first: the frames after each point's query count.
+
+    With d the distance to the true place, a threshold of so many pixels and the points and frames that count:
+    within = share of truly visible ones with d < threshold; Jaccard = true positives (visible in both, d < threshold)
+    over truly visible ones plus false positives (taken for visible, but occluded or too far). Both are averaged over
+    the thresholds 1, 2, 4, 8, 16 (Doersch et al., TAP-Vid, 2022).
+
+    Args:
+      tracks: found (x, y) in pixels of a 256x256 picture, [points, t, 2].
+      occluded: whether a point is taken to be hidden, [points, t].
+      true_tracks: likewise; places of hidden points do not matter.
+      true_occluded: likewise.
+      query_frames: frame of each point's query.
+
+    Returns:
+      the scores; NaN where nothing counts.
+
+    >>> place = np.zeros((1, 3, 2))
+    >>> score_tracks(place + 3.0, np.zeros((1, 3), bool), place, np.zeros((1, 3), bool), np.array([0]))
+    TrackScore(average_jaccard=0.4, average_within=0.4, occlusion_accuracy=1.0)
+    """
+    counts = np.arange(tracks.shape[1])[None] > query_frames[:, None]
+    visible, taken = ~true_occluded, ~occluded
+    squares = np.sum((tracks - true_tracks) ** 2, axis=-1)
+    jaccards, withins = [], []
+    for threshold in THRESHOLDS:
+        near = squares < threshold**2
+        true_positives = np.count_nonzero(near & visible & taken & counts)
+        false_positives = np.count_nonzero(taken & ~(visible & near) & counts)
+        positives = np.count_nonzero(visible & counts)
+        jaccards.append(_share(true_positives, positives + false_positives))
+        withins.append(_share(np.count_nonzero(near & visible & counts), positives))
+    right = np.count_nonzero((occluded == true_occluded) & counts)
+    return TrackScore(float(np.mean(jaccards)), float(np.mean(withins)), _share(right, np.count_nonzero(counts)))
+
+
+def _share(part: int, whole: int) -> float:
+    return float(part / whole) if whole else np.nan
+
+
+def mean_score(scores: Sequence[TrackScore]) -> TrackScore:
+    """The mean over videos; a video in which nothing counts is left out of that measure."""
+    means = []
+    for field in dataclasses.fields(TrackScore):
+        values = np.array([getattr(score, field.name) for score in scores], np.float64)
+        values = values[~np.isnan(values)]
+        means.append(float(values.mean()) if len(values) else np.nan)
+    return TrackScore(*means)

@@ -1,0 +1,84 @@
+"""Points as maps and back: Gaussians drawn around keypoints, and where the peak of a propagated map lies."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from beartype import beartype
+from jaxtyping import Array, Float, jaxtyped
+
+from vfs_jax.correspondence.coordinates import resize_bilinear
+
+_PEAKS = 5  # pixels whose mean is the position
+
+
+@jaxtyped(typechecker=beartype)
+def draw_maps(
+    points: Float[np.ndarray, "n 2"], size: tuple[int, int], *, sigma: float = 4.0
+) -> Float[np.ndarray, "h w n"]:
+    """Draws a Gaussian of peak 1, cut to a square of 3 sigma, around every point, as the release does on JHMDB.
+
+    Quirk of the release: the Gaussian's centre is a whole pixel, int(x - 3 sigma) + 3 sigma with int towards zero, so
+    that 40.7 goes to 40, but 5.5 to 6. Where that moved it the square loses its last column (row).
+
+    Args:
+      points: (x, y) in pixels, the first pixel's centre at 0; they may lie outside.
+      size: height and width of the picture.
+      sigma: of the Gaussian in pixels; 3 sigma is a whole number.
+
+    Returns:
+      float32 [h, w, n]; all zero for a point so far outside that nothing of it shows.
+
+    >>> maps = draw_maps(np.array([[40.7, 30.2]]), (60, 80))
+    >>> maps.shape, tuple(map(int, np.unravel_index(maps.argmax(), maps.shape)))
+    ((60, 80, 1), (30, 40, 0))
+    """
+    maps = np.zeros((*size, len(points)), np.float32)
+    reach = round(3 * sigma)
+    for index, point in enumerate(points):
+        (cols, x), (rows, y) = (
+            _covered(value, reach, sigma, side) for value, side in zip(point, size[::-1], strict=True)
+        )
+        maps[rows, cols, index] = np.exp(-(x[None] ** 2 + y[:, None] ** 2) / (2 * sigma**2))
+    return maps
+
+
+def _covered(value: float, reach: int, sigma: float, side: int) -> tuple[slice, np.ndarray]:
+    """The pixels along one axis that a Gaussian covers, and their distances from its centre."""
+    first, end = int(value - 3 * sigma), int(value + 3 * sigma + 1)
+    covered = slice(max(first, 0), max(min(end, side), 0))
+    return covered, np.arange(covered.start, covered.stop) - (first + reach)
+
+
+@functools.partial(jax.jit, static_argnames=("size",))
+def positions_of(labels: Array, *, size: tuple[int, int]) -> tuple[Array, Array]:
+    """Where the points lie: the maps brought to a picture's size, the five highest pixels averaged by their values.
+
+    Args:
+      labels: soft maps [h, w, n].
+      size: height and width of the picture.
+
+    Returns:
+      (x, y) of every point, [n, 2], the first pixel's centre at 0, and -1, -1 where a map sums to 0; and the highest
+      value of every map, [n].
+    """
+    large = jnp.moveaxis(resize_bilinear(labels, size), -1, 0)
+    values, x, y = jax.vmap(functools.partial(_highest, count=_PEAKS))(large)
+    total = values.sum(axis=1, keepdims=True)
+    weights = values / jnp.where(total == 0, 1, total)
+    found = jnp.stack([(weights * x).sum(axis=1), (weights * y).sum(axis=1)], axis=-1)
+    empty = large.sum(axis=(1, 2)) == 0
+    return jnp.where(empty[:, None], -1, found), values[:, 0]
+
+
+def _highest(picture: Array, count: int) -> tuple[Array, Array, Array]:
+    """The highest pixels of [h, w], of equals the first in reading order: their values, columns and rows, [count].
+
+    They all lie in the `count` rows with the highest maxima; so top_k, slow on whole pictures, sees those alone.
+    """
+    _, rows = jax.lax.top_k(picture.max(axis=1), min(count, picture.shape[0]))
+    rows = jnp.sort(rows)
+    values, index = jax.lax.top_k(picture[rows].ravel(), min(count, rows.size * picture.shape[1]))
+    x, y = index % picture.shape[1], rows[index // picture.shape[1]]
+    return values, x.astype(picture.dtype), y.astype(picture.dtype)
