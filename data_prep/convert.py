@@ -122,7 +122,7 @@ def convert(out: Path, options: ClipOptions, *, clip_timeout: float = 120.0, wor
         progress.touch()
         conversion = Conversion(str(out.resolve()), len(tasks), options, clip_timeout, str(progress.resolve()))
         try:
-            with _progress_bar(progress, sum(task.clips for task in tasks)):
+            with _progress_bar(progress, sum(task.videos for task in tasks)):
                 _run_here(tasks, conversion, workers)
         finally:
             progress.unlink(missing_ok=True)
@@ -159,8 +159,8 @@ def _require_a_record(out: Path, tasks: list[ShardTask]) -> None:
         path.unlink()
         path.with_name(f"{path.name}.json").unlink()
     assert first is not None
-    clips = sum(task.clips for task in tasks)
-    raise InputError(f"{first['path']}: {first['reason']}; none of the {clips} clips decodes, nothing was kept")
+    videos = sum(task.videos for task in tasks)
+    raise InputError(f"{first['path']}: {first['reason']}; none of the {videos} videos decodes, nothing was kept")
 
 
 @contextlib.contextmanager
@@ -177,7 +177,7 @@ def _alone(out: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _progress_bar(progress: Path, clips: int) -> Iterator[None]:
     stop = threading.Event()
-    with tqdm.tqdm(total=clips, unit="clip", desc="convert") as bar:
+    with tqdm.tqdm(total=clips, unit="video", desc="convert") as bar:
 
         def follow() -> None:
             while not stop.wait(0.5):

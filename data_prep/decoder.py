@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from data_prep.decoding import Clip, ClipError, ClipOptions, decode_clip
+from data_prep.decoding import Clip, ClipError, ClipOptions, decode_clips
 
 # Signals by which a process fails of its own doing; by any other (SIGKILL, SIGTERM) somebody else ended it.
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
@@ -19,9 +20,9 @@ _STARTING_SECONDS = 120
 
 
 class Decoder:
-    """Decodes clips in a child process, one at a time, each within a time limit.
+    """Decodes videos in a child process, one at a time, each clip of them within a time limit.
 
-    The child starts with the first clip and serves the following ones. It has a session of its own, so that an
+    The child starts with the first video and serves the following ones. It has a session of its own, so that an
     interrupt typed at the terminal is never taken for a clip's fault.
     """
 
@@ -36,38 +37,44 @@ class Decoder:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def decode(self, path: Path) -> Clip:
-        """Decodes one clip.
+    def decode(self, path: Path) -> Iterator[Clip]:
+        """Decodes one video.
 
         Args:
           path: the video file.
 
-        Returns:
-          What decode_clip returns.
+        Yields:
+          What decode_clips yields.
 
         Raises:
           ClipError: it does not decode, crashes the decoder, or exceeds the time limit.
         """
+        received = 0
         for _ in range(2):
             try:
-                return self._ask(path)
+                for clip in self._ask(path):
+                    yield clip
+                    received += 1
+                return
             except _Ended as ended:
                 if ended.signal in _CRASHES:
                     raise ClipError(f"crashes the decoder ({ended.signal.name})") from None
-        raise ClipError("the decoder was killed twice while it worked on this clip; out of memory?")
+                if received:
+                    break
+        raise ClipError("the decoder was killed while it worked on this clip; out of memory?")
 
-    def _ask(self, path: Path) -> Clip:
+    def _ask(self, path: Path) -> Iterator[Clip]:
         if self._child is None:
             self._child = _start()
         child = self._child
         assert child.stdin is not None
         assert child.stdout is not None
+        answer: Clip | str = ""
         try:
-            deadline = time.monotonic() + self._clip_timeout
             # The child gives up by itself a little later: nothing is left behind where this process is killed.
-            request = (os.fspath(path), self._options, self._clip_timeout + 5)
-            _send(child.stdin, request)
-            answer = _receive(child.stdout, deadline)
+            _send(child.stdin, (os.fspath(path), self._options, self._clip_timeout + 5))
+            while isinstance(answer := _receive(child.stdout, time.monotonic() + self._clip_timeout), Clip):
+                yield answer
         except TimeoutError:
             self.close()
             raise ClipError(f"takes longer than {self._clip_timeout:g} s") from None
@@ -75,9 +82,8 @@ class Decoder:
             status = child.wait()
             self.close()
             raise _Ended(status) from None
-        if isinstance(answer, Clip):
-            return answer
-        raise ClipError(answer)
+        if answer:
+            raise ClipError(answer)
 
     def close(self) -> None:
         """Ends the child process."""
@@ -126,7 +132,7 @@ def _start() -> "subprocess.Popen[bytes]":
 
 
 def serve() -> None:
-    """The child's loop: answers each request on stdin with a Clip, or with the reason why there is none, on stdout."""
+    """The child's loop: answers each request on stdin with clips and then with what went wrong, "" for nothing."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -139,16 +145,18 @@ def serve() -> None:
             path, options, limit = _receive(requests, None)
         except EOFError:
             return
+        reason = ""
         signal.setitimer(signal.ITIMER_REAL, limit)
-        answer: Clip | str
         try:
-            answer = decode_clip(Path(path), options)
+            for clip in decode_clips(Path(path), options):
+                _send(answers, clip)
+                signal.setitimer(signal.ITIMER_REAL, limit)
         except ClipError as error:
-            answer = str(error)
+            reason = str(error)
         except (cv2.error, MemoryError) as error:
-            answer = f"decoding fails: {' '.join(str(error).split()) or 'out of memory'}"
+            reason = f"decoding fails: {' '.join(str(error).split()) or 'out of memory'}"
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _send(answers, answer)
+        _send(answers, reason)
 
 
 def _send(pipe: Any, message: object) -> None:

@@ -5,6 +5,8 @@ This module runs inside the decoding process (decoder.py): it imports cv2 and nu
 
 import dataclasses
 import hashlib
+import itertools
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -35,6 +37,7 @@ class ClipOptions:
       short_side: pixels of the shorter side of the stored frames, 0 to keep the source's size.
       fps: frames a second to keep, 0 to keep every source frame.
       quality: JPEG quality, 1 to 100.
+      clip_seconds: length of the clips that a video is cut into, 0 to leave it whole.
 
     Raises:
       InputError: a field is out of range; the message names the flag of vfs-prepare.
@@ -43,6 +46,7 @@ class ClipOptions:
     short_side: int = 256
     fps: float = 0.0
     quality: int = 90
+    clip_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if not (self.short_side == 0 or 16 <= self.short_side <= 4320):
@@ -51,6 +55,10 @@ class ClipOptions:
             raise InputError(f"--fps={self.fps:g}: takes frames a second up to 1000, or 0 to keep every frame")
         if not 1 <= self.quality <= 100:
             raise InputError(f"--quality={self.quality}: takes a JPEG quality from 1 to 100")
+        if not (self.clip_seconds == 0 or 0.1 <= self.clip_seconds < math.inf):
+            raise InputError(
+                f"--clip_seconds={self.clip_seconds:g}: takes seconds from 0.1, or 0 to leave videos whole"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,23 +68,21 @@ class Clip:
     Attributes:
       height: of every frame, in pixels.
       width: of every frame, in pixels.
-      source_frames: int64 [n], numbers of the kept frames in the order of the source, from 0.
-      times: float64 [n], seconds since the first frame, strictly increasing.
+      source_frames: n numbers of the kept frames in the order of the source, from 0.
+      times: n, seconds since the first frame of the source, strictly increasing.
       frames: n JPEG files.
       source_sha256: of the source file.
-      source_length: how many frames the source decodes to.
     """
 
     height: int
     width: int
-    source_frames: np.ndarray
-    times: np.ndarray
+    source_frames: list[int]
+    times: list[float]
     frames: list[bytes]
     source_sha256: str
-    source_length: int
 
 
-def decode_clip(path: Path, options: ClipOptions) -> Clip:
+def decode_clips(path: Path, options: ClipOptions) -> Iterator[Clip]:
     """Decodes a whole video once, from its first frame to its last.
 
     Rotation metadata is applied. Frames shrink by area averaging and grow bilinearly; the longer side is
@@ -85,10 +91,11 @@ def decode_clip(path: Path, options: ClipOptions) -> Clip:
 
     Args:
       path: any file that FFmpeg, inside OpenCV, reads.
-      options: size, rate and quality.
+      options: size, rate, quality and length.
 
-    Returns:
-      The clip, of one frame or more.
+    Yields:
+      The video as one clip; with options.clip_seconds its clips in order, the last of them up to half as long again or
+      down to half as long.
 
     Raises:
       ClipError: nothing decodes; the message says why.
@@ -105,38 +112,45 @@ def decode_clip(path: Path, options: ClipOptions) -> Clip:
         # OpenCV takes UTF-8 alone and FFmpeg reads "x:y" as a protocol: a link of a plain name serves every name.
         link = Path(folder, "clip")
         link.symlink_to(path.resolve())
+        done = 0
         try:
-            return _decode(link, options, sha256, container_times=True)
+            for clip in _decode(link, options, sha256, container_times=True):
+                yield clip
+                done += 1
         except _UnusableTimes:
-            return _decode(link, options, sha256, container_times=False)
+            yield from itertools.islice(_decode(link, options, sha256, container_times=False), done, None)
 
 
-def _decode(path: Path, options: ClipOptions, sha256: str, *, container_times: bool) -> Clip:
-    numbers: list[int] = []
-    times: list[float] = []
-    frames: list[bytes] = []
+def _decode(path: Path, options: ClipOptions, sha256: str, *, container_times: bool) -> Iterator[Clip]:
+    seconds = options.clip_seconds or math.inf
+    clip = held = None  # a clip waits until the next one is long enough not to be joined to it
     size: tuple[int, int] | None = None
-    number, last_tick = -1, -1
+    last_tick, position = -1, 0.0
     for number, (time, image) in enumerate(_read(path, container_times=container_times)):
         tick = int((time + _TIME_ROUNDING) * options.fps) if options.fps else number
         if tick <= last_tick:
             continue
         last_tick = tick
         size = size or _target_size(image, options.short_side)  # a stream that changes size keeps its first
-        numbers.append(number)
-        times.append(time)
-        frames.append(_encode(_resize(image, size), options.quality))
-    if size is None:
+        if clip is None or (time + _TIME_ROUNDING) // seconds > position:
+            if held is not None:
+                yield held
+            held, position = clip, (time + _TIME_ROUNDING) // seconds
+            clip = Clip(*size, [], [], [], sha256)
+        clip.source_frames.append(number)
+        clip.times.append(time)
+        clip.frames.append(_encode(_resize(image, size), options.quality))
+    if clip is None:
         raise ClipError("no frame of its video stream decodes")
-    return Clip(
-        height=size[0],
-        width=size[1],
-        source_frames=np.array(numbers, np.int64),
-        times=np.array(times, np.float64),
-        frames=frames,
-        source_sha256=sha256,
-        source_length=number + 1,
-    )
+    if held is not None and clip.times[-1] - clip.times[0] < seconds / 2:
+        held.source_frames.extend(clip.source_frames)
+        held.times.extend(clip.times)
+        held.frames.extend(clip.frames)
+        yield held
+        return
+    if held is not None:
+        yield held
+    yield clip
 
 
 def _read(path: Path, *, container_times: bool) -> Iterator[tuple[float, np.ndarray]]:

@@ -1,6 +1,7 @@
-"""Closes a conversion: every clip of the index is a record or a reject, or the missing ones are named."""
+"""Closes a conversion: every video of the index is a record (or several) or a reject, or the missing ones are named."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,11 @@ def finalize(out: Path) -> dict[str, Any]:
         shards.append({key: sidecar[key] for key in ("shard", "count", "bytes", "sha256")} | _totals(sidecar))
         rejects += sidecar["rejects"]
     if missing:
-        clips = sum(task.clips for task in missing)
+        videos = sum(task.videos for task in missing)
         first = read_entries(out, missing[0])[0].id
         numbers = ", ".join(str(task.shard) for task in missing[:10]) + (" ..." if len(missing) > 10 else "")
         raise InputError(
-            f"{out}: {len(missing)} of {len(tasks)} shards are missing ({numbers}), {clips} clips from {first} on; "
+            f"{out}: {len(missing)} of {len(tasks)} shards are missing ({numbers}), {videos} videos from {first} on; "
             f"run vfs-prepare convert --out={out} again"
         )
     different = next((other for other in settings if other != settings[0]), None)
@@ -52,7 +53,7 @@ def finalize(out: Path) -> dict[str, Any]:
         "version": VERSION,
         "settings": settings[0],
         "index_sha256": index_sha256(out),
-        "clips": sum(task.clips for task in tasks),
+        "videos": sum(task.videos for task in tasks),
         "records": sum(shard["count"] for shard in shards),
         "rejects": len(rejects),
         "frames": sum(shard["frames"] for shard in shards),
@@ -66,14 +67,14 @@ def finalize(out: Path) -> dict[str, Any]:
 
 
 def _check_ids(out: Path, task: ShardTask, path: Path, sidecar: dict[str, Any]) -> None:
-    ids = [entry.id for entry in read_entries(out, task)]
-    accounted = [clip["id"] for clip in sidecar["records"] + sidecar["rejects"]]
-    if sorted(ids) != sorted(accounted):
-        lost, foreign = sorted(set(ids) - set(accounted)), sorted(set(accounted) - set(ids))
-        raise InputError(
-            f"{path}: is not what the index says (missing: {', '.join(lost) or 'none'}; "
-            f"not in the index or doubled: {', '.join(foreign) or 'none'}); run vfs-prepare convert --out={out} again"
-        )
+    listed = {entry.id for entry in read_entries(out, task)}
+    clips = sidecar["records"] + sidecar["rejects"]
+    accounted = {clip["video"] for clip in clips}
+    doubled = {name for name, count in Counter(clip["id"] for clip in clips).items() if count > 1}
+    faults = {"missing": listed - accounted, "not in the index": accounted - listed, "twice": doubled}
+    named = "; ".join(f"{fault}: {', '.join(sorted(ids))}" for fault, ids in faults.items() if ids)
+    if named:
+        raise InputError(f"{path}: does not match the index ({named}); run vfs-prepare convert --out={out} again")
 
 
 def _totals(sidecar: dict[str, Any]) -> dict[str, int]:
@@ -115,5 +116,5 @@ def read_manifest(out: Path) -> dict[str, Any]:
 
 
 def read_rejects(out: Path) -> list[dict[str, str]]:
-    """Reads OUT/rejects.jsonl: id, path and reason of every clip that is no record."""
+    """Reads OUT/rejects.jsonl: id, video, path and reason of everything that is no record."""
     return [json.loads(line) for line in (out / "rejects.jsonl").read_text().splitlines()]

@@ -44,7 +44,7 @@ class ShardTask:
     shard: int
     offset: int
     size: int
-    clips: int
+    videos: int
 
 
 def index_folder(folder: Path) -> tuple[list[Entry], list[str]]:
@@ -171,7 +171,7 @@ def read_tasks(out: Path) -> list[ShardTask]:
             shard = json.loads(line)["shard"]
             if not tasks or tasks[-1].shard != shard:
                 tasks.append(ShardTask(shard, offset, 0, 0))
-            tasks[-1] = dataclasses.replace(tasks[-1], size=tasks[-1].size + len(line), clips=tasks[-1].clips + 1)
+            tasks[-1] = dataclasses.replace(tasks[-1], size=tasks[-1].size + len(line), videos=tasks[-1].videos + 1)
             offset += len(line)
     return tasks
 

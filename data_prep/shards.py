@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import uuid
@@ -57,16 +58,16 @@ def write_shard(
     *,
     clip_done: Callable[[], None],
 ) -> dict[str, Any]:
-    """Converts the clips of one shard into PATH and PATH.json; either both are there, whole, or no sidecar is.
+    """Converts the videos of one shard into PATH and PATH.json; either both are there, whole, or no sidecar is.
 
     Memory holds one clip at a time, whatever the size of the shard.
 
     Args:
       path: of the shard.
-      entries: its clips, in order.
+      entries: its videos, in order.
       decoder: decodes them.
       settings: how they are converted; recorded in the sidecar.
-      clip_done: called after each clip.
+      clip_done: called after each entry.
 
     Returns:
       The sidecar.
@@ -80,16 +81,18 @@ def write_shard(
     try:
         with _array_record(temporary) as write:
             for entry, file in open_clips(entries):
+                ids = _ids(entry, cut=settings["clip_seconds"] > 0)
+                name = next(ids)
                 try:
                     if isinstance(file, ClipError):
                         raise file
-                    clip = decoder.decode(file)
+                    for clip in decoder.decode(file):
+                        data = serialize(name, entry.label, clip)
+                        write(data)
+                        records.append(_summary(name, entry, clip, data))
+                        name = next(ids)
                 except ClipError as error:
-                    rejects.append({"id": entry.id, "path": entry.path, "reason": str(error)})
-                else:
-                    data = serialize(entry, clip)
-                    write(data)
-                    records.append(_summary(entry, clip, data))
+                    rejects.append({"id": name, "video": entry.id, "path": entry.path, "reason": str(error)})
                 clip_done()
         sidecar = {
             "shard": path.name,
@@ -123,27 +126,32 @@ def _array_record(path: Path) -> Iterator[Callable[[bytes], object]]:
         raise OSError(str(error).split(";")[0]) from error
 
 
-def _summary(entry: Entry, clip: Clip, data: bytes) -> dict[str, Any]:
+def _ids(entry: Entry, *, cut: bool) -> Iterator[str]:
+    """Names of the clips of a video, its own where it stays whole."""
+    return (f"{entry.id}#{number:04d}" if cut else entry.id for number in itertools.count())
+
+
+def _summary(name: str, entry: Entry, clip: Clip, data: bytes) -> dict[str, Any]:
     return {
-        "id": entry.id,
+        "id": name,
+        "video": entry.id,
         "frames": len(clip.frames),
-        "source_length": clip.source_length,
-        "seconds": round(float(clip.times[-1]), 6),
+        "seconds": round(clip.times[-1] - clip.times[0], 6),
         "bytes": len(data),
         "crc32": zlib.crc32(data),
     }
 
 
-def serialize(entry: Entry, clip: Clip) -> bytes:
+def serialize(name: str, label: int, clip: Clip) -> bytes:
     """One record as TFDS writes it, the same bytes whenever and wherever it is made."""
     example = FEATURES.encode_example(
         {
-            "id": entry.id,
-            "label": entry.label,
+            "id": name,
+            "label": label,
             "height": clip.height,
             "width": clip.width,
-            "source_frames": clip.source_frames,
-            "times": clip.times,
+            "source_frames": np.array(clip.source_frames, np.int64),
+            "times": np.array(clip.times, np.float64),
             "frames": clip.frames,
             "source_sha256": clip.source_sha256,
         }

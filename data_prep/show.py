@@ -39,7 +39,7 @@ def describe(out: Path) -> str:
     seconds = np.array([record["seconds"] for record in records])
     size = manifest["bytes"]
     lines = [
-        f"{out}: {manifest['records']} records + {manifest['rejects']} rejects = {manifest['clips']} clips",
+        f"{out}: {manifest['records']} records + {manifest['rejects']} rejects from {manifest['videos']} videos",
         f"settings: {settings}",
         f"{len(manifest['shards'])} shards, {size / 1e6:.1f} MB, {size / manifest['records'] / 1e3:.1f} kB a clip, "
         f"{size / manifest['frames'] / 1e3:.2f} kB a frame",

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,10 @@ from data_prep.decoder import Decoder
 from data_prep.decoding import ClipError, ClipOptions
 
 OPTIONS = ClipOptions(short_side=0)
+
+
+def _lengths(decoder: Decoder, path: Path) -> list[int]:
+    return [len(clip.frames) for clip in decoder.decode(path)]
 
 
 def _kill_when_busy(decoder: Decoder, number: int, times: int) -> threading.Thread:
@@ -40,13 +45,13 @@ def hanging(tmp_path):
 def test_goes_on_after_a_clip_that_hangs(write_video, tmp_path, hanging):
     good = write_video(tmp_path / "good.mp4")
     with Decoder(OPTIONS, clip_timeout=30) as decoder:
-        assert len(decoder.decode(good).frames) == 12
+        assert _lengths(decoder, good) == [12]
         decoder._clip_timeout, child = 0.3, decoder._child
         with pytest.raises(ClipError, match=r"takes longer than 0\.3 s"):
-            decoder.decode(hanging)
+            _lengths(decoder, hanging)
         assert child.poll() == -signal.SIGKILL
         decoder._clip_timeout = 30
-        assert len(decoder.decode(good).frames) == 12
+        assert _lengths(decoder, good) == [12]
         assert decoder._child.pid != child.pid
 
 
@@ -54,20 +59,20 @@ def test_a_crash_is_the_clips_fault(hanging):
     with Decoder(OPTIONS, clip_timeout=30) as decoder:
         _kill_when_busy(decoder, signal.SIGSEGV, 1)
         with pytest.raises(ClipError, match="crashes the decoder \\(SIGSEGV\\)"):
-            decoder.decode(hanging)
+            _lengths(decoder, hanging)
 
 
 def test_a_kill_from_outside_is_tried_again(hanging):
     with Decoder(OPTIONS, clip_timeout=30) as decoder:
         _kill_when_busy(decoder, signal.SIGKILL, 2)
-        with pytest.raises(ClipError, match="killed twice"):
-            decoder.decode(hanging)
+        with pytest.raises(ClipError, match="the decoder was killed"):
+            _lengths(decoder, hanging)
 
 
 def test_one_child_serves_many_clips_and_ends(write_video, tmp_path):
     paths = [write_video(tmp_path / f"{number}.mp4", frames=number) for number in (1, 2, 3)]
     with Decoder(OPTIONS, clip_timeout=30) as decoder:
-        lengths = [len(decoder.decode(path).frames) for path in paths]
+        lengths = [_lengths(decoder, path) for path in paths]
         child = decoder._child
-    assert lengths == [1, 2, 3]
+    assert lengths == [[1], [2], [3]]
     assert child.poll() is not None

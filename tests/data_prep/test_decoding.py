@@ -9,8 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep.decoding import ClipError, ClipOptions, decode_clip
+from data_prep import decoding
+from data_prep.decoding import ClipError, ClipOptions, decode_clips
 from vfs_jax.errors import InputError
+
+
+def _decode(path, options):
+    [clip] = decode_clips(path, options)
+    return clip
 
 
 def _decode_jpegs(clip):
@@ -45,10 +51,10 @@ def _patch_box(path: Path, box: bytes, change) -> None:
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.avi"])
 def test_keeps_every_frame_with_its_number_and_time(write_video, tmp_path, name):
     path = write_video(tmp_path / name, frames=12, fps=10)
-    clip = decode_clip(path, ClipOptions(short_side=0, quality=100))
+    clip = _decode(path, ClipOptions(short_side=0, quality=100))
     np.testing.assert_array_equal(clip.source_frames, np.arange(12))
     np.testing.assert_allclose(clip.times, np.arange(12) / 10, atol=1e-3)  # Matroska keeps milliseconds
-    assert (clip.height, clip.width, clip.source_length) == (48, 64, 12)
+    assert (clip.height, clip.width) == (48, 64)
     assert clip.source_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     # JPEG at quality 100 with halved colour moves a smooth picture by a level or two.
     difference = np.abs(_decode_jpegs(clip).astype(int) - _plain_frames(path))
@@ -62,7 +68,7 @@ def test_keeps_every_frame_with_its_number_and_time(write_video, tmp_path, name)
 )
 def test_short_side(write_video, tmp_path, size, short_side, expected):
     path = write_video(tmp_path / "clip.mp4", frames=2, height=size[0], width=size[1])
-    clip = decode_clip(path, ClipOptions(short_side=short_side))
+    clip = _decode(path, ClipOptions(short_side=short_side))
     assert (clip.height, clip.width) == expected
     assert _decode_jpegs(clip).shape[1:3] == expected
 
@@ -70,17 +76,16 @@ def test_short_side(write_video, tmp_path, size, short_side, expected):
 def test_shrinking_averages(write_video, tmp_path):
     path = write_video(tmp_path / "clip.mp4", frames=3, height=48, width=48)
     blocks = _plain_frames(path).reshape(3, 16, 3, 16, 3, 3).mean((2, 4))
-    clip = decode_clip(path, ClipOptions(short_side=16, quality=100))
+    clip = _decode(path, ClipOptions(short_side=16, quality=100))
     assert np.abs(_decode_jpegs(clip) - blocks).mean() < 1
 
 
 @pytest.mark.parametrize(("rate", "fps", "kept"), [(30, 10, 3), (30, 30, 1), (30, 15, 2), (30, 60, 1), (12, 1, 12)])
 def test_lower_rate_keeps_the_first_frame_at_each_tick(write_video, tmp_path, rate, fps, kept):
     path = write_video(tmp_path / "clip.mkv", frames=25, fps=rate)
-    clip = decode_clip(path, ClipOptions(short_side=0, fps=fps))
+    clip = _decode(path, ClipOptions(short_side=0, fps=fps))
     np.testing.assert_array_equal(clip.source_frames, np.arange(0, 25, kept))
-    np.testing.assert_allclose(clip.times, clip.source_frames / rate, atol=1e-3)
-    assert clip.source_length == 25
+    np.testing.assert_allclose(clip.times, np.array(clip.source_frames) / rate, atol=1e-3)
 
 
 def test_variable_frame_rate_comes_out_even(write_video, tmp_path):
@@ -94,9 +99,9 @@ def test_variable_frame_rate_comes_out_even(write_video, tmp_path):
     _patch_box(path, b"stts", ten_frames_five_times_slower)
     path.write_bytes(path.read_bytes().replace(b"edts", b"free"))  # the edit list would cut what became longer
     times = np.concatenate([np.arange(10) / 10, 1 + np.arange(10) / 2])
-    clip = decode_clip(path, ClipOptions(short_side=0))
+    clip = _decode(path, ClipOptions(short_side=0))
     np.testing.assert_allclose(clip.times, times, atol=1e-6)
-    clip = decode_clip(path, ClipOptions(short_side=0, fps=2))
+    clip = _decode(path, ClipOptions(short_side=0, fps=2))
     np.testing.assert_allclose(np.diff(clip.times), 0.5, atol=1e-6)
     np.testing.assert_array_equal(clip.source_frames, [0, 5, *range(10, 20)])
 
@@ -111,8 +116,8 @@ def test_rotation_metadata_is_applied(write_video, tmp_path, matrix, turns):
     a, b, c, d = (value * 0x10000 for value in matrix)
     _patch_box(turned, b"tkhd", lambda p: p[:40] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 0x40000000) + p[76:])
     options = ClipOptions(short_side=0, quality=100)
-    expected = np.rot90(_decode_jpegs(decode_clip(plain, options)), turns, axes=(1, 2))
-    found = _decode_jpegs(decode_clip(turned, options))
+    expected = np.rot90(_decode_jpegs(_decode(plain, options)), turns, axes=(1, 2))
+    found = _decode_jpegs(_decode(turned, options))
     assert found.shape == expected.shape
     assert np.abs(found.astype(int) - expected).mean() < 1
 
@@ -123,11 +128,11 @@ def test_rotation_metadata_is_applied(write_video, tmp_path, matrix, turns):
 def test_odd_names(write_video, tmp_path, name):
     path = tmp_path / os.fsdecode(name)
     write_video(tmp_path / "plain.mp4", frames=3).rename(path)
-    assert len(decode_clip(path, ClipOptions(short_side=0)).frames) == 3
+    assert len(_decode(path, ClipOptions(short_side=0)).frames) == 3
 
 
 def test_one_frame(write_video, tmp_path):
-    clip = decode_clip(write_video(tmp_path / "clip.mp4", frames=1), ClipOptions(short_side=0))
+    clip = _decode(write_video(tmp_path / "clip.mp4", frames=1), ClipOptions(short_side=0))
     np.testing.assert_array_equal(clip.times, [0])
 
 
@@ -135,7 +140,7 @@ def test_what_does_not_decode_says_why(write_video, tmp_path):
     def reason(name, content):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ClipError) as raised:
-            decode_clip(tmp_path / name, ClipOptions())
+            _decode(tmp_path / name, ClipOptions())
         return str(raised.value)
 
     whole = write_video(tmp_path / "whole.mp4").read_bytes()
@@ -143,10 +148,12 @@ def test_what_does_not_decode_says_why(write_video, tmp_path):
     assert "no video stream" in reason("text.mp4", b"not a video\n" * 100)
     assert "no video stream" in reason("headless.mp4", whole[: len(whole) // 2])  # MPEG-4 files end with their index
     with pytest.raises(ClipError, match="cannot be read: No such file"):
-        decode_clip(tmp_path / "missing.mp4", ClipOptions())
+        _decode(tmp_path / "missing.mp4", ClipOptions())
 
 
-@pytest.mark.parametrize("wrong", [{"short_side": 8}, {"fps": -1}, {"quality": 0}, {"quality": 101}])
+@pytest.mark.parametrize(
+    "wrong", [{"short_side": 8}, {"fps": -1}, {"quality": 0}, {"quality": 101}, {"clip_seconds": 0.01}]
+)
 def test_options_out_of_range(wrong):
     with pytest.raises(InputError, match=f"--{next(iter(wrong))}="):
         ClipOptions(**wrong)
@@ -154,11 +161,47 @@ def test_options_out_of_range(wrong):
 
 def test_real_clips_decode_to_known_lengths(real_data):
     clips = real_data / "kinetics_like"
-    clip = decode_clip(clips / "flipping_a_pancake.mkv", ClipOptions(short_side=32))
+    clip = _decode(clips / "flipping_a_pancake.mkv", ClipOptions(short_side=32))
     assert len(clip.frames) == 310  # its header says 311
-    clip = decode_clip(clips / "apply_eye_makeup.avi", ClipOptions(short_side=32))
+    clip = _decode(clips / "apply_eye_makeup.avi", ClipOptions(short_side=32))
     assert len(clip.frames) == 164
     np.testing.assert_allclose(clip.times, np.arange(164) / 25, atol=1e-9)  # the file's own times go backwards
-    clip = decode_clip(clips / "carphone_pristine.mp4", ClipOptions(short_side=256, fps=10))
+    clip = _decode(clips / "carphone_pristine.mp4", ClipOptions(short_side=256, fps=10))
     assert (clip.height, clip.width) == (256, 313)
     assert len(clip.frames) == 40
+
+
+@pytest.mark.parametrize(
+    ("frames", "seconds", "lengths"),
+    [
+        (30, 1.0, [10, 10, 10]),
+        (36, 1.0, [10, 10, 10, 6]),
+        (34, 1.0, [10, 10, 14]),
+        (4, 1.0, [4]),
+        (12, 1.0, [12]),
+        (25, 0.5, [5] * 5),
+    ],
+)
+def test_cutting_loses_and_doubles_no_frame(write_video, tmp_path, frames, seconds, lengths):
+    path = write_video(tmp_path / "clip.mp4", frames=frames, fps=10)
+    [whole] = decode_clips(path, ClipOptions(short_side=0))
+    clips = list(decode_clips(path, ClipOptions(short_side=0, clip_seconds=seconds)))
+    assert [len(clip.frames) for clip in clips] == lengths
+    for field in ("source_frames", "times", "frames"):
+        assert [item for clip in clips for item in getattr(clip, field)] == getattr(whole, field)
+
+
+def test_cutting_a_video_whose_times_fail_late(write_video, tmp_path, monkeypatch):
+    """Clips that are out already are not given again."""
+    path = write_video(tmp_path / "clip.mp4", frames=30, fps=10)
+    read = decoding._read
+
+    def times_fail_late(path, *, container_times):
+        for number, frame in enumerate(read(path, container_times=container_times)):
+            if container_times and number == 25:
+                raise decoding._UnusableTimes
+            yield frame
+
+    monkeypatch.setattr(decoding, "_read", times_fail_late)
+    clips = list(decode_clips(path, ClipOptions(short_side=0, clip_seconds=0.5)))
+    assert [number for clip in clips for number in clip.source_frames] == list(range(30))

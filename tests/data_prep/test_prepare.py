@@ -43,15 +43,15 @@ def test_all_makes_one_record_a_video(videos, tmp_path, vfs_prepare, capfd):
         ("zero.mkv", "is an empty file"),
     ]
     manifest = json.loads((out / "manifest.json").read_text())
-    assert (manifest["clips"], manifest["records"], manifest["rejects"]) == (7, 5, 2)
+    assert (manifest["videos"], manifest["records"], manifest["rejects"]) == (7, 5, 2)
     assert manifest["frames"] == 3 + 4 + 5 + 6 + 7
-    assert manifest["settings"] == {"short_side": 32, "fps": 0.0, "quality": 90}
+    assert manifest["settings"] == {"short_side": 32, "fps": 0.0, "quality": 90, "clip_seconds": 0.0}
     assert [entry.id for entry in read_index(out)] == sorted(
         [clip["id"] for clip in records] + ["text.mp4", "zero.mkv"]
     )
     assert not [path for path in out.iterdir() if path.suffix == ".tmp"]
     printed = capfd.readouterr()
-    assert "5 records + 2 rejects = 7 clips" in printed.out
+    assert "5 records + 2 rejects from 7 videos" in printed.out
     assert "7/7" in printed.err
 
 
@@ -93,11 +93,11 @@ def test_finalize_names_what_is_missing(videos, tmp_path, vfs_prepare):
     sidecar = shard.with_name(f"{shard.name}.json")
     content = json.loads(sidecar.read_text())
     shard.rename(tmp_path / "away")
-    with pytest.raises(InputError, match=r"1 of 5 shards are missing \(3\), 1 clips from clip3.mp4 on"):
+    with pytest.raises(InputError, match=r"1 of 5 shards are missing \(3\), 1 videos from clip3.mp4 on"):
         vfs_prepare("finalize", f"--out={out}")
     (tmp_path / "away").rename(shard)
     sidecar.write_text(json.dumps({**content, "records": content["records"] * 2}))
-    with pytest.raises(InputError, match="is not what the index says"):
+    with pytest.raises(InputError, match=r"twice: clip3\.mp4"):
         vfs_prepare("finalize", f"--out={out}")
     sidecar.write_text(json.dumps({**content, "records": []}))
     with pytest.raises(InputError, match=r"missing: clip3\.mp4"):
@@ -139,14 +139,14 @@ def test_verify_decodes_what_the_checksums_cannot_see(videos, tmp_path, vfs_prep
 
     serialize = shards.serialize
 
-    def wrong(entry, clip):
-        if entry.id == "clip1.mp4":
+    def wrong(name, label, clip):
+        if name == "clip1.mp4":
             clip.frames[1] = clip.frames[1][:50]
-        if entry.id == "clip2.mp4":
+        if name == "clip2.mp4":
             object.__setattr__(clip, "height", 40)
-        if entry.id == "clip3.mp4":
-            clip.times[:] = 0
-        return serialize(entry, clip)
+        if name == "clip3.mp4":
+            clip.times[:] = [0.0] * len(clip.times)
+        return serialize(name, label, clip)
 
     monkeypatch.setattr(shards, "serialize", wrong)
     out = tmp_path / "out"
@@ -169,7 +169,7 @@ def test_verify_decodes_what_the_checksums_cannot_see(videos, tmp_path, vfs_prep
     [
         (["all", "--videos=nowhere"], "nowhere: no such folder"),
         (["all", "--videos=empty"], "empty: no video in it"),
-        (["all", "--videos=bad"], "bad/a.mp4: no video stream that FFmpeg can open; none of the 2 clips decodes"),
+        (["all", "--videos=bad"], "bad/a.mp4: no video stream that FFmpeg can open; none of the 2 videos decodes"),
         (["all", "--list=nowhere.txt"], "nowhere.txt: no such file"),
         (["all", "--list=list.txt"], "list.txt:2: gone.mp4: no such file"),
         (["all", "--list=twice.txt"], "good.mp4: the id of more than one clip"),
@@ -209,7 +209,7 @@ def test_no_clip_decodes_in_convert_keeps_no_shard(tmp_path, vfs_prepare):
     (tmp_path / "bad.mp4").touch()
     out = tmp_path / "out"
     vfs_prepare("index", f"--videos={tmp_path}", f"--out={out}")
-    with pytest.raises(InputError, match=r"bad\.mp4: is an empty file; none of the 1 clips"):
+    with pytest.raises(InputError, match=r"bad\.mp4: is an empty file; none of the 1 videos"):
         vfs_prepare("convert", f"--out={out}")
     assert not list(out.glob("*array_record*"))
 
@@ -278,3 +278,19 @@ def test_ends_with_one_line_and_status_1(tmp_path):
     assert ended.stderr.splitlines() == [
         "vfs-prepare: error: nowhere: no such folder; --videos takes a folder of video files"
     ]
+
+
+def test_cut_videos_are_accounted_for(tmp_path, write_video, vfs_prepare):
+    write_video(tmp_path / "videos" / "long.mp4", frames=24)
+    write_video(tmp_path / "videos" / "short.mp4", frames=3)
+    (tmp_path / "videos" / "zero.mp4").touch()
+    out = tmp_path / "out"
+    vfs_prepare("all", f"--videos={tmp_path / 'videos'}", f"--out={out}", "--short_side=0", "--clip_seconds=1")
+    assert [(clip["id"], clip["source_frames"][[0, -1]].tolist()) for clip in ClipRecords(out)] == [
+        ("long.mp4#0000", [0, 9]),
+        ("long.mp4#0001", [10, 23]),
+        ("short.mp4#0000", [0, 2]),
+    ]
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert (manifest["videos"], manifest["records"], manifest["rejects"]) == (3, 3, 1)
+    assert json.loads((out / "rejects.jsonl").read_text())["video"] == "zero.mp4"

@@ -14,7 +14,7 @@ def test_show_counts_and_draws(write_video, tmp_path, vfs_prepare, capsys):
     capsys.readouterr()
     vfs_prepare("show", out)
     printed = capsys.readouterr().out
-    assert "20 records + 1 rejects = 21 clips" in printed
+    assert "20 records + 1 rejects from 21 videos" in printed
     assert "39 frames" in printed  # 7 * 1 + 7 * 2 + 6 * 3
     assert "rejected 1: is an empty file" in printed
     bars = [line for line in printed.splitlines() if "#" in line]

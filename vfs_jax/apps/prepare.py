@@ -14,6 +14,7 @@ runs the four stages, each of which is a command of its own:
 """
 
 import contextlib
+import dataclasses
 import logging
 import shutil
 from collections import Counter
@@ -43,6 +44,9 @@ flags.DEFINE_integer("shards", 0, "Number of shards; 0 for one a 128 clips, at l
 flags.DEFINE_integer("short_side", 256, "Shorter side of the frames in pixels; 0 keeps each clip's.", flag_values=FLAGS)
 flags.DEFINE_float("fps", 0.0, "Frames a second to keep; 0 keeps every frame.", flag_values=FLAGS)
 flags.DEFINE_integer("quality", 90, "JPEG quality, 1 to 100.", flag_values=FLAGS)
+flags.DEFINE_float(
+    "clip_seconds", 0.0, "Cuts videos into clips of this length; 0 leaves them whole.", flag_values=FLAGS
+)
 flags.DEFINE_integer("workers", 0, "Decoding processes; 0 for one a core.", flag_values=FLAGS)
 flags.DEFINE_float("clip_timeout", 120.0, "Seconds that decoding a clip may take.", flag_values=FLAGS)
 flags.DEFINE_integer("sample", 100, "Clips that verify decodes; -1 for all.", flag_values=FLAGS)
@@ -76,7 +80,9 @@ def run(arguments: list[str]) -> None:
 
 
 def _options() -> ClipOptions:
-    return ClipOptions(short_side=FLAGS.short_side, fps=FLAGS.fps, quality=FLAGS.quality)
+    return ClipOptions(
+        short_side=FLAGS.short_side, fps=FLAGS.fps, quality=FLAGS.quality, clip_seconds=FLAGS.clip_seconds
+    )
 
 
 def _all(out: Path) -> None:
@@ -116,10 +122,11 @@ def _convert(out: Path) -> None:
     tasks = read_tasks(out)
     size = f"shorter side {options.short_side}" if options.short_side else "size kept"
     rate = f"{options.fps:g} frames a second" if options.fps else "every frame"
-    clips = sum(task.clips for task in tasks)
-    print(f"convert: {clips} clips, {size}, {rate}, JPEG quality {options.quality} -> {len(tasks)} shards in {out}")
-    settings = {"short_side": options.short_side, "fps": options.fps, "quality": options.quality}
-    cli.claim_folder(out, ml_collections.ConfigDict(settings))
+    length = f", cut every {options.clip_seconds:g} s" if options.clip_seconds else ""
+    videos = sum(task.videos for task in tasks)
+    how = f"{size}, {rate}{length}, JPEG quality {options.quality}"
+    print(f"convert: {videos} videos, {how} -> {len(tasks)} shards in {out}")
+    cli.claim_folder(out, ml_collections.ConfigDict(dataclasses.asdict(options)))
     convert(out, options, clip_timeout=FLAGS.clip_timeout, workers=FLAGS.workers)
 
 
@@ -127,7 +134,7 @@ def _finalize(out: Path) -> None:
     print(f"finalize: accounts for every clip of {out / 'index.jsonl'}")
     manifest = finalize(out)
     print(
-        f"finalize: {manifest['records']} records + {manifest['rejects']} rejects = {manifest['clips']} clips, "
+        f"finalize: {manifest['records']} records + {manifest['rejects']} rejects from {manifest['videos']} videos, "
         f"{manifest['frames']} frames, {manifest['bytes'] / 1e6:.1f} MB -> {out / 'manifest.json'}"
     )
     for reason, count in Counter(reject["reason"] for reject in read_rejects(out)).most_common(5):
