@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from jaxtyping import jaxtyped as _jaxtyped
 
 from vfs_jax.correspondence.affinity import Number, Window
-from vfs_jax.correspondence.neighbors import Features, KeyGroup, blend_labels, check_options, lay_out
+from vfs_jax.correspondence.neighbors import Frames, KeyGroup, blend_labels, check_options, lay_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Recall:
 
 def key_groups(
     recall: Recall,
-    first: tuple[Features, jax.Array],
-    context: tuple[Features, jax.Array],
-    oldest: tuple[Features, jax.Array],
+    first: tuple[Frames, jax.Array],
+    context: tuple[tuple[Frames, ...], jax.Array],
+    oldest: tuple[Frames, jax.Array],
     order: jax.Array,
     seen: jax.Array,
 ) -> list[KeyGroup]:
@@ -58,8 +58,8 @@ def key_groups(
     Args:
         recall: the options.
         first: features and labels [1, h, w, l] of frame 0.
-        context: features and labels [num_context, h, w, l] of the previous frames; what does not exist yet holds
-            frame 0.
+        context: features, in pieces, and labels [num_context, h, w, l] of the previous frames; what does not exist yet
+            holds frame 0.
         oldest: features and labels [1, h, w, l] of the oldest of them.
         order: int [num_context], where the previous frames are stored, oldest first.
         seen: number of frames so far, a scalar.
@@ -69,17 +69,19 @@ def key_groups(
     """
     free = not recall.first_frame_windowed and recall.radius is not None
     if recall.num_context == 0:
-        return [KeyGroup(*first, radius=None if free else recall.radius)]
+        return [KeyGroup((first[0],), first[1], radius=None if free else recall.radius)]
     number = jnp.arange(recall.num_context, dtype=np.int32)
     start = jnp.zeros_like(seen) if recall.fill_first else jnp.maximum(recall.num_context - seen, 0)
     exists = jnp.zeros(recall.num_context, bool).at[order].set(number >= start)
     if recall.keep_first and free:
-        return [KeyGroup(*first, radius=None), KeyGroup(*context, order=order, valid=exists, radius=recall.radius)]
+        return [
+            KeyGroup((first[0],), first[1], radius=None),
+            KeyGroup(*context, order=order, valid=exists, radius=recall.radius),
+        ]
     if recall.keep_first:
-        both = Features(first[0].values + context[0].values, first[0].scales + context[0].scales)
         return [
             KeyGroup(
-                both,
+                (first[0], *context[0]),
                 jnp.concatenate([first[1], context[1]]),
                 order=jnp.concatenate([jnp.zeros(1, order.dtype), order + 1]),
                 valid=jnp.concatenate([jnp.ones(1, bool), exists]),
@@ -92,7 +94,7 @@ def key_groups(
     # what does not exist yet holds frame 0.
     others = jnp.zeros(recall.num_context, bool).at[order].set(number > start)
     return [
-        KeyGroup(*oldest, radius=None),
+        KeyGroup((oldest[0],), oldest[1], radius=None),
         KeyGroup(*context, order=order, valid=others, radius=recall.radius),
     ]
 
@@ -114,9 +116,9 @@ class Memory:
         recall: the options.
     """
 
-    first: Features
+    first: Frames
     first_labels: jax.Array
-    context: Features
+    context: tuple[Frames, ...]
     context_labels: jax.Array
     seen: jax.Array
     recall: Recall = dataclasses.field(metadata={"static": True})
@@ -171,7 +173,7 @@ def start_memory(
     return Memory(
         first=first,
         first_labels=labels,
-        context=Features(first.values * num_context, first.scales * num_context),
+        context=(first,) * num_context,
         context_labels=jnp.repeat(labels, num_context, axis=0),
         seen=jnp.ones((), np.int32),
         recall=recall,
@@ -184,11 +186,12 @@ def _propagate_next(
 ) -> tuple[jax.Array, Memory]:
     recall = memory.recall
     query = lay_out(features[None], normalize=recall.normalize)
+    oldest = (memory.context[0] if memory.context else memory.first, memory.context_labels[:1])
     groups = key_groups(
         recall,
         (memory.first, memory.first_labels),
         (memory.context, memory.context_labels),
-        (Features(memory.context.values[:1], memory.context.scales[:1]), memory.context_labels[:1]),
+        oldest,
         jnp.arange(recall.num_context, dtype=np.int32),
         memory.seen,
     )
@@ -196,7 +199,7 @@ def _propagate_next(
     if recall.num_context:
         memory = dataclasses.replace(
             memory,
-            context=Features(memory.context.values[1:] + query.values, memory.context.scales[1:] + query.scales),
+            context=(*memory.context[1:], query),
             context_labels=jnp.concatenate([memory.context_labels[1:], labels[None]]),
         )
     return labels, dataclasses.replace(memory, seen=memory.seen + 1)
@@ -233,7 +236,7 @@ def propagate_next(
     """
     check_options(memory.recall.radius, memory.recall.window, topk, temperature)
     features = jnp.asarray(features)
-    kept = memory.first.values[0]
+    kept = memory.first.values
     if features.shape != kept.shape[1:] or features.dtype != kept.dtype:
         raise ValueError(
             f"the memory holds frames {kept.shape[1:]} of {kept.dtype}, got features {features.shape} of "

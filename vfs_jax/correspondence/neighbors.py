@@ -1,11 +1,11 @@
-"""Search for the best keys of every query position, tile by tile, inside the window that the options allow.
+"""Search of the best keys of every query position, inside its window only; shared by all functions that propagate.
 
-Shared by `propagate_frame`, `propagate_video` and `propagate_next`. One tile is a block of query positions; its keys
-are the block of positions within reach, of all frames, so that one matmul gives all scores that the tile can need.
+The frame is cut into blocks of columns. For one block of query columns, and for one key frame, the key columns within
+reach are cut out and split into strips of rows; each strip is compared, in one batched matmul, with the rows of the
+query block within its reach. So nearly every product that is computed lies in somebody's window, the scores of a block
+are the largest array there is, and no key is stored twice.
 """
 
-import dataclasses
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,45 +22,58 @@ from vfs_jax.correspondence.affinity import (
     window_offsets,
 )
 
-# Rows and columns of a tile: the matmul's waste grows with the tile, its speed too.
-_TILE = (6, 9)
+# Rows of a strip of keys and columns of a block of queries. Larger ones make faster matmuls that compute more scores
+# outside the windows; the best balance is flat around these.
+_STRIP_ROWS = 4
+_BLOCK_COLS = 4
+# Queries that are compared at once where there is no window.
+_CHUNK = 64
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Features:
-    """Feature maps of some frames, laid out for the search.
+class Frames(NamedTuple):
+    """Feature maps, laid out for the search.
 
     Attributes:
-        values: arrays [frames, h, w, c], one behind the other; several so that a frame can be handed on uncopied.
-        scales: arrays [frames, h, w] like values, or (): what the dot products of a position are multiplied with.
+        values: features [frames, h, w, c].
+        scales: what the dot products of a position are multiplied with [frames, h, w]; None for 1.
     """
 
-    values: tuple[jax.Array, ...]
-    scales: tuple[jax.Array, ...]
-
-    @property
-    def num_frames(self) -> int:
-        """Number of frames in all arrays together."""
-        return sum(len(value) for value in self.values)
+    values: jax.Array
+    scales: jax.Array | None
 
 
 class KeyGroup(NamedTuple):
     """Key frames that share a window.
 
     Attributes:
-        features: t frames.
+        frames: t frames in one or several pieces, so that a frame can be handed on without copying it.
         labels: their labels [t, h, w, l].
         radius: reach of the window in grid cells; None for none.
         order: int [t], where the frames are stored, in order of time; None where that is the order of storage.
         valid: bool [t] in order of storage, False for what is no key; None where all are.
     """
 
-    features: Features
+    frames: tuple[Frames, ...]
     labels: jax.Array
     radius: Number | None
     order: jax.Array | None = None
     valid: jax.Array | None = None
+
+
+class _Block(NamedTuple):
+    """The scores of some query positions, and where in them the scores lie that each position may use.
+
+    Attributes:
+        scores: arrays [frames, n], one for each piece of the key frames: all scores of the block.
+        where: int [p, s], where in n the score of a position with the key of step s is; of no meaning where outside.
+        place: int [p, s], that key's position on the flat grid; of no meaning where outside.
+        inside: bool [p, s], whether that key is on the grid.
+    """
+
+    scores: list[jax.Array]
+    where: jax.Array
+    place: jax.Array
+    inside: jax.Array
 
 
 def check_options(radius: Number | None, window: Window, topk: int | None = 1, temperature: Number = 1.0) -> None:
@@ -72,237 +85,239 @@ def check_options(radius: Number | None, window: Window, topk: int | None = 1, t
         raise ValueError(f"temperature must be positive, got {temperature}")
 
 
-def lay_out(frames: jax.Array, normalize: bool) -> Features:
-    """Make frames [t, h, w, c] ready for the search, divided by their norms if so asked.
+def lay_out(features: jax.Array, normalize: bool) -> Frames:
+    """Make features [t, h, w, c] ready for the search, divided by their norms if so asked.
 
     Wide floats are divided here, once. 16-bit floats are left as they are and their scores are multiplied later, since
     rounding the quotient to 16 bits would change the scores.
     """
     if not normalize:
-        return Features((frames,), ())
-    scale = inverse_norm(frames)
-    if frames.dtype.itemsize < 4:
-        return Features((frames,), (scale,))
-    return Features((frames * scale[..., None].astype(frames.dtype),), ())
+        return Frames(features, None)
+    scales = inverse_norm(features)
+    if features.dtype.itemsize < 4:
+        return Frames(features, scales)
+    return Frames(features * scales[..., None], None)
 
 
-def _blocks(arrays: tuple[jax.Array, ...], row: jax.Array, col: jax.Array, shape: tuple[int, int]) -> jax.Array:
-    """Cut the same block of positions out of every frame: [t, rows * cols, ...]."""
-    cut = []
-    for array in arrays:
-        start = (0, row, col) + (0,) * (array.ndim - 3)
-        block = jax.lax.dynamic_slice(array, start, (len(array), *shape, *array.shape[3:]))
-        cut.append(block.reshape(len(array), shape[0] * shape[1], *array.shape[3:]))
-    return jnp.concatenate(cut) if len(cut) > 1 else cut[0]
-
-
-def _scan_tiles(
-    visit: Callable[..., tuple[jax.Array, ...]],
-    query: Features,
-    keys: Features,
-    reach: tuple[int, int],
-) -> tuple:
-    """Call `visit` for every tile and put its results, [tile positions, ...] each, back on the grid.
-
-    visit(scores [p, t, n], rows [p], cols [p], (row, col, key rows, key cols)) sees the positions of its tile and the
-    scores with the block of n = key rows * key cols key positions that starts at (row, col).
-    """
-    height, width = query.values[0].shape[1:3]
-    tile = (min(_TILE[0], height), min(_TILE[1], width))
-    block = (min(tile[0] + 2 * reach[0], height), min(tile[1] + 2 * reach[1], width))
-    counts = (-(-height // tile[0]), -(-width // tile[1]))
-    padding = ((0, 0), (0, counts[0] * tile[0] - height), (0, counts[1] * tile[1] - width))
-    padded = Features(
-        tuple(jnp.pad(value, (*padding, (0, 0))) for value in query.values),
-        tuple(jnp.pad(scale, padding) for scale in query.scales),
+def _score(query: Frames, keys: Frames) -> jax.Array:
+    """Multiply queries [..., p, c] with keys [..., n, c] -> [..., p, n], summed in float32 at least."""
+    dtype = product_dtype(query.values, keys.values)
+    scores = jnp.einsum(
+        "...pc,...nc->...pn",
+        query.values.astype(dtype),
+        keys.values.astype(dtype),
+        preferred_element_type=accumulation_dtype(query.values, keys.values),
+        precision=jax.lax.Precision.HIGHEST,
     )
-    dtype = product_dtype(*query.values, *keys.values)
+    if query.scales is not None:
+        scores *= query.scales[..., :, None].astype(scores.dtype)
+    if keys.scales is not None:
+        scores *= keys.scales[..., None, :].astype(scores.dtype)
+    return scores
 
-    def one(index: jax.Array) -> tuple[jax.Array, ...]:
-        row, col = index // counts[1] * tile[0], index % counts[1] * tile[1]
-        key_row = jnp.clip(row - reach[0], 0, height - block[0])
-        key_col = jnp.clip(col - reach[1], 0, width - block[1])
-        scores = jnp.einsum(
-            "pc,tnc->ptn",
-            _blocks(padded.values, row, col, tile)[0].astype(dtype),
-            _blocks(keys.values, key_row, key_col, block).astype(dtype),
-            preferred_element_type=accumulation_dtype(*query.values, *keys.values),
-            precision=jax.lax.Precision.HIGHEST,
+
+def _score_frames(score: Callable[[Frames], jax.Array], keys: tuple[Frames, ...]) -> list[jax.Array]:
+    """Call `score` on every frame, values [h, w, c]: for each piece of the keys its results [frames, ...], flat."""
+    results = []
+    for piece in keys:
+        if len(piece.values) == 1:
+            result = score(jax.tree.map(lambda array: array[0], piece))[None]
+        else:
+            result = jax.lax.map(score, piece)
+        results.append(result.reshape(len(result), -1))
+    return results
+
+
+def _pad_end(array: jax.Array, axis: int, size: int) -> jax.Array:
+    """Add zeros at the end of one axis until it is `size` long."""
+    return jnp.pad(array, [(0, size - length if number == axis else 0) for number, length in enumerate(array.shape)])
+
+
+def _window_blocks(
+    choose: Callable[[_Block], tuple], query: Frames, keys: tuple[Frames, ...], steps: np.ndarray
+) -> tuple:
+    """Score the query frame block by block against the keys in its windows, and let `choose` look at each block.
+
+    Args:
+        choose: called with the block; returns arrays [p, ...].
+        query: one frame, values [1, h, w, c].
+        keys: frames on the same grid.
+        steps: (row, col) steps that the window allows, [s, 2].
+
+    Returns:
+        The arrays that `choose` returned, on the grid: [h, w, ...].
+    """
+    height, width = query.values.shape[1:3]
+    row_reach, col_reach = (int(reach) for reach in abs(steps).max(axis=0))
+    # A strip of keys holds `rows` rows and is compared with `near` rows of queries; a block of queries has `cols`
+    # columns and is compared with `wide` columns of keys. Near the border the larger of two is moved inwards.
+    rows, cols = min(_STRIP_ROWS, height), min(_BLOCK_COLS, width)
+    near, wide = min(rows + 2 * row_reach, height), min(cols + 2 * col_reach, width)
+    strips, blocks = -(-height // rows), -(-width // cols)
+    near_start = np.clip(np.arange(strips) * rows - row_reach, 0, height - near)
+
+    # Where the score of query row y with the key of a step lies in [strips, near, cols, rows, wide]: a part that
+    # rows decide, [h, 1, s], one that columns decide, [1, cols, s], and one that the block decides.
+    key_rows = np.arange(height)[:, None] + steps[:, 0]
+    on_rows = (key_rows >= 0) & (key_rows < height)
+    strip, row = np.divmod(np.clip(key_rows, 0, height - 1), rows)
+    near_row = np.arange(height)[:, None] - near_start[strip]
+    row_part = ((strip * near + near_row) * cols * rows + row) * wide
+    key_cols = np.arange(cols)[:, None] + steps[:, 1]
+    col_part = np.arange(cols)[:, None] * rows * wide + key_cols
+    padded = jax.tree.map(lambda array: _pad_end(array[0], 1, blocks * cols), query)
+
+    def one(number: jax.Array) -> tuple:
+        col = number * cols
+        key_col = jnp.clip(col - col_reach, 0, width - wide)
+
+        def near_rows(array: jax.Array) -> jax.Array:
+            block = jax.lax.dynamic_slice_in_dim(array, col, cols, axis=1)
+            strip = jnp.stack([block[start : start + near] for start in near_start])
+            return strip.reshape(strips, near * cols, *array.shape[2:])
+
+        def key_strips(array: jax.Array) -> jax.Array:
+            block = jax.lax.dynamic_slice_in_dim(array, key_col, wide, axis=1)
+            return _pad_end(block, 0, strips * rows).reshape(strips, rows * wide, *array.shape[2:])
+
+        queries = jax.tree.map(near_rows, padded)
+
+        def score(frame: Frames) -> jax.Array:
+            return _score(queries, jax.tree.map(key_strips, frame))
+
+        def spread(row_table: np.ndarray, col_table: np.ndarray, offset: jax.Array) -> jax.Array:
+            table = jnp.asarray(row_table, np.int32)[:, None] + jnp.asarray(col_table, np.int32)[None] + offset
+            return table.reshape(-1, len(steps))
+
+        on_cols = (key_cols + col >= 0) & (key_cols + col < width)
+        return choose(
+            _Block(
+                scores=_score_frames(score, keys),
+                where=spread(row_part, col_part, col - key_col),
+                place=spread(key_rows * width, key_cols, col),
+                inside=(jnp.asarray(on_rows)[:, None] & on_cols[None]).reshape(-1, len(steps)),
+            )
         )
-        if query.scales:
-            scores *= _blocks(query.scales, row, col, tile)[0][:, None, None].astype(scores.dtype)
-        if keys.scales:
-            scores *= _blocks(keys.scales, key_row, key_col, block)[None].astype(scores.dtype)
-        rows, cols = (np.indices(tile)).reshape(2, -1)
-        return visit(scores, row + rows, col + cols, (key_row, key_col, *block))
 
-    results = jax.lax.map(one, jnp.arange(counts[0] * counts[1]))
+    results = jax.lax.map(one, jnp.arange(blocks, dtype=np.int32))
 
     def assemble(result: jax.Array) -> jax.Array:
-        rest = result.shape[2:]
-        result = result.reshape(*counts, *tile, *rest).swapaxes(1, 2)
-        return result.reshape(counts[0] * tile[0], counts[1] * tile[1], *rest)[:height, :width]
+        result = result.reshape(blocks, height, cols, *result.shape[2:])
+        return jnp.moveaxis(result, 0, 1).reshape(height, blocks * cols, *result.shape[3:])[:, :width]
 
     return jax.tree.map(assemble, results)
 
 
-def _allowed(
-    steps: np.ndarray, rows: jax.Array, cols: jax.Array, block: tuple, grid: tuple[int, int]
-) -> tuple[jax.Array, jax.Array]:
-    """Find the key positions of every query's window: index into the block [p, offsets], and whether on the grid."""
-    key_row, key_col, block_rows, block_cols = block
-    target_rows = rows[:, None] + steps[:, 0][None]
-    target_cols = cols[:, None] + steps[:, 1][None]
-    inside = (target_rows >= 0) & (target_rows < grid[0]) & (target_cols >= 0) & (target_cols < grid[1])
-    index = (target_rows - key_row) * block_cols + target_cols - key_col
-    return jnp.clip(index, 0, block_rows * block_cols - 1), inside
+def _full_blocks(choose: Callable[[_Block], tuple], query: Frames, keys: tuple[Frames, ...]) -> tuple:
+    """Score the query frame against all positions of the keys, some queries at a time; as `_window_blocks`."""
+    height, width = query.values.shape[1:3]
+    size = height * width
+    count = min(_CHUNK, size)
+    blocks = -(-size // count)
+
+    def chunks(array: jax.Array) -> jax.Array:
+        flat = _pad_end(array.reshape(size, *array.shape[3:]), 0, blocks * count)
+        return flat.reshape(blocks, count, *flat.shape[1:])
+
+    def one(queries: Frames) -> tuple:
+        def score(frame: Frames) -> jax.Array:
+            return _score(queries, jax.tree.map(lambda array: array.reshape(size, *array.shape[2:]), frame))
+
+        place = jnp.broadcast_to(jnp.arange(size, dtype=np.int32), (count, size))
+        index = jnp.arange(count * size, dtype=np.int32).reshape(count, size)
+        return choose(_Block(_score_frames(score, keys), index, place, jnp.ones(index.shape, bool)))
+
+    def assemble(result: jax.Array) -> jax.Array:
+        return result.reshape(blocks * count, *result.shape[2:])[:size].reshape(height, width, *result.shape[2:])
+
+    return jax.tree.map(assemble, jax.lax.map(one, jax.tree.map(chunks, query)))
 
 
-def _best_positions(scores: jax.Array, frames: Callable[[], jax.Array], count: int) -> jax.Array:
-    """Pick the `count` best of the n positions by (score, then lowest frame, then lowest position), in any order.
+def _gather(block: _Block, keys: KeyGroup, index: jax.Array, inside: jax.Array) -> jax.Array:
+    """Look up the scores of all frames at index [p, k]: [p, t, k] in order of time, -inf where no key is."""
+    scores = jnp.concatenate([jnp.take(piece, index, axis=1, mode="clip") for piece in block.scores])
+    allowed = inside[None] if keys.valid is None else inside[None] & keys.valid[:, None, None]
+    scores = jnp.where(allowed, scores, -jnp.inf)
+    return (scores if keys.order is None else scores[keys.order]).swapaxes(0, 1)
 
-    scores [p, n] is the best score of every position; frames() gives the lowest frame that reaches it. `lax.top_k`
-    breaks ties by position alone, so ties at the border of the choice, which are rare, take the long way.
+
+def _best_steps(block: _Block, keys: KeyGroup, count: int) -> jax.Array:
+    """Pick, for every query position, the steps [p, count] that can lead to its `count` best keys, in rising order.
+
+    The window depends on the position only, so a step's best score over all frames tells whether it can hold one of the
+    best keys: every key among the best lies at one of the best steps. Steps rank by (score, lowest frame that reaches
+    it, lowest position), as keys do. `lax.top_k` knows nothing of frames; where that matters, which is when a tie
+    crosses the border of the choice, the steps are sorted.
     """
-    if scores.shape[1] == count:
-        return jnp.broadcast_to(jnp.arange(count), scores.shape)
-    best, chosen = jax.lax.top_k(scores, count + 1)
-    last = best[:, count - 1]
-    tied = jnp.any((last == best[:, count]) & (last > -jnp.inf))
+    if block.where.shape[1] == count:
+        return jnp.broadcast_to(jnp.arange(count, dtype=np.int32), block.where.shape)
+    start = 0
+    largest = jnp.full(block.scores[0].shape[1], -jnp.inf, block.scores[0].dtype)
+    for piece in block.scores:
+        if keys.valid is not None:
+            piece = jnp.where(keys.valid[start : start + len(piece), None], piece, -jnp.inf)
+        start += len(piece)
+        largest = jnp.maximum(largest, piece.max(axis=0))
+    ranked = jnp.where(block.inside, jnp.take(largest, block.where, mode="clip"), -jnp.inf)
+    best, chosen = jax.lax.top_k(ranked, count + 1)
+    last = best[:, count - 1 : count]
+    tied = jnp.any((last == best[:, count:]) & (last > -jnp.inf))
 
     def by_frame() -> jax.Array:
-        first = jnp.where(scores == last[:, None], frames(), np.iinfo(np.int32).max)
-        surely = scores > last[:, None]
-        rank = jnp.where(surely, -1, first)
+        frame = jnp.argmax(_gather(block, keys, block.where, block.inside), axis=1).astype(np.int32)
+        rank = jnp.where(ranked > last, -1, jnp.where(ranked == last, frame, np.iinfo(np.int32).max))
         return jnp.argsort(rank, axis=1, stable=True)[:, :count].astype(chosen.dtype)
 
-    return jax.lax.cond(tied, by_frame, lambda: chosen[:, :count])
+    return jnp.sort(jax.lax.cond(tied, by_frame, lambda: chosen[:, :count]), axis=1)
 
 
-def best_keys(query: Features, keys: KeyGroup, *, window: Window, topk: int) -> tuple[jax.Array, jax.Array]:
-    """Find the exact top-k keys of every query position, over all frames and all positions in its window.
+def _choose_best(block: _Block, keys: KeyGroup, topk: int) -> tuple[jax.Array, jax.Array]:
+    """Find the top-k keys of every position: scores [p, k], falling, -inf for missing ones, and labels [p, k, l]."""
+    steps = min(topk, block.where.shape[1])
+    picked = _best_steps(block, keys, steps)
+    index, place, inside = (jnp.take_along_axis(table, picked, axis=1) for table in block[1:])
+    candidates = _gather(block, keys, index, inside)
+    frames = candidates.shape[1]
+    best, winner = jax.lax.top_k(candidates.reshape(len(candidates), frames * steps), min(topk, frames * steps))
+    frame = winner // steps if keys.order is None else keys.order[winner // steps]
+    place = jnp.take_along_axis(place, winner % steps, axis=1)
+    height, width, size = keys.labels.shape[1:]
+    labels = keys.labels.reshape(-1, height * width, size)
+    return best, labels[frame, jnp.clip(place, 0, height * width - 1)]
 
-    The window depends on the position only, so the best score of a position over all frames decides which positions
-    can hold one of the top k: every entry among the top k lies in one of the k best positions. Hence: the maximum over
-    frames, the k best positions in the window, and the k best of their k * t scores.
 
-    Args:
-        query: one frame.
-        keys: t frames on the same grid.
-        window: "circle" or "square".
-        topk: how many keys at most.
+def _choose_all(block: _Block, keys: KeyGroup, temperature: Number) -> tuple[jax.Array, jax.Array]:
+    """Blend all keys of every position into one: score [p, 1], labels [p, 1, l].
 
-    Returns:
-        Scores [h, w, k'] in falling order, -inf for missing ones, and indices [h, w, k'] into the flat [t, h, w] of
-        the frames as stored; k' <= topk. Of equal scores the lowest (frame, row, column) comes first.
+    The score is temperature * log(sum of exp(score / temperature)), by which this one key weighs in a softmax with
+    others as much as all of them.
     """
-    height, width = query.values[0].shape[1:3]
-    frames = keys.features.num_frames
-    steps = window_offsets(keys.radius, window, height, width)
-    positions = min(topk, height * width, len(steps))
-    count = min(topk, positions * frames)
-    if count == 0:
-        dtype = accumulation_dtype(*query.values, *keys.features.values)
-        return jnp.zeros((height, width, 0), dtype), jnp.zeros((height, width, 0), np.int32)
-    reach = (int(steps[:, 0].max()), int(steps[:, 1].max()))
-    everything = reach == (height - 1, width - 1) and len(steps) == (2 * height - 1) * (2 * width - 1)
-
-    def visit(scores: jax.Array, rows: jax.Array, cols: jax.Array, block: tuple) -> tuple[jax.Array, jax.Array]:
-        if keys.valid is not None:
-            scores = jnp.where(keys.valid[None, :, None], scores, -jnp.inf)
-        best = scores.max(axis=1)
-        if everything:
-            index = jnp.broadcast_to(jnp.arange(best.shape[1]), best.shape)
-            inside = jnp.ones(best.shape, bool)
-        else:
-            index, inside = _allowed(steps, rows, cols, block, (height, width))
-            best = jnp.where(inside, jnp.take_along_axis(best, index, axis=1), -jnp.inf)
-
-        def chronological(array: jax.Array) -> jax.Array:
-            return array if keys.order is None else array[:, keys.order]
-
-        def first_frame() -> jax.Array:
-            first = jnp.argmax(chronological(scores), axis=1).astype(np.int32)
-            return first if everything else jnp.take_along_axis(first, index, axis=1)
-
-        # Sorted, so that of equal scores in a frame the lowest position comes first.
-        picked = jnp.sort(_best_positions(best, first_frame, positions), axis=1)
-        index = jnp.take_along_axis(index, picked, axis=1)
-        inside = jnp.take_along_axis(inside, picked, axis=1)
-        candidates = jnp.take_along_axis(scores, index[:, None, :], axis=2)
-        candidates = chronological(jnp.where(inside[:, None, :], candidates, -jnp.inf))
-        top, winner = jax.lax.top_k(candidates.reshape(len(candidates), -1), count)
-        frame, slot = winner // positions, winner % positions
-        if keys.order is not None:
-            frame = keys.order[frame]
-        place = jnp.take_along_axis(index, slot, axis=1)
-        row, col = block[0] + place // block[3], block[1] + place % block[3]
-        return top, (frame * height + row) * width + col
-
-    return _scan_tiles(visit, query, keys.features, reach)
-
-
-def all_keys(
-    query: Features, keys: KeyGroup, *, window: Window, temperature: Number
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Sum the labels of all allowed keys, weighted by exp((score - largest) / temperature).
-
-    Args:
-        query: one frame.
-        keys: t frames on the same grid.
-        window: "circle" or "square".
-        temperature: divides the scores.
-
-    Returns:
-        The largest score [h, w] (-inf where no key is allowed), the sum of weights [h, w], the sum of weighted labels
-        [h, w, l].
-    """
-    height, width = query.values[0].shape[1:3]
-    steps = window_offsets(keys.radius, window, height, width)
-    dtype = accumulation_dtype(*query.values, *keys.features.values)
-    if len(steps) == 0:
-        nothing = jnp.zeros((height, width), dtype)
-        return nothing - jnp.inf, nothing, jnp.zeros((height, width, keys.labels.shape[-1]), dtype)
-    reach = (int(steps[:, 0].max()), int(steps[:, 1].max()))
-    table = np.zeros((2 * height - 1, 2 * width - 1), bool)
-    table[steps[:, 0] + height - 1, steps[:, 1] + width - 1] = True
-
-    def visit(
-        scores: jax.Array, rows: jax.Array, cols: jax.Array, block: tuple
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        key_rows, key_cols = np.indices(block[2:]).reshape(2, -1)
-        row_steps = block[0] + key_rows[None] - rows[:, None] + height - 1
-        col_steps = block[1] + key_cols[None] - cols[:, None] + width - 1
-        allowed = jnp.asarray(table)[row_steps, col_steps][:, None, :]
-        if keys.valid is not None:
-            allowed &= keys.valid[None, :, None]
-        scores = jnp.where(allowed, scores, -jnp.inf)
-        largest = scores.max(axis=(1, 2))
-        shift = jnp.where(jnp.isfinite(largest), largest, 0)
-        weights = jnp.exp((scores - shift[:, None, None]) / temperature)
-        values = _blocks((keys.labels,), block[0], block[1], block[2:]).astype(dtype)
-        blended = jnp.einsum("ptn,tnl->pl", weights, values, precision=jax.lax.Precision.HIGHEST)
-        return largest, weights.sum(axis=(1, 2)), blended
-
-    return _scan_tiles(visit, query, keys.features, reach)
+    scores = _gather(block, keys, block.where, block.inside)
+    labels = keys.labels if keys.order is None else keys.labels[keys.order]
+    labels = labels.reshape(len(labels), -1, labels.shape[-1])
+    labels = jnp.take(labels, block.place, axis=1, mode="clip").swapaxes(0, 1)
+    positions, frames, steps = scores.shape
+    scores = scores.reshape(positions, frames * steps)
+    total = temperature * jax.nn.logsumexp(scores / temperature, axis=1, keepdims=True)
+    return total, _softmax_blend(scores, labels.reshape(positions, frames * steps, -1), temperature)[:, None]
 
 
 def _softmax_blend(scores: jax.Array, labels: jax.Array, temperature: Number) -> jax.Array:
     """Average labels [..., k, l] with softmax(scores [..., k] / temperature); zeros where every score is -inf."""
-    largest = scores.max(axis=-1, keepdims=True, initial=-jnp.inf)
-    weights = jnp.exp((scores - jnp.where(jnp.isfinite(largest), largest, 0)) / temperature)
+    largest = scores.max(axis=-1, keepdims=True)
+    weights = jnp.exp((scores - jnp.where(largest > -jnp.inf, largest, 0)) / temperature)
     total = weights.sum(axis=-1, keepdims=True)
     weights /= jnp.where(total > 0, total, 1)
     return jnp.einsum("...k,...kl->...l", weights, labels.astype(scores.dtype), precision=jax.lax.Precision.HIGHEST)
 
 
 def blend_labels(
-    query: Features, groups: list[KeyGroup], *, window: Window, topk: int | None, temperature: Number
+    query: Frames, groups: list[KeyGroup], *, window: Window, topk: int | None, temperature: Number
 ) -> jax.Array:
     """Give every query position the softmax-weighted labels of its best keys.
 
     Args:
-        query: one frame.
+        query: one frame, values [1, h, w, c].
         groups: the key frames, first frames first.
         window: "circle" or "square".
         topk: how many keys share the weight; None for all that are allowed.
@@ -311,21 +326,26 @@ def blend_labels(
     Returns:
         Labels [h, w, l], float32.
     """
-    if topk is None:
-        sums = [all_keys(query, keys, window=window, temperature=temperature) for keys in groups]
-        largest = functools.reduce(jnp.maximum, (part[0] for part in sums))
-        shift = jnp.where(jnp.isfinite(largest), largest, 0)
-        factors = [jnp.exp((part[0] - shift) / temperature) for part in sums]
-        total = sum(factor * part[1] for factor, part in zip(factors, sums, strict=True))
-        blended = sum(factor[..., None] * part[2] for factor, part in zip(factors, sums, strict=True))
-        return (blended / jnp.where(total > 0, total, 1)[..., None]).astype(np.float32)
+    height, width = query.values.shape[1:3]
     scores, labels = [], []
     for keys in groups:
-        top, index = best_keys(query, keys, window=window, topk=topk)
-        scores.append(top)
-        labels.append(keys.labels.reshape(-1, keys.labels.shape[-1])[index])
+
+        def choose(block: _Block, keys: KeyGroup = keys) -> tuple[jax.Array, jax.Array]:
+            return _choose_all(block, keys, temperature) if topk is None else _choose_best(block, keys, topk)
+
+        steps = window_offsets(keys.radius, window, height, width)
+        if keys.radius is None:
+            best, values = _full_blocks(choose, query, keys.frames)
+        elif len(steps):
+            best, values = _window_blocks(choose, query, keys.frames, steps)
+        else:
+            continue
+        scores.append(best)
+        labels.append(values)
+    if not scores:
+        return jnp.zeros((height, width, groups[0].labels.shape[-1]), np.float32)
     best, values = jnp.concatenate(scores, axis=-1), jnp.concatenate(labels, axis=-2)
-    if len(groups) > 1 and best.shape[-1] > topk:
+    if topk is not None and best.shape[-1] > topk:
         best, index = jax.lax.top_k(best, topk)
         values = jnp.take_along_axis(values, index[..., None], axis=-2)
     return _softmax_blend(best, values, temperature).astype(np.float32)

@@ -11,7 +11,7 @@ from jaxtyping import jaxtyped as _jaxtyped
 
 from vfs_jax.correspondence.affinity import Number, Window
 from vfs_jax.correspondence.memory import Recall, key_groups
-from vfs_jax.correspondence.neighbors import Features, KeyGroup, blend_labels, check_options, lay_out
+from vfs_jax.correspondence.neighbors import Frames, KeyGroup, blend_labels, check_options, lay_out
 
 
 @functools.partial(
@@ -33,8 +33,8 @@ def _propagate_frame(
     target, memory = lay_out(query[None], normalize=normalize), lay_out(keys, normalize=normalize)
 
     def group(frames: slice, reach: float | None) -> KeyGroup:
-        features = jax.tree.map(lambda array: array[frames], memory)
-        return KeyGroup(features, labels[frames], reach, valid=None if key_valid is None else key_valid[frames])
+        kept = jax.tree.map(lambda array: array[frames], memory)
+        return KeyGroup((kept,), labels[frames], reach, valid=None if key_valid is None else key_valid[frames])
 
     if first_frame_windowed or radius is None:
         groups = [group(slice(None), radius)]
@@ -125,14 +125,14 @@ def _propagate_video(
     first = lay_out(features[:1], normalize=recall.normalize)
     size = recall.num_context
 
-    def step(carry: tuple[Features, jax.Array], inputs: tuple[jax.Array, jax.Array]) -> tuple[tuple, jax.Array]:
+    def step(carry: tuple[Frames, jax.Array], inputs: tuple[jax.Array, jax.Array]) -> tuple[tuple, jax.Array]:
         context, context_labels = carry
         frame, seen = inputs
         query = lay_out(frame[None], normalize=recall.normalize)
         # The previous frames are a ring: frame number n lies at n % size, what does not exist yet is frame 0.
         order = (seen + jnp.arange(size, dtype=np.int32)) % max(size, 1)
         oldest = (jax.tree.map(lambda ring: ring[order[:1]], context), context_labels[order[:1]])
-        groups = key_groups(recall, (first, first_labels[None]), (context, context_labels), oldest, order, seen)
+        groups = key_groups(recall, (first, first_labels[None]), ((context,), context_labels), oldest, order, seen)
         labels = blend_labels(query, groups, window=recall.window, topk=topk, temperature=temperature)
         if size:
             context = jax.tree.map(lambda ring, new: ring.at[seen % size].set(new[0]), context, query)
