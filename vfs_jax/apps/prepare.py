@@ -9,12 +9,14 @@ runs the four stages, each of which is a command of its own:
   vfs-prepare finalize --out=DIR              accounts for every clip and writes the manifest
   vfs-prepare verify --out=DIR                compares the folder with the manifest
 
+  vfs-prepare compose --videos=FILE --out=DIR writes test sequences with exact ground truth over a video
   vfs-prepare show DIR                        prints counts, sizes and lengths, draws a contact sheet
   vfs-prepare help DATASET                    tells where a data set comes from and how its folder looks
 """
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import shutil
 from collections import Counter
@@ -22,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ml_collections
+import tqdm
 from absl import flags
 
 from data_prep.datasets import help_text
@@ -49,18 +52,15 @@ flags.DEFINE_float(
 )
 flags.DEFINE_integer("workers", 0, "Decoding processes; 0 for one a core.", flag_values=FLAGS)
 flags.DEFINE_float("clip_timeout", 120.0, "Seconds that decoding a clip may take.", flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "What compose draws from.", flag_values=FLAGS)
 flags.DEFINE_integer("sample", 100, "Clips that verify decodes; -1 for all.", flag_values=FLAGS)
 
 
 def run(arguments: list[str]) -> None:
     """Runs the stage that the first argument names."""
     stages = {
-        "index": _index,
-        "convert": _convert,
-        "finalize": _finalize,
-        "verify": _verify,
-        "all": _all,
-        "show": _show,
+        **{"index": _index, "convert": _convert, "finalize": _finalize, "verify": _verify, "all": _all},
+        **{"show": _show, "compose": _compose},
     }
     stage, *rest = arguments or ["no stage"]
     if stage == "help":
@@ -155,6 +155,18 @@ def _show(out: Path) -> None:
     print(describe(out))
     contact_sheet(out).save(out / "contact_sheet.jpg", quality=90)
     print(f"contact sheet -> {out / 'contact_sheet.jpg'}")
+
+
+def _compose(out: Path) -> None:
+    from data_prep.compose import write_sequences  # needs SciPy, which nothing else here does
+
+    if FLAGS.videos is None:
+        raise InputError("compose takes the background, one video file, by --videos=FILE")
+    print(f"compose: moves photographs over {FLAGS.videos} -> {out}/davis, otb, jhmdb")
+    bar = functools.partial(tqdm.tqdm, desc="compose", unit="sequence")
+    with _removed_on_bad_input(out):
+        cli.claim_folder(out, ml_collections.ConfigDict({"videos": FLAGS.videos, "seed": FLAGS.seed}))
+        write_sequences(out, Path(FLAGS.videos), seed=FLAGS.seed, progress=bar)
 
 
 @contextlib.contextmanager
