@@ -11,7 +11,8 @@ from ml_collections import config_flags
 
 from vfs_jax.apps import cli
 from vfs_jax.data.records import ClipRecords
-from vfs_jax.training import loop
+from vfs_jax.training.loop import train
+from vfs_jax.training.options import FREE_FIELDS, read_options
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the experiment, a file of configs/", flag_values=FLAGS)
@@ -23,15 +24,16 @@ def run(arguments: list[str]) -> None:
     """Trains as the flags say."""
     del arguments
     config, workdir = _CONFIG.value, Path(str(_WORKDIR.value))
-    records = ClipRecords(config.data)
-    cli.claim_folder(workdir, config, free=loop.FREE_FIELDS)
+    options = read_options(config.to_dict())
+    records = ClipRecords(options.data)
+    cli.claim_folder(workdir, config, free=FREE_FIELDS)
     print(
-        f"training R{config.depth} on {len(records)} clips of {config.data} for {config.steps} steps of "
-        f"{config.batch_size} clips, {config.segments} frames each, on {jax.device_count()} {jax.default_backend()} "
+        f"training ResNet-{options.depth} on {len(records)} clips of {options.data} for {options.steps} steps of "
+        f"{options.batch_size} clips, {options.segments} frames each, on {jax.device_count()} {jax.default_backend()} "
         f"device(s); checkpoints and logs in {workdir}",
         flush=True,
     )
-    loop.train(config, workdir, records)
+    train(options, workdir, records)
 
 
 def main() -> None:

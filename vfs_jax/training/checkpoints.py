@@ -1,6 +1,6 @@
 """Checkpoints of a run: written whole or not at all, and the newest readable one restored."""
 
-import warnings
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import orbax.checkpoint as ocp
 
 from vfs_jax.errors import InputError
 from vfs_jax.training.state import TrainState
+
+_LOG = logging.getLogger(__name__)
 
 _FOLDER = "checkpoints"  # in the workdir; each step is a folder of its own in it
 _ITEM = "state"
@@ -70,7 +72,7 @@ class Checkpoints:
                 state = self._manager.restore(step, args=args)[_ITEM]
             except Exception as error:  # whatever a damaged file makes of the reader
                 unreadable.append(self.folder / str(step))
-                warnings.warn(f"checkpoint {unreadable[-1]} is skipped: {_first_line(error)}", stacklevel=2)
+                _LOG.warning("checkpoint %s cannot be read and is skipped: %s", unreadable[-1], _first_line(error))
                 continue
             self._put_aside(unreadable)
             return state

@@ -1,4 +1,4 @@
-"""Where a run's numbers go: metrics.jsonl, TensorBoard, and one progress line."""
+"""Where a run's numbers go: JSON lines, TensorBoard, and one progress line."""
 
 import json
 import sys
@@ -8,74 +8,118 @@ from typing import TextIO
 
 from tensorboardX import SummaryWriter
 
-METRICS_FILE = "metrics.jsonl"
+Numbers = dict[str, float]
 
 
-class MetricLog:
-    """Writes numbers under WORKDIR: one line a logged step in metrics.jsonl, and events for TensorBoard."""
+class JsonLines:
+    """A file with one line a step: {"step": 20, "loss": 1.5, ...}.
 
-    def __init__(self, workdir: Path, *, start_step: int):
-        """Opens the files, and drops what an earlier, killed run wrote of the steps that will be taken again.
+    Attributes:
+      steps: those that are in the file.
+    """
+
+    def __init__(self, path: Path, *, start_step: int):
+        """Opens the file, and drops what an earlier, killed run wrote of the steps that will be taken again.
 
         Args:
-          workdir: of the run.
-          start_step: the steps taken so far; later ones are dropped from both files.
+          path: of the file, whose folder exists.
+          start_step: the steps taken so far; lines of later ones are dropped.
         """
-        path = workdir / METRICS_FILE
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= start_step]
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        # A kill may have cut the last line.
+        found = {json.loads(line)["step"]: line for line in lines if line.endswith("\n")}
+        kept = {step: line for step, line in found.items() if step <= start_step}
         part = path.with_suffix(".part")
-        part.write_text("".join(kept))
+        part.write_text("".join(kept.values()))
         part.replace(path)
+        self.steps = set(kept)
         self._file = path.open("a")
-        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
 
-    def write(self, step: int, numbers: dict[str, float]) -> None:
-        """Adds one line {"step": step, **numbers} and one TensorBoard point a number."""
+    def write(self, step: int, numbers: Numbers) -> None:
+        """Adds a line and flushes it."""
         self._file.write(json.dumps({"step": step, **numbers}) + "\n")
         self._file.flush()
-        for name, number in numbers.items():
-            self._tensorboard.add_scalar(name, number, step)
+        self.steps.add(step)
 
     def close(self) -> None:
-        """Flushes and closes both."""
+        """Closes the file."""
         self._file.close()
+
+
+class RunLog:
+    """Writes what a run measures: WORKDIR/metrics.jsonl, WORKDIR/evaluation.jsonl, and both under WORKDIR/tensorboard.
+
+    Attributes:
+      evaluated: the steps that are evaluated already.
+    """
+
+    def __init__(self, workdir: Path, *, start_step: int):
+        """Opens the files; see `JsonLines`."""
+        self._metrics = JsonLines(workdir / "metrics.jsonl", start_step=start_step)
+        self._evaluation = JsonLines(workdir / "evaluation.jsonl", start_step=start_step)
+        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
+
+    @property
+    def evaluated(self) -> set[int]:
+        """The steps whose evaluation is written."""
+        return self._evaluation.steps
+
+    def metrics(self, step: int, numbers: Numbers) -> None:
+        """Writes the numbers of a training step."""
+        self._metrics.write(step, numbers)
+        self._points(step, numbers)
+
+    def evaluation(self, step: int, numbers: Numbers) -> None:
+        """Writes the scores of the weights after a step."""
+        self._evaluation.write(step, numbers)
+        self._points(step, {f"evaluation/{name}": number for name, number in numbers.items()})
+
+    def close(self) -> None:
+        """Flushes and closes all."""
+        self._metrics.close()
+        self._evaluation.close()
         self._tensorboard.close()
 
-
-def _whole_lines(path: Path) -> list[str]:
-    """The lines of a JSON-lines file without a last one that was cut by a kill."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [line for line in lines if line.endswith("\n")]
+    def _points(self, step: int, numbers: Numbers) -> None:
+        for name, number in numbers.items():
+            self._tensorboard.add_scalar(name, number, step)
 
 
 class Progress:
     """One line on the terminal that is written over; plain lines, at most one every ten seconds, everywhere else."""
 
-    def __init__(self, steps: int, stream: TextIO = sys.stdout):
-        """Starts a line for a run of `steps` steps."""
+    def __init__(self, steps: int, stream: TextIO | None = None):
+        """Starts a line for a run of `steps` steps, on stdout unless told otherwise."""
         self._steps = steps
-        self._stream = stream
-        self._is_terminal = stream.isatty()
+        self._stream = stream or sys.stdout
+        self._is_terminal = self._stream.isatty()
         self._shown = float("-inf")
 
-    def show(self, step: int, numbers: dict[str, float]) -> None:
+    def show(self, step: int, numbers: Numbers) -> None:
         """Shows the numbers of a step; the last step is always shown."""
         now = time.monotonic()
         if not self._is_terminal and step < self._steps and now - self._shown < 10:
             return
         self._shown = now
-        left = _duration((self._steps - step) / numbers["steps_per_second"])
         line = (
             f"step {step}/{self._steps}  loss {numbers['loss']:.4f}  lr {numbers['learning_rate']:.2e}  "
             f"std {numbers['embedding_std']:.2f}  {numbers['steps_per_second']:.3g} steps/s  "
-            f"{numbers['clips_per_second']:.4g} clips/s  waited {numbers['data_wait']:.0%}  {left} left"
+            f"{numbers['clips_per_second']:.4g} clips/s  waited {numbers['data_wait']:.0%}  "
+            f"{duration((self._steps - step) / numbers['steps_per_second'])} left"
         )
         end = "\n" if not self._is_terminal or step == self._steps else ""
-        start = "\r\x1b[K" if self._is_terminal else ""
-        print(start + line, end=end, file=self._stream, flush=True)
+        print(("\r\x1b[K" if self._is_terminal else "") + line, end=end, file=self._stream, flush=True)
 
 
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
+def duration(seconds: float) -> str:
+    """Writes a time span for people.
+
+    >>> duration(75.2), duration(3 * 3600 + 120), duration(100 * 3600)
+    ('1m15s', '3h02m', '4d04h')
+    """
+    minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours:02d}h"
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"

@@ -20,12 +20,14 @@ class TrainState:
       params: the parameters of the whole VFS network, float32.
       batch_stats: the running statistics of its BatchNorms, float32.
       opt_state: the optimizer's.
+      skipped: int32 scalar, the number of steps that were not finite and changed nothing.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: optax.OptState
+    skipped: jax.Array
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -53,4 +55,5 @@ def init_state(seed: int, depth: int, optimizer: optax.GradientTransformation) -
         params=variables["params"],
         batch_stats=variables["batch_stats"],
         opt_state=optimizer.init(variables["params"]),
+        skipped=jnp.zeros((), jnp.int32),
     )

@@ -1,6 +1,6 @@
 """One training step, the same function on one device and on many."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,7 +15,9 @@ from vfs_jax.training.losses import embedding_std, frame_similarity_loss
 from vfs_jax.training.sharding import batch_sharding, replicated
 from vfs_jax.training.state import TrainState
 
-TrainStep = Callable[[TrainState, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
+Batch = Mapping[str, jax.Array]
+Metrics = dict[str, jax.Array]
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 def make_train_step(
@@ -24,11 +26,15 @@ def make_train_step(
     seed: int,
     learning_rate: optax.Schedule,
     optimizer: optax.GradientTransformation,
-    color: dict[str, Any] | None = None,
+    color: Mapping[str, Any] | None = None,
     symmetric: bool = True,
     dtype: DTypeLike = jnp.float32,
+    accumulate: int = 1,
+    remat: bool = False,
 ) -> TrainStep:
     """Builds the step: colour, normalisation, both views through the network, loss, gradient, update.
+
+    A step whose loss or gradient is not finite leaves weights, statistics and optimizer as they were, and is counted.
 
     Args:
       depth: of the ResNet.
@@ -38,39 +44,89 @@ def make_train_step(
       color: options of `augment_color`; None leaves colours as they are.
       symmetric: see `frame_similarity_loss`.
       dtype: of the network's computation; parameters, statistics and loss stay float32.
+      accumulate: into how many parts the batch is cut, one after the other; their gradients are averaged, BatchNorm
+        sees one part at a time and moves its running statistics with each.
+      remat: keeps only the convolutions' outputs for the backward pass and computes the rest again.
 
     Returns:
-      step(state, views) -> (state, metrics), views uint8 [b, 2, t, h, w, 3], RGB; metrics are scalars: "loss",
-      "learning_rate", "embedding_std" and "gradient_norm". Pure; `compile_train_step` places and compiles it.
+      step(state, batch) -> (state, metrics). The batch has "views" uint8 [b, 2, t, h, w, 3], RGB, and "stop" bool [b],
+      by which any process asks all to stop. Metrics are scalars: "loss", "learning_rate", "embedding_std",
+      "gradient_norm", "skipped" (non-finite steps so far), "finite" and "stop". Pure; `compile_train_step` places and
+      compiles it.
     """
     model = VFS(depth=depth, dtype=dtype)
 
-    def step(state: TrainState, views: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
-        if color is not None:
-            views = augment_color(jax.random.fold_in(jax.random.key(seed), state.step), views, **color)
-        images = normalize_images(views)
+    def embed(params: Any, batch_stats: Any, images: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        (z, p), updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
+        return z, p, updated["batch_stats"]
 
+    if remat:
+        embed = jax.checkpoint(embed, policy=lambda primitive, *_, **__: primitive is jax.lax.conv_general_dilated_p)
+
+    def gradient_of(params: Any, batch_stats: Any, images: jax.Array) -> tuple[Any, Any, jax.Array, jax.Array]:
         def loss_of(params: Any) -> tuple[jax.Array, tuple[Any, jax.Array]]:
-            variables = {"params": params, "batch_stats": state.batch_stats}
-            (z, p), updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
-            return frame_similarity_loss(z, p, symmetric=symmetric), (updated["batch_stats"], z)
+            z, p, new_stats = embed(params, batch_stats, images)
+            return frame_similarity_loss(z, p, symmetric=symmetric), (new_stats, embedding_std(z))
 
-        (loss, (batch_stats, z)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, (new_stats, std)), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
+        return gradient, new_stats, loss, std
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        images = batch["views"]
+        if color is not None:
+            images = augment_color(jax.random.fold_in(jax.random.key(seed), state.step), images, **color)
+        images = normalize_images(images)
+        if accumulate == 1:
+            gradient, batch_stats, loss, std = gradient_of(state.params, state.batch_stats, images)
+        else:
+            gradient, batch_stats, loss, std = _accumulated(gradient_of, state, images, accumulate)
+        gradient_norm = optax.tree.norm(gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+
+        finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+        old = (state.params, state.batch_stats, state.opt_state)
+        params, batch_stats, opt_state = jax.tree.map(
+            # Counters go on, so that the schedule stays in step.
+            lambda new, old: jnp.where(finite, new, old) if jnp.issubdtype(new.dtype, jnp.floating) else new,
+            (params, batch_stats, opt_state),
+            old,
+        )
+        skipped = state.skipped + jnp.logical_not(finite).astype(jnp.int32)
         metrics = {
             "loss": loss,
             "learning_rate": learning_rate(state.step),
-            "embedding_std": embedding_std(z),
-            "gradient_norm": optax.tree.norm(gradient),
+            "embedding_std": std,
+            "gradient_norm": gradient_norm,
+            "skipped": skipped,
+            "finite": finite,
+            "stop": jnp.any(batch["stop"]),
         }
-        params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+        return TrainState(state.step + 1, params, batch_stats, opt_state, skipped), metrics
 
     return step
 
 
-def compile_train_step(step: TrainStep, mesh: Mesh) -> TrainStep:
-    """Jits a step for a mesh: state and metrics replicated, views cut over the devices, the old state's memory reused.
+def _accumulated(gradient_of: Callable[..., Any], state: TrainState, images: jax.Array, parts: int) -> Any:
+    """The mean gradient, the last statistics, the mean loss and embedding_std over the parts of a batch."""
+    # Part i holds the clips i, i + parts, ...: of each device the same number, so that nothing moves between devices.
+    split = jnp.moveaxis(images.reshape(-1, parts, *images.shape[1:]), 1, 0)
+
+    def add(carry: Any, part: jax.Array) -> tuple[Any, None]:
+        total, batch_stats = carry
+        gradient, batch_stats, loss, std = gradient_of(state.params, batch_stats, part)
+        total = jax.tree.map(lambda sum_, value: sum_ + value / parts, total, (gradient, loss, std))
+        return (total, batch_stats), None
+
+    zero = jnp.zeros((), jnp.float32)
+    start = (jax.tree.map(jnp.zeros_like, state.params), zero, zero)
+    ((gradient, loss, std), batch_stats), _ = jax.lax.scan(add, (start, state.batch_stats), split)
+    return gradient, batch_stats, loss, std
+
+
+def compile_train_step(step: TrainStep, mesh: Mesh) -> jax.stages.Wrapped:
+    """Jits a step for a mesh: state and metrics replicated, batch cut over the devices, the old state's memory reused.
 
     BatchNorm and loss see the global batch, so that the result does not depend on the number of devices.
 
@@ -79,7 +135,7 @@ def compile_train_step(step: TrainStep, mesh: Mesh) -> TrainStep:
       mesh: from `make_mesh`.
 
     Returns:
-      The compiled function; the state that it is given can not be used again.
+      The jitted function; the state that it is given can not be used again.
     """
     return jax.jit(
         step,

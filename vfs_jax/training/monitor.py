@@ -1,0 +1,128 @@
+"""Watches the steps of a run: reads their metrics one step late, asks the guards, and logs."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from vfs_jax.training import guards
+from vfs_jax.training.flops import utilization
+from vfs_jax.training.logs import Progress, RunLog
+from vfs_jax.training.options import TrainOptions
+
+
+class Monitor:
+    """Takes the metrics of every step.
+
+    Reading metrics waits for their step. They are read when the next step is under way, so that the devices always have
+    work, and the host is never more than one step ahead.
+
+    Attributes:
+      stop: whether a process has asked all to stop, in a step that is finished; all learn it at the same step.
+    """
+
+    def __init__(self, options: TrainOptions, workdir: Path, *, start: int, num_records: int, step_flops: float):
+        """Opens the logs.
+
+        Args:
+          options: of the run.
+          workdir: where to.
+          start: steps taken so far.
+          num_records: of the data set.
+          step_flops: floating-point operations of one step over all devices.
+        """
+        self.stop = False
+        self._options = options
+        self._step_flops = step_flops
+        self._log = RunLog(workdir, start_step=start) if jax.process_index() == 0 else None
+        self._progress = Progress(options.steps)
+        bad_batches = workdir / f"nonfinite-{jax.process_index()}.json"
+        self._nonfinite = guards.NonFinite(bad_batches, options.max_bad_steps)
+        self._unreadable = guards.Unreadable(num_records, options.max_unreadable)
+        self._collapse = guards.Collapse(options.collapse_below)
+        self._pending: tuple[int, dict[str, jax.Array], Mapping[str, Any]] | None = None
+        self._logged = start
+        self._since = time.monotonic()
+        self._waited = 0.0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time within as waiting for data."""
+        start = time.monotonic()
+        yield
+        self._waited += time.monotonic() - start
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves the time within out of the speed."""
+        start = time.monotonic()
+        yield
+        self._since += time.monotonic() - start
+
+    def add(self, step: int, metrics: dict[str, jax.Array], batch: Mapping[str, Any]) -> None:
+        """Takes a step that was just started, and finishes the one before.
+
+        Args:
+          step: its number, the first is 1.
+          metrics: of the step, still being computed.
+          batch: that it read, as `clip_batches` made it.
+
+        Raises:
+          InputError: a guard ends the run.
+        """
+        self.finish()
+        self._pending = step, metrics, {"id": batch["id"], "unreadable": batch["unreadable"]}
+
+    def finish(self) -> None:
+        """Waits for the last step that was added, and checks and logs it.
+
+        Raises:
+          InputError: a guard ends the run.
+        """
+        if self._pending is None:
+            return
+        step, metrics, batch = self._pending
+        self._pending = None
+        numbers = {name: value.item() for name, value in jax.device_get(metrics).items()}
+        self.stop |= numbers.pop("stop")
+        self._unreadable.check(batch["unreadable"])
+        self._nonfinite.check(step, numbers.pop("finite"), batch["id"])
+        self._collapse.check(step, numbers["embedding_std"])
+        if step % self._options.log_every == 0 or step == self._options.steps:
+            self._write(step, numbers)
+
+    def evaluation(self, step: int, scores: dict[str, float]) -> None:
+        """Logs the scores of the weights after a step."""
+        if self._log:
+            self._log.evaluation(step, scores)
+
+    def is_evaluated(self, step: int) -> bool:
+        """Whether an earlier start of this run has evaluated the weights after a step."""
+        return self._log is not None and step in self._log.evaluated
+
+    def close(self) -> None:
+        """Closes the logs."""
+        if self._log:
+            self._log.close()
+
+    def _write(self, step: int, numbers: dict[str, float]) -> None:
+        now = time.monotonic()
+        seconds = now - self._since
+        rate = (step - self._logged) / seconds
+        numbers |= {
+            "unreadable": self._unreadable.count,
+            "steps_per_second": rate,
+            "clips_per_second": rate * self._options.batch_size,
+            "data_wait": self._waited / seconds,
+            "flops_per_second": rate * self._step_flops,
+        }
+        share = utilization(rate * self._step_flops)
+        if share is not None:
+            numbers["mfu"] = share
+        if self._log:
+            self._log.metrics(step, numbers)
+            self._progress.show(step, numbers)
+        self._since, self._logged, self._waited = now, step, 0.0
