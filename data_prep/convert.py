@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import apache_beam as beam
@@ -24,6 +24,8 @@ from data_prep.decoding import ClipOptions
 from data_prep.index import ShardTask, read_entries, read_tasks
 from data_prep.shards import finished, read_sidecar, shard_name, write_shard
 from vfs_jax.errors import InputError
+
+RUNNERS = ("DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,25 +98,36 @@ def build(pipeline: beam.Pipeline, tasks: list[ShardTask], conversion: Conversio
     )
 
 
-def convert(out: Path, options: ClipOptions, *, clip_timeout: float = 120.0, workers: int = 0) -> None:
-    """Converts every clip of OUT/index.jsonl on this machine.
+def convert(
+    out: Path,
+    options: ClipOptions,
+    *,
+    clip_timeout: float = 120.0,
+    workers: int = 0,
+    runner: str = "DirectRunner",
+    beam_options: Sequence[str] = (),
+) -> None:
+    """Converts every video of OUT/index.jsonl.
 
     Args:
       out: folder of the index; the shards come beside it. Finished shards are checked and kept.
       options: how clips are converted.
       clip_timeout: seconds a clip may take to decode.
-      workers: decoding processes, 0 for one a core.
+      workers: decoding processes on this machine, 0 for one a core; other runners have options of their own.
+      runner: "DirectRunner" is this machine; FlinkRunner, SparkRunner and DataflowRunner hand shards to a cluster whose
+        workers have this package installed and see the videos and OUT under the same paths.
+      beam_options: further options of Beam, as on its command line.
 
     Raises:
-      InputError: no index, another run at work in the folder, nothing can be written, or not one clip decodes (then
+      InputError: no index, another run at work in the folder, nothing can be written, or not one video decodes (then
         what was written is removed).
     """
     if not clip_timeout > 0:
         raise InputError(f"--clip_timeout={clip_timeout:g}: takes seconds above 0")
     if workers < 0:
         raise InputError(f"--workers={workers}: takes a number from 1, or 0 for one a core")
+    _check_runner(runner)
     tasks = read_tasks(out)
-    workers = min(len(tasks), workers or len(os.sched_getaffinity(0)))
     with _alone(out):
         for leftover in out.glob(".*.tmp"):
             leftover.unlink()
@@ -123,21 +136,63 @@ def convert(out: Path, options: ClipOptions, *, clip_timeout: float = 120.0, wor
         conversion = Conversion(str(out.resolve()), len(tasks), options, clip_timeout, str(progress.resolve()))
         try:
             with _progress_bar(progress, sum(task.videos for task in tasks)):
-                _run_here(tasks, conversion, workers)
+                _run(tasks, conversion, workers, runner, beam_options)
         finally:
             progress.unlink(missing_ok=True)
         _require_a_record(out, tasks)
 
 
-def _run_here(tasks: list[ShardTask], conversion: Conversion, workers: int) -> None:
-    # Beam's local Python runner by name: "DirectRunner" would first try to fetch and start Prism, a separate program.
-    # Threads suffice, and lose nothing when they end: each decodes in a process of its own.
-    options = PipelineOptions(
-        [f"--direct_num_workers={workers}", "--direct_running_mode=multi_threading"] if workers > 1 else []
+def job_graph(out: Path, options: ClipOptions, *, clip_timeout: float, runner: str, beam_options: Sequence[str]) -> str:
+    """Builds the job as convert would and describes it, without a runner: its steps, and the options Beam understood.
+
+    Args:
+      out: folder of the index.
+      options: how clips are converted.
+      clip_timeout: seconds a clip may take to decode.
+      runner: see convert.
+      beam_options: see convert.
+
+    Returns:
+      A line a step, in order.
+
+    Raises:
+      InputError: no index, or an unknown runner.
+    """
+    _check_runner(runner)
+    tasks = read_tasks(out)
+    understood = PipelineOptions(list(beam_options)).get_all_options(drop_default=True)
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(beam_options)))
+    build(pipeline, tasks, Conversion(str(out.resolve()), len(tasks), options, clip_timeout))
+    steps = pipeline.to_runner_api().components.transforms.values()
+    return "\n".join(
+        [
+            f"runner: {runner}",
+            *(f"option: {name}={value}" for name, value in sorted(understood.items())),
+            *(f"step: {step.unique_name} ({step.spec.urn})" for step in steps if step.spec.urn),
+            f"elements: {len(tasks)} shards of {sum(task.videos for task in tasks)} videos",
+        ]
     )
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+
+
+def _check_runner(runner: str) -> None:
+    if runner not in RUNNERS:
+        raise InputError(f"--runner={runner}: takes one of {', '.join(RUNNERS)}")
+
+
+def _run(
+    tasks: list[ShardTask], conversion: Conversion, workers: int, runner: str, beam_options: Sequence[str]
+) -> None:
+    given = list(beam_options)
+    chosen: str | FnApiRunner = runner
+    if runner == "DirectRunner":
+        # Beam's local Python runner by name: its "DirectRunner" would first try to fetch and start Prism, a program of
+        # its own. Threads suffice, and lose nothing when they end: each decodes in a process of its own.
+        workers = min(len(tasks), workers or len(os.sched_getaffinity(0)))
+        given += [f"--direct_num_workers={workers}", "--direct_running_mode=multi_threading"] if workers > 1 else []
+        chosen = FnApiRunner()
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what fails is told once, below
     try:
-        with beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
+        with beam.Pipeline(runner=chosen, options=PipelineOptions(given)) as pipeline:
             build(pipeline, tasks, conversion)
     except Exception as error:
         # The runner hands on the text of what a worker raised.

@@ -9,6 +9,8 @@ runs the four stages, each of which is a command of its own:
   vfs-prepare finalize --out=DIR              accounts for every clip and writes the manifest
   vfs-prepare verify --out=DIR                compares the folder with the manifest
 
+Options of Beam follow after two dashes: vfs-prepare convert --out=DIR --runner=FlinkRunner -- --flink_master=HOST:8081
+
   vfs-prepare compose --videos=FILE --out=DIR writes test sequences with exact ground truth over a video
   vfs-prepare show DIR                        prints counts, sizes and lengths, draws a contact sheet
   vfs-prepare help DATASET                    tells where a data set comes from and how its folder looks
@@ -20,7 +22,7 @@ import functools
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import ml_collections
@@ -51,6 +53,8 @@ flags.DEFINE_float(
     "clip_seconds", 0.0, "Cuts videos into clips of this length; 0 leaves them whole.", flag_values=FLAGS
 )
 flags.DEFINE_integer("workers", 0, "Decoding processes; 0 for one a core.", flag_values=FLAGS)
+flags.DEFINE_string("runner", "DirectRunner", "Beam runner; see launch/prepare_*.sh for clusters.", flag_values=FLAGS)
+flags.DEFINE_bool("graph", False, "convert prints its job graph and runs nothing.", flag_values=FLAGS)
 flags.DEFINE_float("clip_timeout", 120.0, "Seconds that decoding a clip may take.", flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "What compose draws from.", flag_values=FLAGS)
 flags.DEFINE_integer("sample", 100, "Clips that verify decodes; -1 for all.", flag_values=FLAGS)
@@ -58,11 +62,17 @@ flags.DEFINE_integer("sample", 100, "Clips that verify decodes; -1 for all.", fl
 
 def run(arguments: list[str]) -> None:
     """Runs the stage that the first argument names."""
-    stages = {
-        **{"index": _index, "convert": _convert, "finalize": _finalize, "verify": _verify, "all": _all},
-        **{"show": _show, "compose": _compose},
+    beam_options = [word for word in arguments if word.startswith("--")]
+    stages: dict[str, Callable[[Path], None]] = {
+        "index": _index,
+        "convert": functools.partial(_convert, beam_options=beam_options),
+        "finalize": _finalize,
+        "verify": _verify,
+        "all": functools.partial(_all, beam_options=beam_options),
+        "show": _show,
+        "compose": _compose,
     }
-    stage, *rest = arguments or ["no stage"]
+    stage, *rest = [word for word in arguments if not word.startswith("--")] or ["no stage"]
     if stage == "help":
         print(help_text(" ".join(rest)))
         return
@@ -85,11 +95,11 @@ def _options() -> ClipOptions:
     )
 
 
-def _all(out: Path) -> None:
+def _all(out: Path, beam_options: list[str]) -> None:
     _options()  # out of range: nothing starts
     with _removed_on_bad_input(out):
         _index(out)
-        _convert(out)
+        _convert(out, beam_options)
     _finalize(out)
     _verify(out)
 
@@ -115,8 +125,11 @@ def _index(out: Path) -> None:
             print(f"index: {len(names)} {what.replace('_', ' ')} -> {out / what}.txt")
 
 
-def _convert(out: Path) -> None:
-    from data_prep.convert import convert  # Beam takes a second to import, which the other stages need not wait for
+def _convert(out: Path, beam_options: list[str]) -> None:
+    from data_prep.convert import (
+        convert,
+        job_graph,
+    )  # Beam takes a second to import, which the other stages need not wait for
 
     options = _options()
     tasks = read_tasks(out)
@@ -126,8 +139,12 @@ def _convert(out: Path) -> None:
     videos = sum(task.videos for task in tasks)
     how = f"{size}, {rate}{length}, JPEG quality {options.quality}"
     print(f"convert: {videos} videos, {how} -> {len(tasks)} shards in {out}")
+    job = {"clip_timeout": FLAGS.clip_timeout, "runner": FLAGS.runner, "beam_options": beam_options}
+    if FLAGS.graph:
+        print(job_graph(out, options, **job))
+        return
     cli.claim_folder(out, ml_collections.ConfigDict(dataclasses.asdict(options)))
-    convert(out, options, clip_timeout=FLAGS.clip_timeout, workers=FLAGS.workers)
+    convert(out, options, workers=FLAGS.workers, **job)
 
 
 def _finalize(out: Path) -> None:
