@@ -137,7 +137,7 @@ def gaussian_blur(image: Image, sigma: Array, *, radius: int) -> Image:
         image = sum(
             (weight * part for weight, part in zip(kernel[1:], shifted[1:], strict=True)), kernel[0] * shifted[0]
         )
-    return image
+    return jnp.clip(image, 0, 255)
 
 
 @jaxtyped(typechecker=beartype)
@@ -169,8 +169,8 @@ def augment_color(
       float32 [..., h, w, 3] in 0..255.
 
     >>> images = jnp.full((2, 4, 4, 3), 100, jnp.uint8)
-    >>> augment_color(jax.random.key(0), images).shape
-    (2, 4, 4, 3)
+    >>> jax.eval_shape(augment_color, jax.random.key(0), images)
+    ShapeDtypeStruct(shape=(2, 4, 4, 3), dtype=float32)
     """
     brightness, contrast, saturation, hue = jitter
     operations: list[tuple[Callable[[Image, Array], Image], float, float]] = [

@@ -1,0 +1,193 @@
+"""Crops and colours against formulas written out here, and their distributions."""
+
+import functools
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.stats
+
+from vfs_jax.data import transforms
+
+
+@pytest.fixture(scope="module")
+def boxes():
+    """Crops of a 240x320 image: int [5000, 4], (top, left, height, width)."""
+    rng = np.random.default_rng(0)
+    return np.array([transforms.random_crop_box(rng, 240, 320) for _ in range(5000)])
+
+
+def test_crops_lie_inside(boxes):
+    top, left, h, w = boxes.T
+    assert boxes.min() >= 0
+    assert (top + h).max() <= 240
+    assert (left + w).max() <= 320
+
+
+def test_crop_shapes_are_distributed_as_drawn(boxes):
+    # A wide image (1000 x 1000 never refuses areas up to 0.5) shows the undisturbed distributions.
+    rng = np.random.default_rng(1)
+    shapes = np.array([transforms.random_crop_box(rng, 4000, 4000, min_area=0.2)[2:] for _ in range(5000)])
+    area, log_aspect = shapes.prod(1) / 4000**2, np.log(shapes[:, 1] / shapes[:, 0])
+    small = area <= 0.5  # above it some aspects do not fit and are drawn again
+    for values, low, high in ((area[small], 0.2, 0.5), (log_aspect[small], -np.log(4 / 3), np.log(4 / 3))):
+        assert scipy.stats.kstest(values, "uniform", (low, high - low)).pvalue > 1e-3
+    # In the image at hand, refused shapes are drawn anew: compared with rejection written out.
+    rng, accepted = np.random.default_rng(2), []
+    while len(accepted) < 5000:
+        drawn_area, aspect = rng.uniform(0.2, 1) * 240 * 320, np.exp(rng.uniform(-np.log(4 / 3), np.log(4 / 3)))
+        w, h = np.round(np.sqrt(drawn_area * aspect)), np.round(np.sqrt(drawn_area / aspect))
+        if h <= 240 and w <= 320:
+            accepted.append((h * w, w / h))
+    ours = np.stack([boxes[:, 2] * boxes[:, 3], boxes[:, 3] / boxes[:, 2]], axis=1)
+    for mine, theirs in zip(ours.T, np.array(accepted).T, strict=True):
+        assert scipy.stats.ks_2samp(mine, theirs).pvalue > 1e-3
+
+
+def test_crop_places_are_uniform(boxes):
+    room = np.stack([240 - boxes[:, 2], 320 - boxes[:, 3]], axis=1)
+    places = (boxes[:, :2] + np.random.default_rng(3).uniform(size=(5000, 2))) / (room + 1)
+    for share in places.T:
+        assert scipy.stats.kstest(share, "uniform").pvalue > 1e-3
+
+
+def test_no_fitting_shape_gives_the_centre_square():
+    # Area at least 0.9 of a 100 x 400 image needs sides above 100 for any aspect up to 4/3.
+    assert transforms.random_crop_box(np.random.default_rng(0), 100, 400, min_area=0.9) == (0, 150, 100, 100)
+    assert transforms.random_crop_box(np.random.default_rng(0), 401, 100, min_area=0.9) == (150, 0, 100, 100)
+
+
+def test_crop_is_resized_by_opencv_and_half_are_mirrored():
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    mirrored = 0
+    for seed in range(200):
+        top, left, h, w = transforms.random_crop_box(np.random.default_rng(seed), 48, 64)
+        expected = cv2.resize(image[top : top + h, left : left + w], (32, 32), interpolation=cv2.INTER_LINEAR)
+        result = transforms.random_resized_crop(np.random.default_rng(seed), image, 32)
+        assert result.dtype == np.uint8
+        is_mirrored = not np.array_equal(result, expected)
+        np.testing.assert_array_equal(result[:, ::-1] if is_mirrored else result, expected)
+        mirrored += is_mirrored
+    assert 70 <= mirrored <= 130  # 100 expected, standard deviation 7
+
+
+# The colour operations, written out pixel by pixel from torchvision's definitions, in float64.
+
+
+def grey(image):
+    return 0.2989 * image[..., 0] + 0.587 * image[..., 1] + 0.114 * image[..., 2]
+
+
+def brightness(image, factor):
+    return np.clip(image * factor, 0, 255)
+
+
+def contrast(image, factor):
+    return np.clip(factor * image + (1 - factor) * grey(image).mean(), 0, 255)
+
+
+def saturation(image, factor):
+    return np.clip(factor * image + (1 - factor) * grey(image)[..., None], 0, 255)
+
+
+def hue(image, shift):
+    out = np.empty_like(image)
+    for place in np.ndindex(image.shape[:2]):
+        r, g, b = image[place] / 255
+        high, low = max(r, g, b), min(r, g, b)
+        spread = high - low
+        s = spread / high if high else 0.0
+        if spread == 0:
+            h = 0.0
+        else:
+            rc, gc, bc = ((high - value) / spread for value in (r, g, b))
+            h = (bc - gc if high == r else 2 + rc - bc if high == g else 4 + gc - rc) / 6 % 1
+        h = (h + shift) % 1
+        sector = int(np.floor(h * 6))
+        f = h * 6 - sector
+        p, q, t = high * (1 - s), high * (1 - s * f), high * (1 - s * (1 - f))
+        out[place] = [(high, t, p), (q, high, p), (p, high, t), (p, q, high), (t, p, high), (high, p, q)][sector % 6]
+    return out * 255
+
+
+@pytest.fixture(scope="module")
+def image():
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3)).astype(np.float64)
+    image[0, :5] = [(0, 0, 0), (255, 255, 255), (90, 90, 90), (200, 200, 10), (10, 200, 200)]  # greys and ties
+    return image
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "values"),
+    [
+        (transforms.adjust_brightness, brightness, (0.6, 1.0, 1.4)),
+        (transforms.adjust_contrast, contrast, (0.6, 1.0, 1.4)),
+        (transforms.adjust_saturation, saturation, (0.6, 1.0, 1.4)),
+        (transforms.adjust_hue, hue, (-0.5, -0.1, 0.0, 0.03, 0.1)),
+    ],
+)
+def test_colour_operations_equal_torchvisions_formulas(ours, theirs, values, image):
+    for value in values:
+        result = ours(jnp.asarray(image, jnp.float32), jnp.float32(value))
+        np.testing.assert_allclose(result, theirs(image, value), rtol=0, atol=2e-3)  # float32 on 0..255
+
+
+@pytest.mark.parametrize("sigma", [0.15, 0.8])
+def test_blur_is_a_gaussian(sigma, image):
+    radius = int(np.ceil(4 * sigma))
+    result = transforms.gaussian_blur(jnp.asarray(image, jnp.float32), jnp.float32(sigma), radius=radius)
+    expected = scipy.ndimage.gaussian_filter(image, (sigma, sigma, 0), mode="nearest", radius=(radius, radius, 0))
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-3)
+
+
+def augment(seed, images, **options):
+    function = jax.jit(functools.partial(transforms.augment_color, **options))
+    return np.asarray(function(jax.random.key(seed), images))
+
+
+def test_augmentation_without_chances_changes_nothing(image):
+    images = np.stack([image, image[::-1]]).astype(np.uint8)
+    result = augment(0, images, jitter_probability=0.0, grey_probability=0.0, blur_probability=0.0)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, images)
+
+
+def test_every_image_of_a_batch_draws_for_itself(image):
+    images = np.broadcast_to(image.astype(np.uint8), (256, *image.shape))
+    result = augment(0, images)
+    assert result.min() >= 0
+    assert result.max() <= 255
+    is_grey = np.ptp(result, axis=-1).max(axis=(1, 2)) < 1e-3
+    unchanged = np.abs(result - images).max(axis=(1, 2, 3)) < 0.5  # blur of sigma <= 0.2 moves no value by half
+    assert 25 <= is_grey.sum() <= 80  # 51 expected, standard deviation 6.4
+    assert 20 <= unchanged.sum() <= 66  # 0.2 * 0.8 * 256 = 41 expected, standard deviation 5.9
+    changed = result[~is_grey & ~unchanged]
+    assert len(np.unique(changed[:, 3, 3, 0])) > 0.9 * len(changed)
+
+
+def test_jitter_applies_the_four_operations_in_any_order(image):
+    """Order and factors are drawn here from the same keys; the operations are the formulas above."""
+    number = 64
+    images = np.broadcast_to(image.astype(np.uint8), (number, *image.shape))
+    result = augment(7, images, jitter_probability=1.0, grey_probability=0.0, blur_probability=0.0)
+    keys = jax.random.split(jax.random.key(7), number)
+    low, high = jnp.array([0.6, 0.6, 0.6, -0.1]), jnp.array([1.4, 1.4, 1.4, 0.1])
+    order_keys, factor_keys = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 4))(keys), 1, 0)[:2]
+    orders = np.asarray(jax.vmap(lambda key: jax.random.permutation(key, 4))(order_keys))
+    factors = np.asarray(jax.vmap(lambda key: jax.random.uniform(key, (4,), minval=low, maxval=high))(factor_keys))
+    assert len({tuple(order) for order in orders}) > 18  # of 24; 22.4 expected among 64
+    for lower, upper, values in zip(low, high, factors.T, strict=True):
+        assert scipy.stats.kstest(values, "uniform", (float(lower), float(upper - lower))).pvalue > 1e-3
+    operations = (brightness, contrast, saturation, hue)
+    for order, drawn, ours in zip(orders, factors.astype(np.float64), result, strict=True):
+        expected = functools.reduce(lambda out, i: operations[i](out, drawn[i]), order, image)
+        # Float32 on 0..255, and hue divides by the spread of a pixel's channels.
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=0.02)
+
+
+def test_images_may_have_any_leading_axes():
+    views = np.zeros((2, 2, 3, 4, 5, 3), np.uint8)
+    assert jax.eval_shape(transforms.augment_color, jax.random.key(0), views).shape == views.shape
