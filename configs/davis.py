@@ -2,18 +2,23 @@
 
   vfs-eval --config=configs/davis.py --workdir=runs/davis --config.data=DAVIS --config.weights=vfs_r18.pth
   vfs-eval --config=configs/davis.py:r50 --workdir=runs/davis_r50 --config.data=DAVIS --config.weights=vfs_r50.pth
+  vfs-eval --config=configs/davis.py:r50,dino ...
 
 DATA is a folder of the DAVIS 2017 layout (or DAVIS 2016, with --config.year=2016). Published on DAVIS-2017 val,
 J&F / J / F: ResNet-18 66.7 / 64.0 / 69.5, ResNet-50 69.5 / 67.0 / 72.0 (the release's README).
+
+Variants, comma-separated: r18, r50 (depth, and the release's radius for it); the peers' way to propagate crw, dino,
+dinov3 (the input's size, the first mask and the readout stay VFS's; extra keys at exact ties, which DINO keeps, are
+left out); smoke (three frames, a quarter of the size).
 """
+
+import math
 
 import ml_collections
 
 
 def get_config(variant: str = "r18") -> ml_collections.ConfigDict:
-    """The release's settings; variant "r18", "r50" or "smoke" (two sequences, three frames, a quarter of the size)."""
-    if variant not in ("r18", "r50", "smoke"):
-        raise ValueError(f"davis.py has the variants r18, r50 and smoke, not {variant!r}")
+    """The release's settings, changed by the variants."""
     config = ml_collections.ConfigDict()
     config.task = "davis"
     config.data = "data/DAVIS"
@@ -23,19 +28,47 @@ def get_config(variant: str = "r18") -> ml_collections.ConfigDict:
     config.max_frames = ml_collections.config_dict.placeholder(int)  # None: whole videos
 
     config.weights = "random:0"  # a training folder, a checkpoint in it, a .pth, random:SEED; several, comma-separated
-    config.depth = 50 if variant == "r50" else 18
+    config.depth = 18
     config.output = "res4"
     config.dtype = "float32"  # of the features; or bfloat16
-    config.short_side = 120 if variant == "smoke" else 480
+    config.short_side = 480
+    config.square = False
     config.batch_frames = 4  # frames a call of the network
 
-    config.radius = 18.0 if variant == "r50" else 12.0  # grid cells; the release's neighbor_range is the diameter
+    config.radius = 12.0  # grid cells; the release's neighbor_range is the diameter
     config.window = "circle"
     config.topk = 10
     config.temperature = 0.07
     config.num_context = 20
     config.first_frame_windowed = True
+    config.keep_first = True
     config.fill_first = False
-    if variant == "smoke":
-        config.max_frames = 3
+
+    # Shown below the results: J&F, J mean, recall, decay, F mean, recall, decay in percent.
+    config.published = (
+        ("VFS ResNet-18, DAVIS-2017 val (published)", (66.7, 64.0, None, None, 69.5, None, None)),
+        ("VFS ResNet-50, DAVIS-2017 val (published)", (69.5, 67.0, None, None, 72.0, None, None)),
+    )
+    for name in variant.split(","):
+        if name not in VARIANTS:
+            raise ValueError(f"davis.py has the variants {', '.join(VARIANTS)}, not {name!r}")
+        config.update(VARIANTS[name])
     return config
+
+
+# CRW: frame 0 fills the missing past and is searched without a window. DINO, DINOv3: seven frames and the first.
+VARIANTS = {
+    "r18": {"depth": 18, "radius": 12.0},
+    "r50": {"depth": 50, "radius": 18.0},
+    "crw": {"radius": 12.0, "temperature": 0.05, "first_frame_windowed": False, "fill_first": True},
+    "dino": {
+        "num_context": 7,
+        "topk": 5,
+        "temperature": 0.1,
+        "window": "square",
+        "radius": 12.0,
+        "first_frame_windowed": False,
+    },
+    "dinov3": {"num_context": 7, "topk": 5, "temperature": 0.2, "radius": math.sqrt(144.5)},  # distance <= 12
+    "smoke": {"short_side": 120, "max_frames": 3},
+}

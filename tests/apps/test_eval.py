@@ -14,7 +14,7 @@ from vfs_jax.apps import score
 from vfs_jax.apps import weights as weights_module
 from vfs_jax.data.video_labels import read_index_mask, write_index_mask
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation import runs
+from vfs_jax.evaluation import mask_tasks
 from vfs_jax.models import backbone_of, init_variables
 from vfs_jax.models.torch_weights import save_torch
 
@@ -58,7 +58,7 @@ def rows(path):
 def test_masks_tables_config_and_report(data, tmp_path, command):
     status, out, stderr = command(eval_app, *flags(data, tmp_path))
     assert status == 0
-    assert "propagating masks through 2 sequences (8 frames)" in out
+    assert "davis: propagating labels through 2 sequences (8 frames)" in out
     assert "bee_1" in out
     assert "8/8" in stderr  # progress
     for name in ("ant", "bee"):
@@ -87,20 +87,20 @@ def test_masks_tables_config_and_report(data, tmp_path, command):
 
 
 def test_goes_on_where_it_stopped(data, tmp_path, command, monkeypatch):
-    write = runs.write_index_mask
+    write = mask_tasks.write_index_mask
 
     def stop_in_bee(path, mask):
-        if ".bee.partial/00002" in str(path):
+        if ".masks.partial/bee/00002" in str(path):
             raise KeyboardInterrupt
         write(path, mask)
 
-    monkeypatch.setattr(runs, "write_index_mask", stop_in_bee)
+    monkeypatch.setattr(mask_tasks, "write_index_mask", stop_in_bee)
     assert command(eval_app, *flags(data, tmp_path))[0] == 130
-    assert [folder.name for folder in (tmp_path / "masks").glob("[!.]*")] == ["ant"]
+    assert [folder.name for folder in (tmp_path / "masks").iterdir()] == ["ant"]
     assert not (tmp_path / "global.csv").exists()
     made = (tmp_path / "masks/ant/00001.png").stat().st_mtime_ns
 
-    monkeypatch.setattr(runs, "write_index_mask", write)
+    monkeypatch.setattr(mask_tasks, "write_index_mask", write)
     status, out, _ = command(eval_app, *flags(data, tmp_path))
     assert status == 0
     assert "1 of 2 sequences are finished already" in out

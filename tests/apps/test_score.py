@@ -85,7 +85,7 @@ def test_bad_results_are_one_clear_line(osvos_as_truth, tmp_path, vfs_score, rea
     (results / "kite-surf/00002.png").unlink()
     assert "kite-surf/00002.png: no such file" in error(results)
     shutil.rmtree(results / "kite-surf")
-    assert "kite-surf: no such folder; every sequence of the split needs results" in error(results)
+    assert "kite-surf: is missing; every sequence of the split needs results" in error(results)
     assert "nowhere: no such folder" in error(tmp_path / "nowhere")
     assert "ImageSets/2017/test.txt: no such file" in error(results, split="test")
     # RVOS proposes up to 20 objects where OSVOS has 2 or 3.

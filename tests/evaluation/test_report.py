@@ -11,9 +11,8 @@ from PIL import Image
 
 from vfs_jax.data.video_labels import MaskSequence, write_index_mask
 from vfs_jax.evaluation import page
-from vfs_jax.evaluation.metrics import davis
+from vfs_jax.evaluation.mask_tasks import Davis
 from vfs_jax.evaluation.report import Run, write_report
-from vfs_jax.evaluation.results import score_davis
 
 
 class Tags(HTMLParser):
@@ -60,16 +59,15 @@ def report(tmp_path):
             out = tmp_path / "shifted" / sequence.name / path.name
             out.parent.mkdir(parents=True, exist_ok=True)
             write_index_mask(out, np.roll(sequence.mask(t), t if sequence.name == "ant" else 2 * t, 1))
-    runs = [
-        Run(
-            name, tmp_path / name, [s for q in sequences for s in score_davis(tmp_path / name, q)], {"sha256": name * 4}
-        )
-        for name in ("shifted", "truth")
-    ]
-    published = {"published": (66.7, 64.0, np.nan, np.nan, 69.5, np.nan, np.nan)}
-    write_report(
-        tmp_path / "report.html", runs, sequences, title="A <title>", settings={"topk": 10}, published=published
-    )
+    task = Davis()
+    runs = []
+    for name in ("shifted", "truth"):
+        scores = [task.score(tmp_path / name, sequence) for sequence in sequences]
+        runs.append(Run(name, tmp_path / name, scores, task.summary(scores), {"sha256": name * 4}))
+    published = [("published", (66.7, 64.0, None, None, 69.5, None, None))]
+    settings = {"topk": 10}
+    path = tmp_path / "report.html"
+    write_report(path, task, runs, sequences, title="A <title>", settings=settings, published=published)
     text = (tmp_path / "report.html").read_text()
     tags = Tags()
     tags.feed(text)
@@ -87,9 +85,8 @@ def test_opens_without_a_network(report):
 def test_numbers_of_every_run(report):
     _, tags, runs = report
     for run in runs:
-        row = davis.global_row(run.scores)
-        for column in davis.COLUMNS:
-            assert page.percent(row[column]) in tags.texts
+        for column in Davis.columns:
+            assert page.percent(run.summary[column]) in tags.texts
         assert run.name * 4 in tags.texts
     assert {"66.7", "64.0", "69.5", "A <title>", "<bee>", "topk"} <= set(tags.texts)
 
@@ -107,8 +104,8 @@ def test_pictures(report):
 
 def test_worst_sequence_of_the_first_run_first(report):
     _, tags, runs = report
-    assert runs[0].score("<bee>") < runs[0].score("ant") < 1 == runs[1].score("ant")
-    assert runs[0].frame_values("ant")[0] > runs[0].frame_values("ant")[-1]
+    assert runs[0].of("<bee>").value < runs[0].of("ant").value < 1 == runs[1].of("ant").value
+    assert runs[0].of("ant").curve[0] > runs[0].of("ant").curve[-1]
     assert [name for name in tags.ids if name] == ["sequence-<bee>", "sequence-ant"]
 
 

@@ -2,10 +2,12 @@
 
   vfs-eval --config=configs/davis.py --workdir=DIR --config.data=DAVIS --config.weights=WEIGHTS [--config.depth=50]
 
-WEIGHTS is a training folder, one of its checkpoints, a .pth file or random:SEED. DIR gets masks/SEQUENCE/00000.png,
-global.csv, per_object.csv, timings.csv, config.json and report.html. Started again with the same configuration it goes
-on with the sequences that are not finished. Several WEIGHTS, comma-separated, are evaluated one after the other, each
-in a folder of its own under DIR, with one table (DIR/table.csv) and one report (DIR/report.html) for all.
+The configs davis, vip, jhmdb and tapvid name the tasks. WEIGHTS is a training folder, one of its checkpoints, a .pth
+file or random:SEED. DIR gets the results (masks/SEQUENCE/00000.png, joints/CLASS/CLIP.npy, tracks/VIDEO.npz),
+global.csv, a table of details (per_object.csv or per_sequence.csv), timings.csv, config.json and report.html. Started
+again with the same configuration it goes on with the sequences that are not finished. Several WEIGHTS, comma-separated,
+are evaluated one after the other, each in a folder of its own under DIR, with one table (DIR/table.csv) and one report
+(DIR/report.html) for all.
 """
 
 import csv
@@ -23,13 +25,13 @@ from tqdm import tqdm
 
 from vfs_jax.apps import cli
 from vfs_jax.apps.weights import resolve
-from vfs_jax.data.video_labels import MaskSequence, open_davis
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation import runs
 from vfs_jax.evaluation.label_tasks import Settings
-from vfs_jax.evaluation.metrics import davis
+from vfs_jax.evaluation.point_tasks import Tapvid
 from vfs_jax.evaluation.report import Run, write_report
-from vfs_jax.evaluation.results import score_davis
+from vfs_jax.evaluation.task import SequenceScore, Task, format_table, write_tables
+from vfs_jax.evaluation.tasks import TASKS
 from vfs_jax.models.resnet import Variables
 
 FLAGS = flags.FlagValues()
@@ -47,7 +49,10 @@ def run(arguments: list[str]) -> None:
             f"{arguments[0]}: vfs-eval takes no arguments, only --config, --workdir and --config.KEY=VALUE"
         )
     config, workdir = _CONFIG.value, Path(str(_WORKDIR.value))
-    sequences = _open(config)
+    task = _task(config)
+    wanted = [name for name in config.sequences.split(",") if name]
+    opened = task.open(config.data, split=config.split, year=config.get("year", 0), sequences=wanted)
+    sequences = [sequence.cut(config.max_frames) for sequence in opened]
     names = run_names(config.weights)
     # All weights are read before anything is written, so that a wrong name costs no hour.
     resolved = {name: resolve(weights, config.depth) for name, weights in names.items()}
@@ -58,36 +63,34 @@ def run(arguments: list[str]) -> None:
     for name, (_, about) in resolved.items():
         _claim(folders[name], config, about, names[name])
 
-    frames = sum(map(len, sequences))
     print(
-        f"propagating masks through {len(sequences)} sequences ({frames} frames) of {config.data} with "
-        f"{', '.join(names.values())} on {jax.device_count()} {jax.default_backend()} device(s); results in {workdir}",
+        f"{config.task}: propagating labels through {len(sequences)} sequences ({sum(map(len, sequences))} frames) of "
+        f"{config.data} with {', '.join(names.values())} on {jax.device_count()} {jax.default_backend()} device(s); "
+        f"results in {workdir}",
         flush=True,
     )
     finished = [
-        _evaluate(name, folders[name], variables, about, sequences, settings_of(config))
+        _evaluate(task, name, folders[name], variables, about, sequences, settings_of(config))
         for name, (variables, about) in resolved.items()
     ]
     scored = [sequence for sequence in sequences if sequence.has_truth]
     if not scored:
-        print(f"wrote the masks; {config.data} has no true masks for split {config.split}, so there is no score")
+        print(f"wrote the results; {config.data} has first labels alone for split {config.split}, so there is no score")
         return
     for run_, folder in zip(finished, folders.values(), strict=True):
-        davis.write_tables(folder, run_.scores)
-        _report(folder / "report.html", [run_], scored, config)
-        print(f"\n{run_.name}\n{davis.format_table(run_.scores)}")
+        write_tables(folder, task, run_.scores)
+        _report(folder / "report.html", task, [run_], scored, config)
+        print(f"\n{run_.name}\n{format_table(task, run_.scores)}")
     if joint:
-        _write_joint_table(workdir / "table.csv", finished)
-        _report(workdir / "report.html", finished, scored, config)
+        _write_joint_table(workdir / "table.csv", task, finished)
+        _report(workdir / "report.html", task, finished, scored, config)
     print(f"\nwrote {workdir / 'report.html'} and the tables beside it")
 
 
-def _open(config: ml_collections.ConfigDict) -> list[MaskSequence]:
-    if config.task != "davis":
-        raise InputError(f"config.task is {config.task!r}; there is davis")
-    wanted = [name for name in config.sequences.split(",") if name]
-    sequences = open_davis(config.data, config.split, year=config.year, sequences=wanted)
-    return [sequence.cut(config.max_frames) for sequence in sequences]
+def _task(config: ml_collections.ConfigDict) -> Task:
+    if config.task not in TASKS:
+        raise InputError(f"config.task is {config.task!r}; there are {', '.join(TASKS)}")
+    return Tapvid(config.occlusion_threshold) if config.task == "tapvid" else TASKS[config.task]()
 
 
 def settings_of(config: ml_collections.ConfigDict) -> Settings:
@@ -137,48 +140,49 @@ def _claim(folder: Path, config: ml_collections.ConfigDict, about: dict[str, Any
 
 
 def _evaluate(
+    task: Task,
     name: str,
     folder: Path,
     variables: Variables,
     about: dict[str, Any],
-    sequences: list[MaskSequence],
+    sequences: list[Any],
     settings: Settings,
 ) -> Run:
-    """Propagates the masks of all unfinished sequences and scores all of them."""
-    scores: dict[str, Future[list[davis.ObjectScore]]] = {}
+    """Propagates through all unfinished sequences and scores all of them."""
+    scores: list[Future[SequenceScore]] = []
     variables = jax.device_put(variables)
-    left = [sequence for sequence in sequences if not runs.finished(folder, sequence)]
+    left = [sequence.name for sequence in sequences if not runs.finished(task, folder, sequence)]
     if len(left) < len(sequences):
         print(f"{name}: {len(sequences) - len(left)} of {len(sequences)} sequences are finished already", flush=True)
-    with (
-        ThreadPoolExecutor(1) as scoring,
-        tqdm(total=sum(map(len, left)), desc=name, unit="frame", smoothing=0.1) as progress,
-    ):
+    total = sum(len(sequence) for sequence in sequences if sequence.name in left)
+    with ThreadPoolExecutor(1) as scoring, tqdm(total=total, desc=name, unit="frame", smoothing=0.1) as progress:
         for sequence in sequences:
-            if sequence in left:
+            if sequence.name in left:
                 progress.set_postfix_str(sequence.name)
-                runs.write_masks(variables, sequence, folder, settings, on_frame=progress.update)
+                runs.propagate_sequence(task, variables, sequence, folder, settings, on_frame=progress.update)
             if sequence.has_truth:  # scored while the next one is propagated
-                scores[sequence.name] = scoring.submit(score_davis, folder / "masks", sequence)
-    timings = runs.read_timings(folder)
-    frames, seconds = (sum(values) for values in zip(*timings.values(), strict=True))
+                scores.append(scoring.submit(task.score, folder / task.folder, sequence))
+    frames, seconds = (sum(values) for values in zip(*runs.read_timings(folder).values(), strict=True))
     facts = {**about, "seconds": f"{seconds:.1f}", "seconds a frame": f"{seconds / frames:.3f}"}
-    return Run(name, folder / "masks", [score for each in scores.values() for score in each.result()], facts)
+    found = [score.result() for score in scores]
+    return Run(name, folder / task.folder, found, task.summary(found) if found else {}, facts)
 
 
-def _report(path: Path, finished: list[Run], sequences: list[MaskSequence], config: ml_collections.ConfigDict) -> None:
+def _report(
+    path: Path, task: Task, finished: list[Run], sequences: list[Any], config: ml_collections.ConfigDict
+) -> None:
     shown = {key: value for key, value in config.items() if key not in ("weights", "published")}
     versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in _PACKAGES)
     settings = {**shown, "versions": versions, "device": jax.devices()[0].device_kind}
-    title = f"Label propagation on {Path(config.data).resolve().name}, {config.split}"
-    write_report(path, finished, sequences, title=title, settings=settings, published=config.get("published"))
+    title = f"Label propagation on {Path(config.data).resolve().name}, {config.split}".removesuffix(", ")
+    write_report(path, task, finished, sequences, title=title, settings=settings, published=config.published)
 
 
-def _write_joint_table(path: Path, finished: list[Run]) -> None:
+def _write_joint_table(path: Path, task: Task, finished: list[Run]) -> None:
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["Weights", *davis.COLUMNS], lineterminator="\n")
+        writer = csv.DictWriter(file, ["Weights", *task.columns], lineterminator="\n")
         writer.writeheader()
-        writer.writerows({"Weights": run_.name} | davis.global_row(run_.scores) for run_ in finished)
+        writer.writerows({"Weights": run_.name, **run_.summary} for run_ in finished)
 
 
 def main() -> None:

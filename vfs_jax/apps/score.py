@@ -4,7 +4,9 @@
 
 reads RESULTS/SEQUENCE/00000.png (or RESULTS/masks/SEQUENCE/00000.png) and the true masks of the DAVIS folder DATA,
 prints the table and writes OUT/global.csv and OUT/per_object.csv with the columns of the official tool, at full
-precision.
+precision. The other tasks likewise, with OUT/per_sequence.csv: vip (masks of classes), jhmdb (RESULTS/CLASS/CLIP.npy:
+(x, y) in pixels, the first at 0, [t, joints, 2]; the splits are 1, 2 and 3), tapvid (RESULTS/VIDEO.npz: tracks
+[points, t, 2] in pixels of a 256x256 picture, from its corner, and occluded [points, t]).
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +16,9 @@ from absl import flags
 from tqdm import tqdm
 
 from vfs_jax.apps import cli
-from vfs_jax.data.video_labels import open_davis
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.metrics import davis
-from vfs_jax.evaluation.results import check_davis_results, masks_folder, score_davis
+from vfs_jax.evaluation.task import format_table, results_folder, write_tables
+from vfs_jax.evaluation.tasks import TASKS
 
 FLAGS = flags.FlagValues()
 _RESULTS = flags.DEFINE_string("results", None, "Folder of results, a folder a sequence.", flag_values=FLAGS)
@@ -30,25 +31,24 @@ flags.mark_flags_as_required(["results", "data", "out"], flag_values=FLAGS)
 
 def run(arguments: list[str]) -> None:
     """Scores one task's results."""
-    tasks = {"davis": _score_davis}
-    if len(arguments) != 1 or arguments[0] not in tasks:
-        raise InputError(f"{' '.join(arguments) or 'no task'}: give one task, {' or '.join(tasks)}")
-    tasks[arguments[0]]()
-
-
-def _score_davis() -> None:
-    data, out = Path(str(_DATA.value)), Path(str(_OUT.value))
-    sequences = open_davis(data, _SPLIT.value, year=int(_YEAR.value))
-    results = masks_folder(str(_RESULTS.value))
-    check_davis_results(results, sequences)
-    print(f"scoring {results} against {len(sequences)} sequences of {data} ({_SPLIT.value}, DAVIS {_YEAR.value})")
+    if len(arguments) != 1 or arguments[0] not in TASKS:
+        raise InputError(f"{' '.join(arguments) or 'no task'}: give one task, {' or '.join(TASKS)}")
+    task = TASKS[arguments[0]]()
+    data, out = str(_DATA.value), Path(str(_OUT.value))
+    sequences = task.open(data, split=_SPLIT.value, year=int(_YEAR.value), sequences=())
+    results = results_folder(str(_RESULTS.value), task)
+    for sequence in sequences:
+        if not sequence.has_truth:
+            raise InputError(f"{data}: has the first mask alone of {sequence.name}, there is nothing to score against")
+        if not task.output(results, sequence).exists():
+            raise InputError(f"{task.output(results, sequence)}: is missing; every sequence of the split needs results")
+    print(f"scoring {results} against {len(sequences)} sequences of {data} ({_SPLIT.value})")
     with ThreadPoolExecutor() as pool:
-        each = pool.map(lambda sequence: score_davis(results, sequence), sequences)
-        scores = [score for found in tqdm(each, total=len(sequences), unit="video") for score in found]
-    out.mkdir(parents=True, exist_ok=True)
-    davis.write_tables(out, scores)
-    print(davis.format_table(scores))
-    print(f"wrote {out / 'global.csv'} and {out / 'per_object.csv'}")
+        each = pool.map(lambda sequence: task.score(results, sequence), sequences)
+        scores = list(tqdm(each, total=len(sequences), unit="video"))
+    write_tables(out, task, scores)
+    print(format_table(task, scores))
+    print(f"wrote {out / 'global.csv'} and {out / task.table}")
 
 
 def main() -> None:

@@ -43,6 +43,10 @@ class MaskSequence:
         """Whether every frame has a mask."""
         return len(self.masks) == len(self.frames)
 
+    def frame(self, index: int) -> np.ndarray:
+        """One frame, RGB uint8 [h, w, 3]."""
+        return read_frame(self.frames[index])
+
     def mask(self, index: int) -> np.ndarray:
         """The index mask of one frame, uint8 [h, w], void pixels as background."""
         mask = read_index_mask(self.masks[index])
@@ -83,24 +87,58 @@ def open_davis(
     root = Path(directory)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the folder that holds JPEGImages and Annotations")
-    names = _select(_davis_split(root, split, year, resolution), sequences, root)
-    out = []
-    for name in names:
-        frames = _files(root / "JPEGImages" / resolution / name, (".jpg", ".jpeg", ".png"))
-        masks = _files(root / "Annotations" / resolution / name, (".png",))
-        stems = [file.stem for file in frames]
-        if [file.stem for file in masks] not in (stems, stems[:1]):
-            missing = sorted(set(stems) ^ {file.stem for file in masks})
-            raise InputError(
-                f"{masks[0].parent}: masks and frames do not pair up (see {missing[0]}); give a mask a frame"
-            )
-        _check_sizes([*frames, *masks])
-        sequence = MaskSequence(name, frames, masks, merge=year == 2016)
-        if not sequence.mask(0).any():
-            grey = " (grey 0/255 masks are read with year 2016)" if not sequence.merge else ""
-            raise InputError(f"{masks[0]}: holds no object; the first mask must label one{grey}")
-        out.append(sequence)
-    return out
+    images, annotations = root / "JPEGImages" / resolution, root / "Annotations" / resolution
+    names = select(_davis_split(root, split, year, resolution), sequences, root)
+    out = [_open_sequence(name, images / name, annotations / name) for name in names]
+    return [_with_object(dataclasses.replace(sequence, merge=year == 2016)) for sequence in out]
+
+
+def open_vip(
+    directory: str | os.PathLike[str], split: str = "val", *, sequences: Sequence[str] = ()
+) -> list[MaskSequence]:
+    """Opens a folder of the layout of VIP (Video Instance-level Parsing, its densely labelled part).
+
+    It holds Images/SEQUENCE/*.jpg, Annotations/Category_ids/SEQUENCE/*.png and lists/SPLIT_videos.txt, one name a line.
+
+    Args:
+      directory: the folder.
+      split: name of the list.
+      sequences: names of the sequences to open; all of the split where empty.
+
+    Returns:
+      the sequences in the order of the list; their masks hold the classes 0..19.
+
+    Raises:
+      InputError: something is missing, unreadable or of another size; the message names the file.
+    """
+    root = Path(directory)
+    path = root / "lists" / f"{split}_videos.txt"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; it lists the sequences of split {split}, one name a line")
+    names = path.read_text().split()
+    if not names:
+        raise InputError(f"{path}: is empty; it lists the sequences, one name a line")
+    annotations = root / "Annotations" / "Category_ids"
+    chosen = select(names, sequences, root)
+    return [_with_object(_open_sequence(name, root / "Images" / name, annotations / name)) for name in chosen]
+
+
+def _open_sequence(name: str, images: Path, annotations: Path) -> MaskSequence:
+    """Checks that frames and masks pair up and are of one size."""
+    frames, masks = list_images(images), list_images(annotations, (".png",))
+    stems = [file.stem for file in frames]
+    if [file.stem for file in masks] not in (stems, stems[:1]):
+        missing = sorted(set(stems) ^ {file.stem for file in masks})
+        raise InputError(f"{annotations}: masks and frames do not pair up (see {missing[0]}); give a mask a frame")
+    check_sizes([*frames, *masks])
+    return MaskSequence(name, frames, masks)
+
+
+def _with_object(sequence: MaskSequence) -> MaskSequence:
+    if not sequence.mask(0).any():
+        grey = " (grey 0/255 masks are read with year 2016)" if not sequence.merge else ""
+        raise InputError(f"{sequence.masks[0]}: holds no object; the first mask must label one{grey}")
+    return sequence
 
 
 def _davis_split(root: Path, split: str, year: int, resolution: str) -> list[str]:
@@ -118,14 +156,16 @@ def _davis_split(root: Path, split: str, year: int, resolution: str) -> list[str
     return names
 
 
-def _select(names: Sequence[str], wanted: Sequence[str], root: Path) -> list[str]:
+def select(names: Sequence[str], wanted: Sequence[str], root: Path) -> list[str]:
+    """The wanted names in the order of `names`, all where none is wanted; raises InputError on an unknown one."""
     unknown = [name for name in wanted if name not in names]
     if unknown:
         raise InputError(f"{root}: has no sequence {unknown[0]} in this split; there are {', '.join(names)}")
     return [name for name in names if not wanted or name in wanted]
 
 
-def _files(folder: Path, suffixes: tuple[str, ...]) -> tuple[Path, ...]:
+def list_images(folder: Path, suffixes: tuple[str, ...] = (".jpg", ".jpeg", ".png")) -> tuple[Path, ...]:
+    """The image files of a folder by name; raises InputError where there is none."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; the data set's list names this sequence")
     files = tuple(sorted(file for file in folder.iterdir() if file.suffix.lower() in suffixes and file.name[0] != "."))
@@ -134,8 +174,8 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> tuple[Path, ...]:
     return files
 
 
-def _check_sizes(files: Sequence[Path]) -> None:
-    """All files are images of the first one's size; reads headers alone."""
+def check_sizes(files: Sequence[Path]) -> None:
+    """Raises InputError unless all files are images of the first one's size; reads headers alone."""
     first = image_size(files[0])
     for file in files[1:]:
         size = image_size(file)

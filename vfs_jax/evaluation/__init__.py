@@ -1,1 +1,5 @@
 """Evaluation of correspondence."""
+
+from vfs_jax.evaluation.label_tasks import stream
+
+__all__ = ["stream"]

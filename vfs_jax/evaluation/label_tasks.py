@@ -1,9 +1,9 @@
-"""Label propagation through whole videos: first mask in, a mask a frame out, as VFS evaluates on DAVIS."""
+"""Label propagation through whole videos: first labels in, labels of every frame out, as VFS evaluates its features."""
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
 
 import cv2
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 from beartype import beartype
 from jaxtyping import Array, Float, UInt8, jaxtyped
 
-from vfs_jax.correspondence import propagate_next, start_memory
+from vfs_jax.correspondence import Memory, propagate_next, start_memory
 from vfs_jax.correspondence.coordinates import resize_bilinear, resize_nearest
 from vfs_jax.evaluation.features import grid_size, iterate_features
 from vfs_jax.models.resnet import Variables
@@ -26,6 +26,7 @@ class Settings:
 
     Attributes:
       short_side: of the network's input in pixels; the aspect is kept, no side is rounded to a multiple.
+      square: whether both sides are that long, whatever the aspect (JHMDB, VIP).
       output: of the ResNet, a stage or a block.
       dtype: of the features.
       batch_frames: frames a call of the network.
@@ -41,6 +42,7 @@ class Settings:
     """
 
     short_side: int = 480
+    square: bool = False
     output: str = "res4"
     dtype: Literal["float32", "bfloat16"] = "float32"
     batch_frames: int = 4
@@ -54,13 +56,15 @@ class Settings:
     fill_first: bool = False
 
 
-def network_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """Height and width of the network's input: the shorter side as given, the aspect kept.
+def network_size(height: int, width: int, settings: Settings) -> tuple[int, int]:
+    """Height and width of the network's input for frames of a size.
 
-    >>> network_size(480, 854, 480), network_size(1080, 1920, 480), network_size(640, 360, 480)
+    >>> network_size(480, 854, Settings()), network_size(1080, 1920, Settings()), network_size(640, 360, Settings())
     ((480, 854), (480, 853), (853, 480))
     """
-    scale = short_side / min(height, width)
+    if settings.square:
+        return settings.short_side, settings.short_side
+    scale = settings.short_side / min(height, width)
     return int(height * scale + 0.5), int(width * scale + 0.5)
 
 
@@ -104,44 +108,73 @@ def masks_of(labels: Array, *, size: tuple[int, int]) -> Array:
     Returns:
       uint8 [height, width].
     """
+    return jnp.argmax(_scaled(labels, size), axis=-1).astype(jnp.uint8)
+
+
+def _scaled(labels: Array, size: tuple[int, int]) -> Array:
+    """Soft labels at a frame's size, every channel scaled to 0..1 over the frame."""
     large = resize_bilinear(labels, size)
     low, high = (reduce(large, axis=(0, 1), keepdims=True) for reduce in (jnp.min, jnp.max))
-    scaled = (large - low) / (high - low + _EPSILON)
-    return jnp.argmax(jnp.where(high > 0, scaled, large), axis=-1).astype(jnp.uint8)
+    return jnp.where(high > 0, (large - low) / (high - low + _EPSILON), large)
 
 
-def propagate_labels(
-    variables: Variables, frames: Iterable[np.ndarray], labels: Array | np.ndarray, settings: Settings
-) -> Iterator[Array]:
-    """Propagates the labels of the first frame, one frame at a time, with a memory of fixed size.
+def network_features(variables: Variables, frames: Iterable[np.ndarray], settings: Settings) -> Iterator[Array]:
+    """Features of frames as they are: resized to the network's input and put through it.
 
     Args:
       variables: of a ResNet.
-      frames: RGB uint8 [h, w, 3] each, all of one size: the network's input, the first one included.
-      labels: of the first frame on the grid of the features, float [rows, cols, l].
+      frames: RGB uint8 [h, w, 3] each, in time order, all of one size.
+      settings: input size, output, dtype, frames a call.
+
+    Yields:
+      [rows, cols, c] a frame, on the device.
+    """
+    resized = (resize_frame(frame, network_size(frame.shape[0], frame.shape[1], settings)) for frame in frames)
+    yield from iterate_features(
+        variables, resized, output=settings.output, batch_frames=settings.batch_frames, dtype=settings.dtype
+    )
+
+
+def start(features: Array, labels: Array | np.ndarray, settings: Settings) -> Memory:
+    """The memory of a propagation that starts at a frame with these features and labels [rows, cols, l]."""
+    return start_memory(
+        features,
+        labels,
+        num_context=settings.num_context,
+        radius=settings.radius,
+        window=settings.window,
+        first_frame_windowed=settings.first_frame_windowed,
+        keep_first=settings.keep_first,
+        fill_first=settings.fill_first,
+    )
+
+
+def propagate_labels(features: Iterable[Array], labels: Array | np.ndarray, settings: Settings) -> Iterator[Array]:
+    """Propagates the labels of the first frame, one frame at a time, with a memory of fixed size.
+
+    Args:
+      features: [rows, cols, c] a frame, in time order.
+      labels: of the first frame, float [rows, cols, l].
       settings: how.
 
     Yields:
       The soft labels of every frame but the first, float32 [rows, cols, l], on the device.
     """
-    s = settings
-    memory = None
-    features_of = functools.partial(iterate_features, output=s.output, batch_frames=s.batch_frames, dtype=s.dtype)
-    for features in features_of(variables, frames):
-        if memory is None:
-            memory = start_memory(
-                features,
-                labels,
-                num_context=s.num_context,
-                radius=s.radius,
-                window=s.window,
-                first_frame_windowed=s.first_frame_windowed,
-                keep_first=s.keep_first,
-                fill_first=s.fill_first,
-            )
-        else:
-            found, memory = propagate_next(memory, features, topk=s.topk, temperature=s.temperature)
-            yield found
+    iterator = iter(features)
+    padded = pad_channels(np.asarray(labels))
+    memory = start(next(iterator), padded, settings)
+    for frame in iterator:
+        found, memory = propagate_next(memory, frame, topk=settings.topk, temperature=settings.temperature)
+        yield found[..., : labels.shape[-1]]
+
+
+def pad_channels(labels: np.ndarray, multiple: int = 4) -> np.ndarray:
+    """Adds channels of zeros, so that videos with other numbers of objects share compiled programs.
+
+    No channel changes another one: propagation, min-max and argmax (zeros never win) are as without them.
+    """
+    missing = -labels.shape[-1] % multiple
+    return np.pad(labels, ((0, 0), (0, 0), (0, missing))).astype(np.float32)
 
 
 @jaxtyped(typechecker=beartype)
@@ -150,23 +183,150 @@ def propagate_masks(
     frames: Iterable[np.ndarray],
     first_mask: UInt8[np.ndarray, "h w"],
     settings: Settings = Settings(),
+    *,
+    new_masks: Mapping[int, np.ndarray] | None = None,
 ) -> Iterator[Array | np.ndarray]:
     """Propagates the first frame's mask through a video, as the release does on DAVIS.
+
+    Objects may enter later. Those of one frame are propagated together, from their own frame on, which is kept for them
+    as frame 0 is for the first ones. A pixel then goes to the object with the highest map, or to the background where
+    the least of the groups' background maps is higher still.
 
     Args:
       variables: of a ResNet.
       frames: RGB uint8 [h, w, 3] each, in time order, of the mask's size.
       first_mask: index mask of the first frame, uint8 [h, w], 0 for background.
       settings: how.
+      new_masks: index masks of later frames, by frame number; labels that were there before are not read again.
 
     Yields:
       An index mask a frame, the first included, uint8 [h, w]; on the device, so that computing goes on while an earlier
       one is written. The first is the given mask, brought to the network's size and back where that differs.
     """
-    height, width = size = first_mask.shape
-    inner = network_size(height, width, settings.short_side)
-    small = np.asarray(resize_nearest(first_mask, inner))
-    yield np.asarray(resize_nearest(small, size, origin="corner"))
-    resized = (resize_frame(frame, inner) for frame in frames)
-    for labels in propagate_labels(variables, resized, first_labels(small, grid_size(*inner)), settings):
-        yield masks_of(labels, size=size)
+    size = first_mask.shape[0], first_mask.shape[1]
+    inner = network_size(size[0], size[1], settings)
+    new_masks = {0: first_mask, **(new_masks or {})}
+    known: set[int] = set()
+    groups: list[tuple[Memory, tuple[int, ...]]] = []
+    for number, features in enumerate(network_features(variables, frames, settings)):
+        maps = []
+        for index, (memory, labels) in enumerate(groups):
+            found, memory = propagate_next(memory, features, topk=settings.topk, temperature=settings.temperature)
+            groups[index] = memory, labels
+            maps.append(found)
+        mask: Array | np.ndarray = np.zeros(size, np.uint8)
+        if len(groups) == 1:
+            mask = masks_of(maps[0], size=size)
+        elif groups:
+            mask = merge_groups(maps, labels=tuple(labels for _, labels in groups), size=size)
+        if number in new_masks:
+            entering = np.where(np.isin(new_masks[number], list(known)), np.uint8(0), new_masks[number])
+            known |= set(np.unique(entering).tolist())
+            small = np.asarray(resize_nearest(entering, inner))
+            shown = np.asarray(resize_nearest(small, size, origin="corner"))
+            mask = shown if number == 0 else np.where(shown > 0, shown, np.asarray(mask))
+            grid = first_labels(small, grid_size(inner[0], inner[1]))
+            labels = tuple(range(grid.shape[-1]))
+            if number > 0:  # only the channels of what enters; the others would be empty
+                labels = (0, *(label for label in labels[1:] if grid[..., label].any()))
+            if number == 0 or len(labels) > 1:
+                groups.append((start(features, pad_channels(grid[..., labels]), settings), labels))
+        yield mask
+
+
+@functools.partial(jax.jit, static_argnames=("labels", "size"))
+def merge_groups(maps: list[Array], *, labels: tuple[tuple[int, ...], ...], size: tuple[int, int]) -> Array:
+    """One index mask from the soft labels of several groups of objects.
+
+    Args:
+      maps: [h, w, l] a group; channel i is that of the group's label i, channel 0 all that is none of its objects.
+      labels: of the channels of each group.
+      size: height and width of the mask.
+
+    Returns:
+      uint8 [height, width].
+    """
+    channels = jnp.full((*size, max(map(max, labels)) + 1), -jnp.inf, jnp.float32)
+    background = jnp.full(size, jnp.inf, jnp.float32)
+    for group, names in zip(maps, labels, strict=True):
+        scaled = _scaled(group, size)
+        background = jnp.minimum(background, scaled[..., 0])
+        for channel, label in enumerate(names[1:], start=1):
+            channels = channels.at[..., label].set(scaled[..., channel])
+    return jnp.argmax(channels.at[..., 0].set(background), axis=-1).astype(jnp.uint8)
+
+
+@jaxtyped(typechecker=beartype)
+def propagate_maps(
+    variables: Variables,
+    frames: Iterable[np.ndarray],
+    first_maps: Float[np.ndarray, "h w l"],
+    settings: Settings = Settings(),
+) -> Iterator[Array]:
+    """Propagates soft maps, of joints for instance: no min-max, no argmax.
+
+    Args:
+      variables: of a ResNet.
+      frames: RGB uint8 [h, w, 3] each, in time order, of the maps' size.
+      first_maps: of the first frame, float [h, w, l].
+      settings: how.
+
+    Yields:
+      The soft labels of every frame but the first, on the grid: float32 [rows, cols, l], on the device.
+      `resize_bilinear` brings them to the frame's size.
+    """
+    inner = network_size(first_maps.shape[0], first_maps.shape[1], settings)
+    grid = np.asarray(resize_bilinear(resize_maps(first_maps, inner), grid_size(inner[0], inner[1])))
+    yield from propagate_labels(network_features(variables, frames, settings), grid, settings)
+
+
+def resize_maps(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear without antialiasing, as OpenCV does it: float [h, w, l] to float32 of a (height, width)."""
+    maps = maps.astype(np.float32)
+    if maps.shape[:2] == size:
+        return maps
+    each = [cv2.resize(maps[..., k], size[::-1], interpolation=cv2.INTER_LINEAR) for k in range(maps.shape[-1])]
+    return np.stack(each, axis=-1)
+
+
+def stream(
+    frames: Iterable[np.ndarray],
+    first_labels: np.ndarray,
+    variables: Variables,
+    *,
+    new_labels: Mapping[int, np.ndarray] | None = None,
+    **settings: Any,
+) -> Iterator[np.ndarray]:
+    """Propagates labels through a video of any length as its frames come, with constant memory.
+
+    Args:
+      frames: RGB uint8 [h, w, 3] each, in time order; a list, a generator, a camera.
+      first_labels: of the first frame: an index mask uint8 [h, w], or maps, float [h, w, l].
+      variables: of a ResNet, as `vfs_jax.models.load_torch` gives them.
+      new_labels: index masks uint8 [h, w] of later frames, by frame number, for objects that enter there. With index
+        masks only.
+      **settings: fields of `Settings`: radius, topk, short_side, ...
+
+    Yields:
+      Labels of every frame, the first included, of the kind of first_labels: uint8 [h, w], or float32 [h, w, l].
+
+    Raises:
+      ValueError: new_labels come with maps.
+      TypeError: an unknown setting.
+
+    Example::
+
+      variables = load_torch("vfs_r18.pth")
+      for labels in stream(frames, first_mask, variables):
+          show(labels)  # uint8 [h, w], as soon as the frame is there
+    """
+    options = Settings(**settings)
+    if first_labels.dtype == np.uint8:
+        for mask in propagate_masks(variables, frames, first_labels, options, new_masks=new_labels):
+            yield np.asarray(mask)
+        return
+    if new_labels:
+        raise ValueError("new_labels come with index masks only, first_labels holds maps")
+    yield first_labels.astype(np.float32)
+    for labels in propagate_maps(variables, frames, first_labels, options):
+        yield np.asarray(resize_bilinear(labels, first_labels.shape[:2]))

@@ -7,62 +7,56 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
-from jaxtyping import Array
-
-from vfs_jax.data.video_labels import MaskSequence, read_frame, write_index_mask
-from vfs_jax.evaluation.label_tasks import Settings, propagate_masks
+from vfs_jax.evaluation.label_tasks import Settings
+from vfs_jax.evaluation.task import Task
 from vfs_jax.models.resnet import Variables
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
-_AHEAD = 8  # frames decoded ahead of the network, and masks waiting to be written
+_AHEAD = 8  # frames decoded ahead of the network, and results waiting to be written
 
 
-def finished(folder: Path, sequence: MaskSequence) -> bool:
-    """Whether a run's folder holds all masks of a sequence."""
-    return (folder / "masks" / sequence.name).is_dir()
+def finished(task: Task, folder: Path, sequence: Any) -> bool:
+    """Whether a run's folder holds all results of a sequence."""
+    return task.output(folder / task.folder, sequence).exists()
 
 
-def write_masks(
+def propagate_sequence(
+    task: Task,
     variables: Variables,
-    sequence: MaskSequence,
+    sequence: Any,
     folder: Path,
     settings: Settings,
     *,
     on_frame: Callable[[], object] = lambda: None,
 ) -> None:
-    """Propagates the first mask of a sequence and writes FOLDER/masks/SEQUENCE/00000.png, ...
+    """Propagates through one sequence while frames are read ahead and results are written behind.
 
-    The sequence's folder appears under its name when all its masks are written; FOLDER/timings.csv gets a line.
+    The sequence's results appear under their name when all are written; FOLDER/timings.csv gets a line.
 
     Args:
+      task: what is propagated and written.
       variables: of a ResNet.
-      sequence: with at least a first mask.
+      sequence: of the task's data set.
       folder: of the run.
       settings: of the propagation.
-      on_frame: called after every written mask.
+      on_frame: called when a frame is done.
     """
-    start = time.perf_counter()
-    final = folder / "masks" / sequence.name
-    partial = final.with_name(f".{sequence.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-
-    def write(path: Path, mask: Array | np.ndarray) -> None:
-        write_index_mask(path, np.asarray(mask))  # waits for the device
-        on_frame()
-
+    begin = time.perf_counter()
+    work = folder / f".{task.folder}.partial"
+    shutil.rmtree(work, ignore_errors=True)
+    partial, final = task.output(work, sequence), task.output(folder / task.folder, sequence)
     with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
-        frames = _ahead(readers, read_frame, sequence.frames)
-        masks = propagate_masks(variables, frames, sequence.mask(0), settings)
-        jobs = ((partial / f"{frame.stem}.png", mask) for frame, mask in zip(sequence.frames, masks, strict=True))
-        for _ in _ahead(writers, lambda job: write(*job), jobs):
-            pass
-    _append_timing(folder / "timings.csv", sequence, time.perf_counter() - start)  # first: what is finished is timed
-    partial.rename(final)
+        frames = _ahead(readers, sequence.frame, range(len(sequence)))
+        jobs = task.write(variables, sequence, frames, partial, settings)
+        for _ in _ahead(writers, lambda job: job(), jobs):
+            on_frame()
+    _append_timing(folder / "timings.csv", sequence.name, len(sequence), time.perf_counter() - begin)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial.rename(final)  # last: what is finished is whole, and timed
+    shutil.rmtree(work)
 
 
 def _ahead(pool: ThreadPoolExecutor, function: Callable[[_A], _B], items: Iterable[_A]) -> Iterator[_B]:
@@ -76,13 +70,13 @@ def _ahead(pool: ThreadPoolExecutor, function: Callable[[_A], _B], items: Iterab
         yield pending.popleft().result()
 
 
-def _append_timing(path: Path, sequence: MaskSequence, seconds: float) -> None:
+def _append_timing(path: Path, name: str, frames: int, seconds: float) -> None:
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         if new:
             writer.writerow(["Sequence", "Frames", "Seconds"])
-        writer.writerow([sequence.name, len(sequence), f"{seconds:.3f}"])
+        writer.writerow([name, frames, f"{seconds:.3f}"])
 
 
 def read_timings(folder: Path) -> dict[str, tuple[int, float]]:

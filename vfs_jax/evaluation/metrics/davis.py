@@ -1,15 +1,13 @@
-"""DAVIS measures: region similarity J, contour accuracy F, their statistics, and the tables of the official tool.
+"""DAVIS measures: region similarity J, contour accuracy F, their statistics, and the columns of the official tool.
 
 The numbers are those of the official davis2017-evaluation (semi-supervised track), except where it gives none: its
 decay is NaN from 256 values on, because it keeps the split points in uint8, and it ends with status 0 on an extra
 object. Here the decay is right at any length and an extra object raises.
 """
 
-import csv
 import dataclasses
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -203,28 +201,3 @@ def global_row(scores: Sequence[ObjectScore]) -> dict[str, float]:
     rows = [score.row() for score in scores if len(score.region)]
     means = {column: float(np.mean([row[column] for row in rows])) if rows else np.nan for column in COLUMNS}
     return means | {"J&F-Mean": (means["J-Mean"] + means["F-Mean"]) / 2}
-
-
-def format_table(scores: Sequence[ObjectScore]) -> str:
-    """The table to print: a line an object and one for all, in percent."""
-    rows = [(score.name, score.row()) for score in scores] + [("all", global_row(scores))]
-    width = max(len(name) for name, _ in rows)
-    lines = [" ".join([" " * width, *(f"{column:>9}" for column in COLUMNS)])]
-    lines += [" ".join([f"{name:{width}}", *(f"{100 * row[column]:9.1f}" for column in COLUMNS)]) for name, row in rows]
-    return "\n".join(lines)
-
-
-def write_tables(folder: Path, scores: Sequence[ObjectScore]) -> None:
-    """Writes global.csv and per_object.csv (rows SEQUENCE_k in column Sequence), at full precision."""
-    _write_csv(folder / "global.csv", COLUMNS, [global_row(scores)])
-    rows = [{"Sequence": score.name} | score.row() for score in scores]
-    _write_csv(folder / "per_object.csv", ["Sequence", *COLUMNS], rows)
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(
-            file, columns, lineterminator="\n"
-        )  # floats are written as repr: they read back the same
-        writer.writeheader()
-        writer.writerows(rows)

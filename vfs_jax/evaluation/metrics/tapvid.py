@@ -63,7 +63,7 @@ def score_tracks(
     return TrackScore(float(np.mean(jaccards)), float(np.mean(withins)), _share(right, np.count_nonzero(counts)))
 
 
-def _share(part: int, whole: int) -> float:
+def _share(part: np.integer, whole: np.integer) -> float:
     return float(part / whole) if whole else np.nan
 
 

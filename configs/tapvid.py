@@ -1,0 +1,43 @@
+"""TAP-Vid: propagate a Gaussian around every query point; beyond the release, which does not track points.
+
+  vfs-eval --config=configs/tapvid.py --workdir=runs/tapvid --config.data=tapvid_davis.pkl --config.weights=vfs_r18.pth
+
+A point is queried at the first frame that shows it, its place is read off the map at 256x256, and it is taken to be
+hidden where the map's highest value falls below a share of that at the query. Variants: r18, r50, smoke.
+"""
+
+import ml_collections
+
+
+def get_config(variant: str = "r18") -> ml_collections.ConfigDict:
+    """The settings of DAVIS with points; variant r18, r50 or smoke."""
+    if variant not in ("r18", "r50", "smoke"):
+        raise ValueError(f"tapvid.py has the variants r18, r50 and smoke, not {variant!r}")
+    config = ml_collections.ConfigDict()
+    config.task = "tapvid"
+    config.data = "data/tapvid_davis.pkl"
+    config.split = ""
+    config.sequences = ""  # comma-separated names; all where empty
+    config.max_frames = ml_collections.config_dict.placeholder(int)  # None: whole videos
+
+    config.weights = "random:0"  # a training folder, a checkpoint in it, a .pth, random:SEED; several, comma-separated
+    config.depth = 50 if variant == "r50" else 18
+    config.output = "res4"
+    config.dtype = "float32"  # of the features; or bfloat16
+    config.short_side = 120 if variant == "smoke" else 480
+    config.square = False
+    config.batch_frames = 4  # frames a call of the network
+
+    config.radius = 18.0 if variant == "r50" else 12.0  # grid cells
+    config.window = "circle"
+    config.topk = 10
+    config.temperature = 0.07
+    config.num_context = 20
+    config.first_frame_windowed = True
+    config.keep_first = True
+    config.fill_first = False
+    config.occlusion_threshold = 0.5
+    config.published = ()
+    if variant == "smoke":
+        config.max_frames = 3
+    return config

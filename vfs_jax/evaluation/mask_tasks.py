@@ -1,0 +1,117 @@
+"""The tasks with index masks: objects on DAVIS, parts of people on VIP."""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Array
+
+from vfs_jax.data.video_labels import MaskSequence, open_davis, open_vip, read_index_mask, write_index_mask
+from vfs_jax.errors import InputError
+from vfs_jax.evaluation.label_tasks import Settings, propagate_masks
+from vfs_jax.evaluation.metrics import davis, miou
+from vfs_jax.evaluation.task import SequenceScore, existing_file
+from vfs_jax.models.resnet import Variables
+
+
+class _MaskTask:
+    """What the tasks with index masks share."""
+
+    folder: ClassVar[str] = "masks"
+
+    def output(self, results: Path, sequence: MaskSequence) -> Path:
+        """Where the results of one sequence lie."""
+        return results / sequence.name
+
+    def write(
+        self,
+        variables: Variables,
+        sequence: MaskSequence,
+        frames: Iterable[np.ndarray],
+        output: Path,
+        settings: Settings,
+    ) -> Iterator[Callable[[], object]]:
+        """Propagates through one sequence; yields jobs that wait and write."""
+        output.mkdir(parents=True)
+        masks = propagate_masks(variables, frames, sequence.mask(0), settings)
+        for path, mask in zip(sequence.frames, masks, strict=True):
+            yield functools.partial(_write_mask, output / f"{path.stem}.png", mask)
+
+    def truth(self, sequence: MaskSequence, index: int) -> np.ndarray:
+        """What is true of a frame, to be drawn."""
+        return sequence.mask(index)
+
+    def results(self, results: Path, sequence: MaskSequence, indices: Iterable[int]) -> list[np.ndarray]:
+        """What was found in some frames, to be drawn."""
+        return [read_index_mask(results / sequence.name / f"{sequence.frames[index].stem}.png") for index in indices]
+
+
+def _write_mask(path: Path, mask: Array | np.ndarray) -> None:
+    write_index_mask(path, np.asarray(mask))  # waits for the device
+
+
+class Davis(_MaskTask):
+    """DAVIS 2016 and 2017: regions and contours of objects, first and last frame left out (VFS section 4)."""
+
+    table: ClassVar[str] = "per_object.csv"
+    columns: ClassVar[tuple[str, ...]] = davis.COLUMNS
+    headline: ClassVar[str] = "J&F"
+    frame_value: ClassVar[str] = "J&F"
+    explanation: ClassVar[str] = (
+        "J: overlap of regions, F: accuracy of contours, J&F: their mean; the first and the last frame are left out."
+    )
+
+    def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[MaskSequence]:
+        """The sequences of a data set."""
+        return open_davis(data, split, year=year, sequences=sequences)
+
+    def score(self, results: Path, sequence: MaskSequence) -> SequenceScore:
+        """Scores the results of one sequence."""
+
+        def pairs() -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
+            for index in range(1, len(sequence) - 1):
+                path = existing_file(results / sequence.name / f"{sequence.frames[index].stem}.png")
+                yield read_index_mask(path), sequence.mask(index), str(path)
+
+        objects = davis.score_sequence(sequence.name, pairs(), int(sequence.mask(0).max()))
+        curve = np.mean([(each.region + each.contour) / 2 for each in objects], axis=0)
+        rows = [{"Sequence": each.name} | each.row() for each in objects]
+        return SequenceScore(sequence.name, float(curve.mean()) if len(curve) else np.nan, curve, rows, objects)
+
+    def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
+        """The columns over all sequences."""
+        return davis.global_row([each for score in scores for each in score.details])
+
+
+class Vip(_MaskTask):
+    """VIP: 20 classes of body parts and clothes, all frames."""
+
+    table: ClassVar[str] = "per_sequence.csv"
+    columns: ClassVar[tuple[str, ...]] = ("mIoU",)
+    headline: ClassVar[str] = "mIoU"
+    frame_value: ClassVar[str] = "mIoU"
+    explanation: ClassVar[str] = "mIoU: overlap of regions, mean over the classes that are present, of all frames."
+
+    def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[MaskSequence]:
+        """The sequences of a data set."""
+        del year
+        return open_vip(data, split, sequences=sequences)
+
+    def score(self, results: Path, sequence: MaskSequence) -> SequenceScore:
+        """Scores the results of one sequence."""
+        counts = []
+        for index, frame in enumerate(sequence.frames):
+            path = existing_file(results / sequence.name / f"{frame.stem}.png")
+            result, truth = read_index_mask(path), read_index_mask(sequence.masks[index])
+            if result.shape != truth.shape:
+                raise InputError(f"{path}: is not of its true mask's size; write masks at the original size")
+            counts.append(miou.confusion(result, truth, name=str(path)))
+        value = miou.mean_iou(counts)
+        curve = np.array([miou.mean_iou([count]) for count in counts[1:]])
+        return SequenceScore(sequence.name, value, curve, [{"Sequence": sequence.name, "mIoU": value}], sum(counts))
+
+    def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
+        """The columns over all sequences."""
+        return {"mIoU": miou.mean_iou([score.details for score in scores])}

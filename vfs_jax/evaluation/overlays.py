@@ -1,0 +1,65 @@
+"""Labels drawn to lie over a frame: masks with outlines, points as dots; the truth in white."""
+
+import cv2
+import numpy as np
+
+from vfs_jax.evaluation.metrics import davis
+
+THUMB_WIDTH = 300  # pixels, about twice what a report shows: sharp on dense screens
+# Brighter than the DAVIS palette, whose dark red and green drown in a photograph.
+LABEL_COLORS = np.array(
+    [[230, 57, 70], [42, 157, 143], [244, 185, 66], [69, 123, 230], [186, 85, 211], [255, 127, 80], [0, 190, 220]],
+    np.uint8,
+)
+
+
+def thumb_size(h: int, w: int) -> tuple[int, int]:
+    """Width and height of a thumbnail, in OpenCV's order."""
+    return THUMB_WIDTH, max(round(h * THUMB_WIDTH / w), 1)
+
+
+def overlay(result: np.ndarray, truth: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
+    """A thumbnail to lie over a frame.
+
+    Args:
+      result: an index mask [h, w], or points (x, y) [n, 2] in pixels of the frame, NaN or negative ones left out.
+      truth: the same kind, drawn in white; or None.
+      size: height and width of the frame.
+
+    Returns:
+      RGBA uint8 [h, w, 4], transparent where there is nothing to show.
+    """
+    width, height = thumb_size(*size)
+    out = np.zeros((height, width, 4), np.uint8)
+    if result.dtype == np.uint8:
+        _draw_masks(out, result, truth)
+    else:
+        _draw_points(out, result, truth, width / size[1])
+    return out
+
+
+def _draw_masks(out: np.ndarray, mask: np.ndarray, truth: np.ndarray | None) -> None:
+    size = out.shape[1], out.shape[0]
+    mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+    for label in np.unique(mask[mask > 0]):
+        color = LABEL_COLORS[(label - 1) % len(LABEL_COLORS)]
+        inside = mask == label
+        out[inside] = (*color, 125)
+        out[inside & ~cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)] = (*color, 255)
+    if truth is not None:
+        truth = cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST)
+        for label in np.unique(truth[truth > 0]):
+            out[davis.contour(truth == label)] = 255
+
+
+def _draw_points(out: np.ndarray, points: np.ndarray, truth: np.ndarray | None, scale: float) -> None:
+    for index, point in enumerate(points):
+        if not (point >= 0).all():  # lost, or NaN
+            continue
+        place = tuple(int(value) for value in np.round(point * scale))
+        if truth is not None and (truth[index] >= 0).all():
+            target = tuple(int(value) for value in np.round(truth[index] * scale))
+            cv2.line(out, place, target, (255, 255, 255, 255), 1)
+            cv2.circle(out, target, 2, (255, 255, 255, 255), -1)
+        color = (*LABEL_COLORS[index % len(LABEL_COLORS)].tolist(), 255)
+        cv2.circle(out, place, 4, color, -1)
