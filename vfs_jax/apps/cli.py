@@ -2,6 +2,7 @@
 
 import importlib.resources
 import json
+import os
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -93,7 +94,9 @@ def claim_folder(folder: Path, config: ml_collections.ConfigDict, *, free: Colle
             changes = ", ".join(f"{k}: {old_leaves.get(k)} there, {new_leaves.get(k)} here" for k in keys)
             raise InputError(f"{folder}: holds a run of another configuration ({changes}); choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(new, indent=2, sort_keys=True) + "\n")
+    temporary = path.with_name(f".config.{os.getpid()}.tmp")  # renamed when whole: a kill leaves no half of it
+    temporary.write_text(json.dumps(new, indent=2, sort_keys=True) + "\n")
+    temporary.replace(path)
 
 
 def _leaves(tree: dict, prefix: str = "") -> dict[str, object]:
