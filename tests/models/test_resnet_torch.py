@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from torch_reference import BLOCKS, Backbone, randomise, save
+from torch_reference import BLOCKS, Backbone, official_weights, randomise, save
 
 from vfs_jax.models import ResNet, depth_of, load_torch, normalize_images
 
@@ -32,10 +32,10 @@ def deviation(ours, theirs):
         (18, EVALUATE, PLAIN, (45, 70)),
         (34, EVALUATE, TRACK, (33, 40)),
         (50, EVALUATE, PLAIN, (41, 39)),
-        pytest.param(34, TRAIN, PLAIN, (64, 37), marks=pytest.mark.slow),
-        pytest.param(50, TRAIN, PLAIN, (64, 37), marks=pytest.mark.slow),
+        pytest.param(34, TRAIN, PLAIN, (64, 37), marks=pytest.mark.long),
+        pytest.param(50, TRAIN, PLAIN, (64, 37), marks=pytest.mark.long),
         pytest.param(50, EVALUATE, TRACK, (53, 48), marks=pytest.mark.slow),
-        pytest.param(101, EVALUATE, TRACK, (35, 48), marks=pytest.mark.slow),
+        pytest.param(101, EVALUATE, TRACK, (35, 48), marks=pytest.mark.long),
         pytest.param(152, EVALUATE, PLAIN, (35, 48), marks=pytest.mark.long),
     ],
 )
@@ -65,13 +65,13 @@ def test_every_block_equals_torch_in_float32_and_float64(tmp_path, depth, stride
     [
         (18, "rng", PLAIN),
         (18, "rng", TRACK),
-        pytest.param(50, "rng", TRACK, marks=pytest.mark.slow),
-        pytest.param(50, "framecrop", TRACK, marks=pytest.mark.slow),
-        pytest.param(18, "frame", PLAIN, marks=pytest.mark.slow),
+        pytest.param(50, "rng", TRACK, marks=pytest.mark.long),
+        pytest.param(50, "framecrop", TRACK, marks=pytest.mark.long),
+        pytest.param(18, "frame", PLAIN, marks=pytest.mark.long),
         pytest.param(50, "frame", PLAIN, marks=pytest.mark.slow),
     ],
 )
-def test_features_equal_the_official_code(oracles, real_data, official_weights, depth, kind, dilations):
+def test_features_equal_the_official_code(oracles, real_data, tmp_path, depth, kind, dilations):
     recorded = np.load(oracles / "features.npz")
     if kind == "rng":
         images = np.random.default_rng(11).standard_normal((1, 96, 128, 3)).astype(np.float32)
@@ -84,7 +84,7 @@ def test_features_equal_the_official_code(oracles, real_data, official_weights, 
         )  # one last place of 3
         images = images[:, :240, :320] if kind == "framecrop" else images
 
-    variables = load_torch(official_weights(depth))
+    variables = load_torch(official_weights(oracles, tmp_path, depth))
     stages = ("res2", "res3", "res4", "res5")
     ours = jax.jit(ResNet(depth, EVALUATE, dilations, stages).apply)(variables, jnp.asarray(images))
     for stage in stages:

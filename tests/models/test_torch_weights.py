@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 import torch
-from torch_reference import Backbone, TorchVFS, randomise, torchvision_names
+from torch_reference import Backbone, TorchVFS, official_weights, randomise, torchvision_names
 
 from vfs_jax.errors import InputError
 from vfs_jax.models import VFS, ResNet, SiamFCHead, backbone_of, depth_of, load_torch, save_torch
@@ -76,7 +76,7 @@ def test_values_land_where_they_belong(loaded18, state18):
     assert stats["projector"]["bn3"]["var"][9] == state18["img_head.projection_fcs.7.running_var"].numpy()[9]
 
 
-@pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.long)])
 def test_vfs_layout_comes_back_bit_for_bit(tmp_path, depth):
     state = random_state(depth, seed=3)
     torch.save({"state_dict": state, "meta": {}}, tmp_path / "in.pth")
@@ -87,7 +87,7 @@ def test_vfs_layout_comes_back_bit_for_bit(tmp_path, depth):
     assert_same_bits(load_torch(tmp_path / "out.pth"), backbone_of(variables))
 
 
-@pytest.mark.parametrize("depth", [18, 34, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("depth", [18, 34, pytest.param(50, marks=pytest.mark.long)])
 def test_torchvision_layout_comes_back_bit_for_bit_without_fc(tmp_path, caplog, depth):
     state = torchvision_names(randomise(Backbone(depth), seed=4).state_dict())
     torch.save(state | {"fc.weight": torch.randn(10, 512), "fc.bias": torch.randn(10)}, tmp_path / "in.pth")
@@ -330,8 +330,8 @@ def test_the_same_variables_give_the_same_bytes(tmp_path, loaded18):
 
 
 @pytest.mark.parametrize("layout", ["vfs", "torchvision"])
-def test_files_of_the_official_layouts_are_read(official_weights, layout, tmp_path):
-    path = official_weights(18, "--layout", layout)
+def test_files_of_the_official_layouts_are_read(oracles, layout, tmp_path):
+    path = official_weights(oracles, tmp_path, 18, layout)
     variables = load_torch(path)
     assert depth_of(variables) == 18
     save_torch(variables, tmp_path / "out.pth", layout=layout)

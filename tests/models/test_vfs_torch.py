@@ -22,7 +22,7 @@ def torch_loss(z, p):
     return total / frames**2
 
 
-@pytest.fixture(scope="module", params=[(18, 1), (18, 4), pytest.param((50, 1), marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[(18, 1), (18, 4), pytest.param((50, 1), marks=pytest.mark.long)])
 def both(request, tmp_path_factory):
     """One train-mode pass of both networks in float64 on the same weights and views."""
     depth, frames = request.param

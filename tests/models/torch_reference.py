@@ -1,5 +1,7 @@
 """The network again, plainly, in PyTorch under the release's tensor names: what the Flax network is held to."""
 
+import importlib.util
+
 import torch
 from torch import nn
 
@@ -132,3 +134,14 @@ def torchvision_names(state):
             name = name.replace(f"conv{i}.conv.", f"conv{i}.").replace(f"conv{i}.bn.", f"bn{i}.")
         renamed[name] = tensor
     return renamed
+
+
+def official_weights(oracles, folder, depth, layout="vfs"):
+    """Writes the seeded weights with which the official code was run; returns the file."""
+    spec = importlib.util.spec_from_file_location("make_weights", oracles / "make_weights.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    tensors = {name: torch.from_numpy(array) for name, array in module.make_weights(depth, layout).items()}
+    path = folder / f"r{depth}_{layout}.pth"
+    torch.save({"state_dict": tensors, "meta": {}} if layout == "vfs" else tensors, path)
+    return path

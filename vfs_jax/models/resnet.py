@@ -61,8 +61,8 @@ def batch_norm(x: Array, train: bool, *, name: str, scale_init: Any = nn.initial
       name: the name of the parameters in the calling module.
       scale_init: the initial weight.
     """
-    # Torch's running-average momentum 0.1 is Flax's 0.9. Flax keeps the biased
-    # variance where torch keeps n/(n-1) of it.
+    # Torch's running-average momentum 0.1 is Flax's 0.9. The running variance is Flax's, the biased one; torch keeps
+    # n/(n-1) of it.
     compute_dtype = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
     norm = nn.BatchNorm(
         use_running_average=not train,
