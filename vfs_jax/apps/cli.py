@@ -1,4 +1,4 @@
-"""What every command shares: parsing flags, finding configs, one clear line on bad input, and claiming a results folder."""
+"""What every command shares: parsing flags, finding configs, one line on bad input, claiming a results folder."""
 
 import importlib.resources
 import json
