@@ -53,6 +53,14 @@ class ConvertShard(beam.DoFn):
     def __init__(self, conversion: Conversion) -> None:
         self._conversion = conversion
 
+    def setup(self) -> None:
+        """Is called once before the first shard: one decoding process serves all."""
+        self._decoder = Decoder(self._conversion.options, self._conversion.clip_timeout)
+
+    def teardown(self) -> None:
+        """Is called after the last shard."""
+        self._decoder.close()
+
     def process(self, element: ShardTask) -> Iterator[tuple[int, int, int]]:
         """Converts the shard.
 
@@ -75,8 +83,7 @@ class ConvertShard(beam.DoFn):
             self._advance(len(entries))
         else:
             try:
-                with Decoder(told.options, told.clip_timeout) as decoder:
-                    sidecar = write_shard(path, entries, decoder, settings, clip_done=lambda: self._advance(1))
+                sidecar = write_shard(path, entries, self._decoder, settings, clip_done=lambda: self._advance(1))
             except OSError as error:
                 reason = error.strerror or error
                 raise InputError(f"{path}: cannot be written: {reason}; free space and run again") from error

@@ -69,19 +69,20 @@ class Decoder:
         child = self._child
         assert child.stdin is not None
         assert child.stdout is not None
-        answer: Clip | str = ""
+        answer: Clip | str | None = None
         try:
             # The child gives up by itself a little later: nothing is left behind where this process is killed.
             _send(child.stdin, (os.fspath(path), self._options, self._clip_timeout + 5))
             while isinstance(answer := _receive(child.stdout, time.monotonic() + self._clip_timeout), Clip):
                 yield answer
+                answer = None
         except TimeoutError:
-            self.close()
             raise ClipError(f"takes longer than {self._clip_timeout:g} s") from None
         except (EOFError, BrokenPipeError):
-            status = child.wait()
-            self.close()
-            raise _Ended(status) from None
+            raise _Ended(child.wait()) from None
+        finally:
+            if answer is None:  # it has not come to an end, or nobody wants the rest
+                self.close()
         if answer:
             raise ClipError(answer)
 

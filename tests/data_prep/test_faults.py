@@ -33,10 +33,6 @@ def _accounted(out: Path) -> list[str]:
 def test_odd_files_are_accounted_for(write_video, tmp_path, vfs_prepare):
     videos, out = tmp_path / "videos", tmp_path / "out"
     write_video(videos / "one_frame.mp4", frames=1)
-    writer = cv2.VideoWriter(str(videos / "8k.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (7680, 4320))
-    for level in (50, 100):
-        writer.write(np.full((4320, 7680, 3), level, np.uint8))
-    writer.release()
     write_video(videos / "plain.mp4", frames=4).rename(videos / os.fsdecode(b"caf\xe9 \xff.mp4"))
     (videos / "zero.mp4").touch()
     (videos / "text.mp4").write_text("#EXTM3U\nhttp://localhost:9/a.ts\n")
@@ -51,7 +47,6 @@ def test_odd_files_are_accounted_for(write_video, tmp_path, vfs_prepare):
     vfs_prepare("all", f"--videos={videos}", f"--out={out}", "--short_side=32", "--shards=2", "--clip_timeout=4")
     assert {clip["id"]: (len(clip["frames"]), clip["height"], clip["width"]) for clip in ClipRecords(out)} == {
         "one_frame.mp4": (1, 32, 43),
-        "8k.avi": (2, 32, 57),
         r"caf\xe9 \xff.mp4": (4, 32, 43),
     }
     rejects = [json.loads(line) for line in (out / "rejects.jsonl").read_text().splitlines()]
@@ -64,6 +59,15 @@ def test_odd_files_are_accounted_for(write_video, tmp_path, vfs_prepare):
         "zero.mp4": "is an empty file",
     }
     assert _accounted(out) == [entry.id for entry in read_index(out)]
+
+
+def test_8k(tmp_path, vfs_prepare):
+    writer = cv2.VideoWriter(str(tmp_path / "8k.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (7680, 4320))
+    writer.write(np.full((4320, 7680, 3), 100, np.uint8))
+    writer.release()
+    vfs_prepare("all", f"--videos={tmp_path}", f"--out={tmp_path / 'out'}", "--short_side=32")
+    [clip] = ClipRecords(tmp_path / "out")
+    assert (clip["height"], clip["width"], len(clip["frames"])) == (32, 57, 1)
 
 
 @pytest.mark.slow
@@ -100,6 +104,7 @@ def test_killed_in_the_middle_of_a_shard(write_video, tmp_path, vfs_prepare):
         assert (out / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_disk_full(write_video, tmp_path, vfs_prepare):
     """A limit on the size of files, as a quota would set it."""
     videos, out = tmp_path / "videos", tmp_path / "out"
