@@ -104,8 +104,8 @@ def key_groups(
 class Memory:
     """The frames that `propagate_next` compares the next frame with; made by `start_memory`.
 
-    A pytree of fixed structure: it passes through jit, and every step reuses one compiled program. Frames are arrays of
-    their own, so that a step hands the kept ones on without copying them, and an older memory stays usable.
+    A pytree of fixed structure, so that every step reuses one compiled program. Frames are arrays of their own: a step
+    hands the kept ones on without copying them, and an older memory stays usable.
 
     Attributes:
         first: features of frame 0.
@@ -181,28 +181,24 @@ def start_memory(
 
 
 @functools.partial(jax.jit, static_argnames=("topk", "temperature"))
-def _propagate_next(
+def _step(
     memory: Memory, features: jax.Array, *, topk: int | None, temperature: Number
-) -> tuple[jax.Array, Memory]:
+) -> tuple[jax.Array, Frames, jax.Array, jax.Array]:
+    """Compute the labels of the next frame, and what of the next memory is new: frame, context's labels, seen."""
     recall = memory.recall
     query = lay_out(features[None], normalize=recall.normalize)
-    oldest = (memory.context[0] if memory.context else memory.first, memory.context_labels[:1])
     groups = key_groups(
         recall,
         (memory.first, memory.first_labels),
         (memory.context, memory.context_labels),
-        oldest,
+        (memory.context[0] if memory.context else memory.first, memory.context_labels[:1]),
         jnp.arange(recall.num_context, dtype=np.int32),
         memory.seen,
     )
     labels = blend_labels(query, groups, window=recall.window, topk=topk, temperature=temperature)
-    if recall.num_context:
-        memory = dataclasses.replace(
-            memory,
-            context=(*memory.context[1:], query),
-            context_labels=jnp.concatenate([memory.context_labels[1:], labels[None]]),
-        )
-    return labels, dataclasses.replace(memory, seen=memory.seen + 1)
+    kept = min(1, recall.num_context)
+    context_labels = jnp.concatenate([memory.context_labels[kept:], labels[None][:kept]])
+    return labels, query, context_labels, memory.seen + 1
 
 
 @_jaxtyped(typechecker=beartype)
@@ -211,7 +207,8 @@ def propagate_next(
 ) -> tuple[Float[Array, "h w l"], Memory]:
     """Carry labels to the next frame of a stream, and remember it.
 
-    The same numbers as `propagate_video`, one frame at a time, at the same cost however long the stream is.
+    The same numbers as `propagate_video`, one frame at a time, at the same cost however long the stream is. Call it
+    outside of jit: it is compiled by itself, and hands the kept frames on without copying them, which jit would not.
 
     Args:
         memory: what `start_memory` or the last call gave; it stays valid.
@@ -242,4 +239,7 @@ def propagate_next(
             f"the memory holds frames {kept.shape[1:]} of {kept.dtype}, got features {features.shape} of "
             f"{features.dtype}"
         )
-    return _propagate_next(memory, features, topk=topk, temperature=temperature)
+    labels, frame, context_labels, seen = _step(memory, features, topk=topk, temperature=temperature)
+    # Outside of the compiled part, which would copy the kept frames.
+    context = (*memory.context[1:], frame) if memory.context else ()
+    return labels, dataclasses.replace(memory, context=context, context_labels=context_labels, seen=seen)

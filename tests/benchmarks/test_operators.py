@@ -1,0 +1,27 @@
+"""The operators' benchmark runs, at toy size."""
+
+import json
+
+import operators
+import pytest
+
+
+@pytest.mark.slow
+def test_benchmark_runs(tmp_path, capsys):
+    report = operators.main([f"--out={tmp_path}", "--toy", "--repeats=2"])
+    assert json.loads((tmp_path / "operators.json").read_text())["cases"].keys() == {"R18", "R50"}
+    for case in report["cases"].values():
+        assert case["largest_difference"] < 1e-5  # ours and the official way, float32 both
+        assert case["stream"]["memory_above_inputs"] > 0
+    assert {path.name for path in tmp_path.iterdir()} == {"operators.json", "growth.png", "speed.png"}
+    assert "no CUDA GPU is at hand" in capsys.readouterr().out
+
+
+def test_operations_in_circles():
+    """The floor's count, on grids where it can be counted by hand."""
+    assert operators.circle_operations(operators.Case("", 1, 1.0, 4, 5, 0)) == 2 * 20  # only itself
+    # Radius 1.2 reaches the four neighbours: 2 * (4 * 4 + 3 * 5) ordered neighbour pairs on 4x5, and itself.
+    assert operators.circle_operations(operators.Case("", 3, 1.2, 4, 5, 1)) == 2 * 3 * 2 * (20 + 2 * 31)
+    full = operators.FULL
+    assert operators.circle_operations(full[0]) == pytest.approx(26.3e9, rel=2e-3)
+    assert operators.circle_operations(full[1]) == pytest.approx(224.8e9, rel=2e-3)
