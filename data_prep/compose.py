@@ -207,7 +207,8 @@ def read_background(video: Path, frames: int, height: int) -> np.ndarray:
     Raises:
       InputError: the video does not decode.
     """
-    capture, decoded = cv2.VideoCapture(str(video)), []
+    capture = cv2.VideoCapture(str(video))
+    decoded: list[np.ndarray] = []
     while len(decoded) < frames and (read := capture.read())[0]:
         size = (2 * round(read[1].shape[1] * height / read[1].shape[0] / 2), height)
         decoded.append(cv2.resize(read[1], size, interpolation=cv2.INTER_AREA)[..., ::-1])

@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/venv.sh
 
-videos= seed=0 out=runs/quickstart
+videos='' seed=0 out=runs/quickstart
 while (($#)); do
   case $1 in
     --videos) videos=${2:?--videos needs a folder} && out=runs/quickstart-$(basename "$videos") && shift 2 ;;

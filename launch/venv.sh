@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by quickstart.sh and test.sh: makes a virtual environment with this package in it and puts it first on PATH.
 # Nothing outside the environment's folder is changed; a second run finds it ready.
 

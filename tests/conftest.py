@@ -10,6 +10,8 @@ import jax
 import pytest
 from absl import flags
 
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # --doctest-modules would import them a second time
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()  # grain's worker processes read absl's global flags
