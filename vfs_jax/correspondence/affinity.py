@@ -1,5 +1,6 @@
 """Similarity of every position of one frame with every position of another, and which of them a window allows."""
 
+import functools
 import math
 from typing import Literal
 
@@ -105,10 +106,23 @@ def affinity(
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    height, width = query.shape[:2]
     if radius is not None and query.shape[:2] != key.shape[:2]:
         raise ValueError(f"a radius needs grids of equal size, got {query.shape[:2]} and {key.shape[:2]}")
-    query, key = jnp.asarray(query), jnp.asarray(key)
+    return _affinity(
+        jnp.asarray(query),
+        jnp.asarray(key),
+        temperature=temperature,
+        normalize=normalize,
+        radius=radius,
+        window=window,
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("temperature", "normalize", "radius", "window"))
+def _affinity(
+    query: jax.Array, key: jax.Array, *, temperature: Number, normalize: bool, radius: Number | None, window: Window
+) -> jax.Array:
+    height, width = query.shape[:2]
     dtype = accumulation_dtype(query, key)
     common = product_dtype(query, key)
     scores = jnp.einsum(

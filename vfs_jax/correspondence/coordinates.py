@@ -7,8 +7,10 @@ area, so coordinates from the corner are multiplied by out / in. Arrays are inde
 is (col, row), as in annotation files.
 """
 
+import functools
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from beartype import beartype
@@ -105,12 +107,17 @@ def resize_bilinear(
         >>> resize_bilinear(np.float32([[[0], [1]]]), (1, 4))[0, :, 0].tolist()
         [0.0, 0.25, 0.75, 1.0]
     """
-    maps = jnp.asarray(maps)
+    for out_size, in_size in zip(size, maps.shape[-3:-1], strict=True):
+        _check_sizes(out_size, in_size)
+    return _resize_bilinear(jnp.asarray(maps), tuple(size))
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _resize_bilinear(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
     dtype = maps.dtype
     maps = maps.astype(accumulation_dtype(maps))
     for axis, out_size in ((maps.ndim - 3, size[0]), (maps.ndim - 2, size[1])):
         in_size = maps.shape[axis]
-        _check_sizes(out_size, in_size)
         # PyTorch's scale is float32; it rounds scale * (i + 0.5) - 0.5 once, which float64 here reproduces.
         scale = np.float64(np.float32(in_size) / np.float32(out_size))
         source = np.maximum((scale * (np.arange(out_size) + 0.5) - 0.5).astype(np.float32), 0)

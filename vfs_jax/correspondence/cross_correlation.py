@@ -38,11 +38,15 @@ def cross_correlate(
         >>> cross_correlate(jnp.ones((1, 2, 2, 3)), jnp.ones((1, 4, 3, 3)))[0].tolist()
         [[12.0, 12.0], [12.0, 12.0], [12.0, 12.0]]
     """
+    if exemplar.shape[1] > search.shape[1] or exemplar.shape[2] > search.shape[2]:
+        raise ValueError(f"the exemplar {exemplar.shape} is larger than the search region {search.shape}")
+    return _cross_correlate(jnp.asarray(exemplar), jnp.asarray(search))
+
+
+@jax.jit
+def _cross_correlate(exemplar: jax.Array, search: jax.Array) -> jax.Array:
     height, width = exemplar.shape[1:3]
     rows, cols = search.shape[1] - height + 1, search.shape[2] - width + 1
-    if rows < 1 or cols < 1:
-        raise ValueError(f"the exemplar {exemplar.shape} is larger than the search region {search.shape}")
-    exemplar, search = jnp.asarray(exemplar), jnp.asarray(search)
     common = product_dtype(exemplar, search)
     products = jnp.einsum(
         "bijc,bvuc->bijvu",

@@ -168,7 +168,7 @@ def start_memory(
         ([[1, 0, 1], [1, 0, 0]], 2)
     """
     recall = Recall(num_context, keep_first, fill_first, radius, window, first_frame_windowed, normalize)
-    first = lay_out(jnp.asarray(features)[None], normalize=normalize)
+    first = _lay_out(jnp.asarray(features)[None], normalize=normalize)
     labels = jnp.asarray(first_labels)[None].astype(np.float32)
     return Memory(
         first=first,
@@ -178,6 +178,9 @@ def start_memory(
         seen=jnp.ones((), np.int32),
         recall=recall,
     )
+
+
+_lay_out = jax.jit(lay_out, static_argnames="normalize")
 
 
 @functools.partial(jax.jit, static_argnames=("topk", "temperature"))
