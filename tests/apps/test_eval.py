@@ -126,6 +126,11 @@ def test_several_weights_side_by_side(data, tmp_path, command):
         assert row == alone
     page = (tmp_path / "out/report.html").read_text()
     assert page.count("mine") > 2
+    (difference,) = rows(tmp_path / "out/differences.csv")
+    assert (difference["Weights"], difference["Baseline"]) == ("random-0", "mine")
+    assert float(difference["Low"]) <= float(difference["Difference"]) <= float(difference["High"])
+    expected = float(table[1]["J&F-Mean"]) - float(table[0]["J&F-Mean"])
+    assert float(difference["Difference"]) == pytest.approx(expected)
     # A third one later: the first two are not computed again.
     status, out, _ = command(
         eval_app, *flags(data, tmp_path / "out", weights=f"{tmp_path / 'mine.pth'},random:0,random:1")

@@ -165,12 +165,12 @@ def test_objects_of_a_sequence():
     lost = np.where(truth == 2, 0, truth).astype(np.uint8)
     first, second = davis.score_sequence("two", frames((truth, truth), (lost, truth)), labels=2)
     assert (first.name, second.name) == ("two_1", "two_2")
-    assert first.row()["J-Mean"] == 1.0
+    assert first.row["J-Mean"] == 1.0
     # Object 2 is missing in one of two frames: 1 and 0.
     np.testing.assert_array_equal(second.region, [1, 0])
-    assert second.row()["J&F-Mean"] == 0.5
+    assert second.row["J&F-Mean"] == 0.5
     # An object that is in neither mask counts as 1.
-    assert davis.score_sequence("x", frames((lost, lost)), labels=2)[1].row()["J-Mean"] == 1.0
+    assert davis.score_sequence("x", frames((lost, lost)), labels=2)[1].row["J-Mean"] == 1.0
     # Over all objects: J (1 + .5) / 2.
     assert davis.global_row([first, second])["J-Mean"] == pytest.approx(0.75)
 
@@ -189,7 +189,7 @@ def test_another_size_is_an_error():
 def test_a_video_of_two_frames_is_left_out():
     with pytest.warns(UserWarning, match="short: two frames or fewer"):
         (short,) = davis.score_sequence("short", [], labels=1)
-    assert np.isnan(short.row()["J&F-Mean"])
+    assert np.isnan(short.row["J&F-Mean"])
     mask = np.ones((8, 8), np.uint8)
     (whole,) = davis.score_sequence("whole", frames((mask, mask)), labels=1)
     assert davis.global_row([short, whole])["J-Mean"] == 1.0

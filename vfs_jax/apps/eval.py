@@ -5,14 +5,17 @@
 The configs davis, vip, jhmdb and tapvid name the tasks. WEIGHTS is a training folder, one of its checkpoints, a .pth
 file or random:SEED. DIR gets the results (masks/SEQUENCE/00000.png, joints/CLASS/CLIP.npy, tracks/VIDEO.npz),
 global.csv, a table of details (per_object.csv or per_sequence.csv), timings.csv, config.json and report.html. Started
-again with the same configuration it goes on with the sequences that are not finished. Several WEIGHTS, comma-separated,
-are evaluated one after the other, each in a folder of its own under DIR, with one table (DIR/table.csv) and one report
-(DIR/report.html) for all.
+again with the same configuration it goes on with the sequences that are not finished.
+
+Several WEIGHTS, comma-separated, are evaluated one after the other, each in a folder of its own under DIR, with one
+table (DIR/table.csv), one report (DIR/report.html) and the differences from the first with their confidence intervals
+(DIR/differences.csv).
 """
 
 import csv
 import dataclasses
 import importlib.metadata
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from vfs_jax.apps import cli
 from vfs_jax.apps.weights import resolve
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation import runs
+from vfs_jax.evaluation.compare import paired_difference
 from vfs_jax.evaluation.label_tasks import Settings
 from vfs_jax.evaluation.point_tasks import Tapvid
 from vfs_jax.evaluation.report import Run, write_report
@@ -83,7 +87,9 @@ def run(arguments: list[str]) -> None:
         print(f"\n{run_.name}\n{format_table(task, run_.scores)}")
     if joint:
         _write_joint_table(workdir / "table.csv", task, finished)
-        _report(workdir / "report.html", task, finished, scored, config)
+        notes = _compare(workdir / "differences.csv", task, finished)
+        print("\n" + "\n".join(notes))
+        _report(workdir / "report.html", task, finished, scored, config, notes)
     print(f"\nwrote {workdir / 'report.html'} and the tables beside it")
 
 
@@ -169,13 +175,34 @@ def _evaluate(
 
 
 def _report(
-    path: Path, task: Task, finished: list[Run], sequences: list[Any], config: ml_collections.ConfigDict
+    path: Path,
+    task: Task,
+    finished: list[Run],
+    sequences: list[Any],
+    config: ml_collections.ConfigDict,
+    notes: Sequence[str] = (),
 ) -> None:
     shown = {key: value for key, value in config.items() if key not in ("weights", "published")}
     versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in _PACKAGES)
     settings = {**shown, "versions": versions, "device": jax.devices()[0].device_kind}
     title = f"Label propagation on {Path(config.data).resolve().name}, {config.split}".removesuffix(", ")
-    write_report(path, task, finished, sequences, title=title, settings=settings, published=config.published)
+    published = config.published
+    write_report(path, task, finished, sequences, title=title, settings=settings, published=published, notes=notes)
+
+
+def _compare(path: Path, task: Task, finished: list[Run]) -> list[str]:
+    """Writes how far the later runs are from the first, with confidence intervals; the same in words."""
+    first, *others = finished
+    differences = {other.name: paired_difference(task, other.scores, first.scores) for other in others}
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["Weights", "Baseline", "Column", "Difference", "Low", "High"])
+        for name, found in differences.items():
+            writer.writerow([name, first.name, task.columns[0], found.value, found.low, found.high])
+    return [
+        f"{name} against {first.name}: {task.columns[0]} {found} (95% interval, paired bootstrap over sequences)"
+        for name, found in differences.items()
+    ]
 
 
 def _write_joint_table(path: Path, task: Task, finished: list[Run]) -> None:

@@ -77,7 +77,7 @@ class Davis(_MaskTask):
 
         objects = davis.score_sequence(sequence.name, pairs(), int(sequence.mask(0).max()))
         curve = np.mean([(each.region + each.contour) / 2 for each in objects], axis=0)
-        rows = [{"Sequence": each.name} | each.row() for each in objects]
+        rows = [{"Sequence": each.name} | each.row for each in objects]
         return SequenceScore(sequence.name, float(curve.mean()) if len(curve) else np.nan, curve, rows, objects)
 
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:

@@ -38,18 +38,30 @@ def overlay(result: np.ndarray, truth: np.ndarray | None, size: tuple[int, int])
     return out
 
 
+def blend(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A frame with its mask's labels over it: RGB uint8 [h, w, 3] and index mask uint8 [h, w] to RGB uint8."""
+    layer = np.zeros((*mask.shape, 4), np.uint8)
+    _color_labels(layer, mask)
+    alpha = layer[..., 3:].astype(np.float32) / 255
+    return np.round(frame * (1 - alpha) + layer[..., :3] * alpha).astype(np.uint8)
+
+
 def _draw_masks(out: np.ndarray, mask: np.ndarray, truth: np.ndarray | None) -> None:
     size = out.shape[1], out.shape[0]
-    mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+    _color_labels(out, cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST))
+    if truth is not None:
+        truth = cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST)
+        for label in np.unique(truth[truth > 0]):
+            out[davis.contour(truth == label)] = 255
+
+
+def _color_labels(out: np.ndarray, mask: np.ndarray) -> None:
+    """Fills the labels with translucent colours and outlines them."""
     for label in np.unique(mask[mask > 0]):
         color = LABEL_COLORS[(label - 1) % len(LABEL_COLORS)]
         inside = mask == label
         out[inside] = (*color, 125)
         out[inside & ~cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)] = (*color, 255)
-    if truth is not None:
-        truth = cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST)
-        for label in np.unique(truth[truth > 0]):
-            out[davis.contour(truth == label)] = 255
 
 
 def _draw_points(out: np.ndarray, points: np.ndarray, truth: np.ndarray | None, scale: float) -> None:

@@ -50,6 +50,7 @@ def write_report(
     title: str,
     settings: Mapping[str, object],
     published: Published = (),
+    notes: Sequence[str] = (),
 ) -> None:
     """Writes the report.
 
@@ -61,6 +62,7 @@ def write_report(
       title: of the page.
       settings: how the runs were made, name to value.
       published: rows to show below the runs': (name, the task's columns in percent, None where not published).
+      notes: lines to show below the table.
     """
     order = sorted(sequences, key=lambda sequence: np.nan_to_num(runs[0].of(sequence.name).value, nan=-1.0))
     shown = order if len(order) <= _STRIPS else order[: _STRIPS // 2] + order[-_STRIPS // 2 :]
@@ -72,6 +74,7 @@ def write_report(
         "All in percent.</p></header>",
         '<section class="card">',
         page.table(task.columns, _summary(task, runs, published)),
+        *(f'<p class="soft small">{page.text(note)}</p>' for note in notes),
         "</section>",
         f"<h2>{page.text(task.headline)} by sequence, worst first</h2>",
         '<section class="card">',

@@ -6,6 +6,7 @@ object. Here the decay is right at any length and an extra object raises.
 """
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Iterable, Sequence
 
@@ -148,6 +149,7 @@ class ObjectScore:
         """The row's name in the official table."""
         return f"{self.sequence}_{self.label}"
 
+    @functools.cached_property
     def row(self) -> dict[str, float]:
         """The official columns; NaN where no frame counts."""
         j, f = statistics(self.region), statistics(self.contour)
@@ -198,6 +200,6 @@ def global_row(scores: Sequence[ObjectScore]) -> dict[str, float]:
 
     J&F-Mean is the mean of J-Mean and F-Mean. NaN where nothing is left.
     """
-    rows = [score.row() for score in scores if len(score.region)]
+    rows = [score.row for score in scores if len(score.region)]
     means = {column: float(np.mean([row[column] for row in rows])) if rows else np.nan for column in COLUMNS}
     return means | {"J&F-Mean": (means["J-Mean"] + means["F-Mean"]) / 2}
