@@ -6,8 +6,10 @@ import jax
 import numpy as np
 import optax
 import pytest
+import torch
 
 from vfs_jax.apps import convert
+from vfs_jax.apps.weights import resolve
 from vfs_jax.models import backbone_of, init_variables, load_torch, save_torch
 from vfs_jax.training.checkpoints import Checkpoints
 from vfs_jax.training.state import TrainState
@@ -68,6 +70,7 @@ def test_a_workdir_becomes_a_vfs_file(vfs_convert, variables, tmp_path):
         params=variables["params"],
         batch_stats=variables["batch_stats"],
         opt_state=optimizer.init(variables["params"]),
+        skipped=jax.numpy.int32(0),
     )
     checkpoints = Checkpoints(tmp_path / "run", keep=1)
     checkpoints.save(state)
@@ -77,11 +80,52 @@ def test_a_workdir_becomes_a_vfs_file(vfs_convert, variables, tmp_path):
         assert_equal(load_torch(tmp_path / "run.pth", part="vfs"), variables)
 
 
+def test_a_vfs_file_becomes_a_checkpoint_and_comes_back_bit_for_bit(vfs_convert, vfs_file, tmp_path):
+    tensors = {}
+    rng = np.random.default_rng(0)  # numbers that are no default: statistics and biases too
+    for name, tensor in torch.load(vfs_file, weights_only=True)["state_dict"].items():
+        noise = torch.from_numpy(rng.uniform(0.5, 1.5, tuple(tensor.shape)).astype(np.float32))
+        counter = name == "iteration" or name.endswith("num_batches_tracked")
+        tensors[name] = tensor if counter else noise
+    torch.save({"state_dict": tensors}, tmp_path / "in.pth")
+
+    status, out, _ = vfs_convert(tmp_path / "in.pth", tmp_path / "weights")
+    assert status == 0
+    assert "ResNet-18, heads: predictor, projector" in out
+    assert f"--config.weights={tmp_path}/weights" in out
+    assert vfs_convert(tmp_path / "weights", tmp_path / "out.pth")[0] == 0
+    back = torch.load(tmp_path / "out.pth", weights_only=True)["state_dict"]
+    assert back.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert tensor.dtype == back[name].dtype
+        assert torch.equal(tensor, back[name]), name
+
+    status, _, error = vfs_convert(tmp_path / "in.pth", tmp_path / "weights")  # never over another checkpoint
+    assert status == 1
+    assert "weights: holds checkpoints already; name another folder" in error
+
+
+def test_a_backbone_becomes_a_checkpoint_that_evaluation_takes(vfs_convert, vfs_file, tmp_path):
+    """A file of torchvision's: the same numbers, by their checksum, for vfs-eval; no heads are made up."""
+    assert vfs_convert(vfs_file, tmp_path / "tv.pth", "--layout=torchvision")[0] == 0
+    status, out, _ = vfs_convert(tmp_path / "tv.pth", tmp_path / "weights")
+    assert status == 0
+    assert "heads: none" in out
+    ours, told = resolve(str(tmp_path / "weights"), 18)
+    theirs, told_of_file = resolve(str(tmp_path / "tv.pth"), 18)
+    assert_equal(ours, theirs)
+    assert (told["kind"], told["step"], told["sha256"]) == ("checkpoint", 0, told_of_file["sha256"])
+    assert vfs_convert(tmp_path / "weights", tmp_path / "again.pth", "--layout=torchvision")[0] == 0
+    assert (tmp_path / "again.pth").read_bytes() == (tmp_path / "tv.pth").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("{vfs}",), "1 arguments: give SOURCE and DESTINATION"),
-        (("{vfs}", "{tmp}/out.npz"), "out.npz: name a .pth file to write"),
+        (("{vfs}", "{vfs}/ckpt"), "ckpt: cannot be made (Not a directory); name another folder"),
+        (("{vfs}", "{tmp}/ckpt", "--layout=torchvision"), "ckpt: --layout is for .pth files"),
+        (("{tmp}", "{tmp}/ckpt"), "is a checkpoint already; name a .pth file to write"),
         (("{vfs}", "{tmp}/out.pth", "--layout=siamfc"), "vfs.pth: has no tracking head; choose --layout=vfs"),
         (("{tmp}/nowhere.pth", "{tmp}/out.pth"), "nowhere.pth: there is no such file"),
         (("{tmp}", "{tmp}/out.pth"), "holds no checkpoint"),

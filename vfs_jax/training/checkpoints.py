@@ -1,6 +1,7 @@
 """Checkpoints of a run: written whole or not at all, and the newest readable one restored."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ _LOG = logging.getLogger(__name__)
 
 _FOLDER = "checkpoints"  # in the workdir; each step is a folder of its own in it
 _ITEM = "state"
+_PARTS = ("params", "batch_stats")
 
 
 class Checkpoints:
@@ -93,16 +95,48 @@ class Checkpoints:
             self._manager.reload()
 
 
+def save_variables(variables: Mapping[str, Any], directory: str | Path) -> None:
+    """Writes weights alone as the checkpoint of step 0 of a folder, which then serves where a workdir's weights do.
+
+    Args:
+      variables: {"params": ..., "batch_stats": ...} of VFS, of a tracker, or of a ResNet alone, which is written as the
+        "backbone" of a network without heads.
+      directory: made where it does not exist; appears under checkpoints/0 only when everything is written.
+
+    Raises:
+      InputError: the folder has checkpoints already, or cannot be made.
+
+    Example:
+      >>> folder = getfixture("tmp_path")
+      >>> save_variables({"params": {"conv1": np.ones(2, np.float32)}, "batch_stats": {}}, folder / "weights")
+      >>> load_variables(folder / "weights")["params"]["backbone"]["conv1"].tolist()
+      [1.0, 1.0]
+    """
+    directory = Path(directory).resolve()
+    if any((directory / _FOLDER).glob("*")):
+        raise InputError(f"{directory}: holds checkpoints already; name another folder")
+    whole = variables if "backbone" in variables["params"] else {name: {"backbone": variables[name]} for name in _PARTS}
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{directory}: cannot be made ({error.strerror}); name another folder") from None
+    options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+    with ocp.CheckpointManager(directory / _FOLDER, options=options) as manager:
+        tree = {name: jax.tree.map(np.asarray, whole[name]) for name in _PARTS}
+        manager.save(0, args=ocp.args.Composite(**{_ITEM: ocp.args.StandardSave(tree)}))
+
+
 def load_variables(path: str | Path, step: int | None = None) -> dict[str, Any]:
     """Reads the weights of a training run, without its optimizer, on whatever devices there are.
 
     Args:
-      path: a workdir (its newest checkpoint is read) or one checkpoint, WORKDIR/checkpoints/STEP.
+      path: a workdir (its newest checkpoint is read) or one checkpoint, WORKDIR/checkpoints/STEP, or a folder that
+        `save_variables` wrote.
       step: which checkpoint of the workdir.
 
     Returns:
       The variables of the whole VFS network: {"params": ..., "batch_stats": ...}, each with "backbone", "projector" and
-      "predictor"; arrays on the default device.
+      "predictor" (or with what `save_variables` was given); arrays on the default device.
 
     Raises:
       InputError: there is no checkpoint, or it cannot be read; names the path.
@@ -111,7 +145,7 @@ def load_variables(path: str | Path, step: int | None = None) -> dict[str, Any]:
     try:
         with ocp.PyTreeCheckpointer() as reader:
             tree = reader.metadata(folder).item_metadata.tree
-            wanted = {name: tree[name] for name in ("params", "batch_stats")}
+            wanted = {name: tree[name] for name in _PARTS}
             shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), wanted)
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
             args = ocp.args.PyTreeRestore(item=shapes, restore_args=as_numpy, partial_restore=True)
