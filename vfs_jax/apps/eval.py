@@ -2,10 +2,10 @@
 
   vfs-eval --config=configs/davis.py --workdir=DIR --config.data=DAVIS --config.weights=WEIGHTS [--config.depth=50]
 
-The configs davis, vip, jhmdb and tapvid name the tasks. WEIGHTS is a training folder, one of its checkpoints, a .pth
-file or random:SEED. DIR gets the results (masks/SEQUENCE/00000.png, joints/CLASS/CLIP.npy, tracks/VIDEO.npz),
-global.csv, a table of details (per_object.csv or per_sequence.csv), timings.csv, config.json and report.html. Started
-again with the same configuration it goes on with the sequences that are not finished.
+The configs davis, vip, jhmdb, tapvid and youtube_vos name the tasks. WEIGHTS is a training folder, one of its
+checkpoints, a .pth file or random:SEED. DIR gets the results (masks/SEQUENCE/00000.png, joints/CLASS/CLIP.npy,
+tracks/VIDEO.npz), global.csv, a table of details (per_object.csv or per_sequence.csv), timings.csv, config.json and
+report.html. Started again with the same configuration it goes on with the sequences that are not finished.
 
 Several WEIGHTS, comma-separated, are evaluated one after the other, each in a folder of its own under DIR, with one
 table (DIR/table.csv), one report (DIR/report.html) and the differences from the first with their confidence intervals

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Array
 
+from vfs_jax.data.late_labels import LateMaskSequence, open_youtube_vos
 from vfs_jax.data.video_labels import MaskSequence, open_davis, open_vip, read_index_mask, write_index_mask
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.label_tasks import Settings, propagate_masks
@@ -115,3 +116,60 @@ class Vip(_MaskTask):
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
         """The columns over all sequences."""
         return {"mIoU": miou.mean_iou([score.details for score in scores])}
+
+
+class YoutubeVos:
+    """YouTube-VOS: objects that enter later. The truth is not public: masks are written for the official server."""
+
+    folder: ClassVar[str] = "masks"
+    table: ClassVar[str] = "per_object.csv"
+    columns: ClassVar[tuple[str, ...]] = davis.COLUMNS
+    headline: ClassVar[str] = "J&F"
+    frame_value: ClassVar[str] = "J&F"
+    explanation: ClassVar[str] = "The official server computes J and F."
+
+    def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[LateMaskSequence]:
+        """The sequences of a data set."""
+        del year
+        return open_youtube_vos(data, split, sequences=sequences)
+
+    def output(self, results: Path, sequence: LateMaskSequence) -> Path:
+        """Where the results of one sequence lie."""
+        return results / sequence.name
+
+    def write(
+        self,
+        variables: Variables,
+        sequence: LateMaskSequence,
+        frames: Iterable[np.ndarray],
+        output: Path,
+        settings: Settings,
+    ) -> Iterator[Callable[[], object]]:
+        """Propagates through one sequence; writes the masks of the frames that the server asks for."""
+        output.mkdir(parents=True)
+        later = {index: sequence.mask(index) for index in sequence.masks if index > 0}
+        masks = propagate_masks(variables, frames, sequence.mask(0), settings, new_masks=later)
+        for path, mask in zip(sequence.frames, masks, strict=True):
+            if path.stem in sequence.wanted:
+                yield functools.partial(_write_mask, output / f"{path.stem}.png", mask)
+            else:
+                yield functools.partial(np.asarray, mask)
+
+    def score(self, results: Path, sequence: LateMaskSequence) -> SequenceScore:
+        """Never possible; raises InputError."""
+        raise InputError(
+            f"{results / sequence.name}: the truth of YouTube-VOS is not public; send the masks to its server"
+        )
+
+    def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
+        """The columns without any sequence."""
+        del scores
+        return davis.global_row([])
+
+    def truth(self, sequence: LateMaskSequence, index: int) -> np.ndarray:
+        """What is true of a frame: known only where objects enter."""
+        return sequence.mask(index)
+
+    def results(self, results: Path, sequence: LateMaskSequence, indices: Iterable[int]) -> list[np.ndarray]:
+        """What was found in some frames, to be drawn."""
+        return [read_index_mask(results / sequence.name / f"{sequence.frames[index].stem}.png") for index in indices]
