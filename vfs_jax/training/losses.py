@@ -7,8 +7,9 @@ from beartype import beartype
 from jaxtyping import Array, Float, jaxtyped
 
 
-def normalize(x: Float[Array, "*n d"], eps: float = 1e-8) -> Float[Array, "*n d"]:
-    """Scales vectors [..., d] to length 1; zero vectors stay zero, and so does the gradient's NaN-free zero there."""
+def normalize(x: Float[Array | np.ndarray, "*n d"], eps: float = 1e-8) -> Float[Array, "*n d"]:
+    """Scales vectors [..., d] to length 1, in float32 at least; zero vectors stay zero, with finite gradients."""
+    x = jnp.asarray(x).astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=-1, keepdims=True), eps * eps))
 
 
@@ -37,9 +38,7 @@ def frame_similarity_loss(
     >>> float(frame_similarity_loss(z, z)), float(frame_similarity_loss(z, -z))
     (0.0, 4.0)
     """
-    dtype = jnp.promote_types(z.dtype, jnp.float32)
-    z_hat = normalize(jax.lax.stop_gradient(jnp.asarray(z, dtype)))
-    p_hat = normalize(jnp.asarray(p, dtype))
+    z_hat, p_hat = normalize(jax.lax.stop_gradient(z)), normalize(p)
     cos_12 = jnp.einsum("bid,bjd->bij", p_hat[:, 0], z_hat[:, 1])
     cos_21 = jnp.einsum("bid,bjd->bij", p_hat[:, 1], z_hat[:, 0])
     cos = (jnp.mean(cos_12) + jnp.mean(cos_21)) / 2 if symmetric else jnp.mean(cos_12)
@@ -61,5 +60,5 @@ def embedding_std(z: Float[Array | np.ndarray, "*n d"]) -> Float[Array, ""]:
     True
     """
     d = z.shape[-1]
-    z_hat = normalize(jnp.asarray(z, jnp.promote_types(z.dtype, jnp.float32))).reshape(-1, d)
+    z_hat = normalize(z).reshape(-1, d)
     return jnp.mean(jnp.std(z_hat, axis=0)) * d**0.5

@@ -1,16 +1,25 @@
 """SGD as the release trains with it."""
 
+import jax
+import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 
 def cosine(learning_rate: float, steps: int) -> optax.Schedule:
     """Falls from `learning_rate` at step 0 to 0 at step `steps`, by half a cosine, anew at every step.
 
+    learning_rate * (1 + cos(pi * step / steps)) / 2, float32.
+
     >>> schedule = cosine(0.05, 100)
     >>> [round(float(schedule(step)), 6) for step in (0, 50, 100)]
     [0.05, 0.025, 0.0]
     """
-    return optax.cosine_decay_schedule(learning_rate, steps)
+
+    def schedule(step: ArrayLike) -> jax.Array:
+        return 0.5 * learning_rate * (1 + jnp.cos(jnp.pi / steps * jnp.asarray(step).astype(jnp.float32)))
+
+    return schedule
 
 
 def sgd(learning_rate: optax.ScalarOrSchedule, *, momentum: float, weight_decay: float) -> optax.GradientTransformation:

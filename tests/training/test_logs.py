@@ -1,0 +1,66 @@
+"""Logs: each step once, whatever was killed; the progress line says what it should."""
+
+import io
+import json
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from vfs_jax.training.logs import Progress, RunLog
+
+NUMBERS = {
+    **{"loss": 1.5, "learning_rate": 0.05, "embedding_std": 0.9},
+    **{"steps_per_second": 2.0, "clips_per_second": 8.0, "data_wait": 0.25},
+}
+
+
+def steps_in(path):
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+
+def test_a_continued_run_holds_each_step_once(tmp_path):
+    log = RunLog(tmp_path, start_step=0)
+    for step in range(1, 8):
+        log.metrics(step, NUMBERS)
+    log.evaluation(5, {"J&F-Mean": 0.5})
+    log.evaluation(7, {"J&F-Mean": 0.6})
+    log.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "lo')  # killed in the middle of a line
+    log = RunLog(tmp_path, start_step=5)
+    assert log.evaluated == {5}
+    for step in range(6, 10):
+        log.metrics(step, NUMBERS | {"loss": 1.0})
+    log.close()
+    assert steps_in(tmp_path / "metrics.jsonl") == list(range(1, 10))
+    assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1]) == {"step": 9, **NUMBERS, "loss": 1.0}
+    assert steps_in(tmp_path / "evaluation.jsonl") == [5]
+
+
+def test_tensorboard_shows_the_same(tmp_path):
+    log = RunLog(tmp_path, start_step=0)
+    for step in (1, 2):
+        log.metrics(step, {"loss": step / 2})
+    log.evaluation(2, {"J-Mean": 0.25})
+    log.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 0.5), (2, 1.0)]
+    assert [(event.step, event.value) for event in events.Scalars("evaluation/J-Mean")] == [(2, 0.25)]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_one_line_on_a_terminal_and_lines_elsewhere():
+    terminal, file = Terminal(), io.StringIO()
+    for stream in (terminal, file):
+        progress = Progress(10, stream)
+        for step in (1, 2, 10):
+            progress.show(step, NUMBERS)
+    assert terminal.getvalue().count("\r") == 3
+    assert terminal.getvalue().count("\n") == 1
+    lines = file.getvalue().splitlines()
+    assert [line.split()[1] for line in lines] == ["1/10", "10/10"]  # the second came less than ten seconds later
+    assert lines[0] == "step 1/10  loss 1.5000  lr 5.00e-02  std 0.90  2 steps/s  8 clips/s  waited 25%  0m04s left"

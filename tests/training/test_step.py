@@ -1,0 +1,145 @@
+"""The training step: the same on one device and on eight, accumulated, rematerialised, and where it is not finite."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vfs_jax.training.optimizer import cosine, sgd
+from vfs_jax.training.sharding import make_mesh, put_batch, replicated
+from vfs_jax.training.state import init_state
+from vfs_jax.training.step import compile_train_step, make_train_step
+
+SCHEDULE = cosine(0.05, 10)
+OPTIMIZER = sgd(SCHEDULE, momentum=0.9, weight_decay=1e-4)
+BATCH, SIZE = 8, 32
+
+
+def step_function(**options):
+    return make_train_step(depth=18, seed=0, learning_rate=SCHEDULE, optimizer=OPTIMIZER, **options)
+
+
+def host_batch(seed=0, repeat=1):
+    """Random clips, each `repeat` times in a row."""
+    views = np.random.default_rng(seed).integers(0, 256, (BATCH // repeat, 2, 1, SIZE, SIZE, 3), dtype=np.uint8)
+    return {"views": np.repeat(views, repeat, axis=0), "stop": np.zeros(BATCH, bool)}
+
+
+def initial(mesh, dtype=np.float32):
+    state = jax.device_get(jax.jit(lambda: init_state(0, 18, OPTIMIZER))())
+    state = jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.dtype == np.float32 else leaf, state)
+    return jax.device_put(state, replicated(mesh))
+
+
+@functools.cache
+def compiled(devices, dtype=np.float32, **options):
+    """The compiled step, for batches as above."""
+    mesh = make_mesh(devices)
+    step = compile_train_step(step_function(dtype=dtype, **options), mesh)
+    return step.lower(initial(mesh, dtype), put_batch(mesh, host_batch())).compile(), mesh
+
+
+def run(devices, batches, dtype=np.float32, state=None, **options):
+    step, mesh = compiled(devices, dtype, **options)
+    state = initial(mesh, dtype) if state is None else jax.device_put(state, replicated(mesh))
+    history = []
+    for batch in batches:
+        state, metrics = step(state, put_batch(mesh, batch))
+        history.append({name: value.item() for name, value in jax.device_get(metrics).items()})
+    return jax.device_get(state), history
+
+
+@pytest.fixture(scope="module")
+def one_step():
+    return run(1, [host_batch(repeat=2)])
+
+
+def difference(params, others):
+    """The greatest difference in units of the greatest value, leaf by leaf; leaves that are all but 0 count little."""
+    leaves = zip(jax.tree.leaves(params), jax.tree.leaves(others), strict=True)
+    return max(np.abs(a - b).max() / max(np.abs(b).max(), 1e-3) for a, b in leaves)
+
+
+@pytest.mark.slow
+def test_eight_devices_equal_one_in_float32(one_step):
+    state, (metrics,) = one_step
+    others, (other_metrics,) = run(8, [host_batch(repeat=2)])
+    assert abs(metrics["loss"] - other_metrics["loss"]) <= 1e-5
+    assert abs(metrics["gradient_norm"] / other_metrics["gradient_norm"] - 1) <= 2e-3  # ReLUs and max-pools flip
+    assert difference(state.batch_stats, others.batch_stats) <= 1e-5
+    # The views have an axis of their own, so that nothing but sums crosses devices.
+    assert "all-to-all" not in compiled(8)[0].as_text()
+
+
+@pytest.mark.long
+def test_ten_steps_on_eight_devices_equal_one_in_float64():
+    with jax.enable_x64(True):
+        batches = [host_batch(seed) for seed in range(10)]
+        state, history = run(1, batches, np.float64)
+        others, other_history = run(8, batches, np.float64)
+    for metrics, other in zip(history, other_history, strict=True):
+        for name in ("loss", "gradient_norm", "embedding_std", "learning_rate"):
+            np.testing.assert_allclose(metrics[name], other[name], rtol=1e-7, err_msg=name)
+    assert difference(state.params, others.params) <= 1e-7
+    assert [metrics["skipped"] for metrics in history] == [0] * 10
+
+
+@pytest.mark.slow
+def test_parts_of_a_batch_give_their_mean_gradient(one_step):
+    """Each clip is there twice, once in each part: the parts' statistics and gradients are those of the whole."""
+    state, (metrics,) = one_step
+    others, (other_metrics,) = run(1, [host_batch(repeat=2)], accumulate=2, remat=True)
+    assert abs(metrics["loss"] - other_metrics["loss"]) <= 1e-5
+    assert abs(metrics["gradient_norm"] / other_metrics["gradient_norm"] - 1) <= 2e-3
+    assert abs(metrics["embedding_std"] - other_metrics["embedding_std"]) <= 1e-5
+    # The first update is -0.05 times gradient and decay; float32 gradients differ by up to 1% of their largest.
+    start = jax.device_get(initial(make_mesh(1)))
+    steps, other_steps = (jax.tree.map(np.subtract, each.params, start.params) for each in (state, others))
+    kernels = [(a, b) for a, b in zip(jax.tree.leaves(steps), jax.tree.leaves(other_steps), strict=True) if a.ndim == 4]
+    assert len(kernels) == 20
+    assert max(np.abs(a - b).max() / np.abs(a).max() for a, b in kernels) <= 1e-2
+
+
+@pytest.mark.slow
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(one_step):
+    state, _ = one_step
+    params = jax.tree.map(np.array, state.params)
+    params["predictor"]["linear2"]["bias"][3] = np.nan
+    broken = type(state)(state.step, params, state.batch_stats, state.opt_state, state.skipped)
+    after, (metrics,) = run(1, [host_batch()], state=broken)
+    assert not metrics["finite"]
+    assert (metrics["skipped"], after.skipped, after.step) == (1, 1, state.step + 1)
+    for name in ("params", "batch_stats"):
+        for a, b in zip(jax.tree.leaves(getattr(after, name)), jax.tree.leaves(getattr(broken, name)), strict=True):
+            np.testing.assert_array_equal(a, b)
+    traces = [leaf for leaf in jax.tree.leaves(after.opt_state) if leaf.ndim]
+    before = [leaf for leaf in jax.tree.leaves(broken.opt_state) if leaf.ndim]
+    for a, b in zip(traces, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    again, (metrics,) = run(1, [host_batch()], state=state)
+    assert metrics["finite"]
+    assert again.skipped == 0
+
+
+@pytest.mark.slow
+def test_any_process_can_ask_all_to_stop(one_step):
+    state, (metrics,) = one_step
+    assert not metrics["stop"]
+    batch = host_batch()
+    batch["stop"][-1] = True
+    _, (metrics,) = run(1, [batch], state=state)
+    assert metrics["stop"]
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_the_step_lowers_for_accelerators(platform):
+    step = step_function(dtype=jnp.bfloat16, color={}, accumulate=2, remat=True)
+    shapes = jax.eval_shape(lambda: init_state(0, 18, OPTIMIZER))
+    batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, host_batch()))
+    exported = jax.export.export(jax.jit(step), platforms=[platform])(shapes, batch)
+    assert exported.platforms == (platform,)
+    assert "bf16" in exported.mlir_module()
+    kept = [leaf.dtype for leaf in exported.out_avals]
+    assert set(map(str, kept)) == {"float32", "int32", "bool"}  # computed in bfloat16, kept in float32
