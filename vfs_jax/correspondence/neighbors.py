@@ -260,7 +260,8 @@ def _best_steps(block: _Block, keys: KeyGroup, count: int) -> jax.Array:
         largest = jnp.maximum(largest, piece.max(axis=0))
     ranked = jnp.where(block.inside, jnp.take(largest, block.where, mode="clip"), -jnp.inf)
     # The barrier keeps XLA from joining the slices below to the choice, which would turn it into a full sort.
-    best, chosen = jax.lax.optimization_barrier(jax.lax.top_k(ranked, count + 1))
+    # One barrier each: XLA's rewriting of top_k fails on a barrier around both.
+    best, chosen = (jax.lax.optimization_barrier(part) for part in jax.lax.top_k(ranked, count + 1))
     last = best[:, count - 1 : count]
     tied = jnp.any((last == best[:, count:]) & (last > -jnp.inf))
 
