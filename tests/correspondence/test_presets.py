@@ -1,0 +1,58 @@
+"""The presets of configs/davis.py: plain numbers, and the obvious recurrence (full_affinity.py) under each of them."""
+
+import math
+
+import numpy as np
+import pytest
+from full_affinity import full_video
+
+from configs import davis
+from vfs_jax.correspondence import propagate_video
+
+# As the papers and releases state them; each also says what VFS's own settings are where they do not differ.
+EXPECTED = {
+    "r18": {"num_context": 20, "topk": 10, "temperature": 0.07, "window": "circle", "radius": 12.0,
+            "first_frame_windowed": True, "keep_first": True, "fill_first": False},
+    "r50": {"num_context": 20, "topk": 10, "temperature": 0.07, "window": "circle", "radius": 18.0,
+            "first_frame_windowed": True, "keep_first": True, "fill_first": False},
+    "crw": {"num_context": 20, "topk": 10, "temperature": 0.05, "window": "circle", "radius": 12.0,
+            "first_frame_windowed": False, "keep_first": True, "fill_first": True},
+    "dino": {"num_context": 7, "topk": 5, "temperature": 0.1, "window": "square", "radius": 12.0,
+             "first_frame_windowed": False, "keep_first": True, "fill_first": False},
+    "dinov3": {"num_context": 7, "topk": 5, "temperature": 0.2, "window": "circle", "radius": math.sqrt(144.5),
+               "first_frame_windowed": True, "keep_first": True, "fill_first": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_presets_are_plain_values(name):
+    config = davis.get_config(name)
+    assert {key: config[key] for key in EXPECTED[name]} == EXPECTED[name]
+    assert all(type(config[key]) in (bool, int, float, str) for key in EXPECTED[name])
+    assert (config.short_side, config.output, config.depth) == (480, "res4", 50 if name == "r50" else 18)
+
+
+def test_dinov3_reaches_a_distance_of_twelve():
+    """Its window includes the distance 12; the operator's circle is strict, hence the square root of 144.5."""
+    radius = davis.get_config("dinov3").radius
+    assert 12 < radius < math.hypot(12, 1)  # the next larger distance between cells is sqrt(145)
+
+
+@pytest.mark.parametrize(
+    "name", ["crw", pytest.param("dino", marks=pytest.mark.slow), pytest.param("dinov3", marks=pytest.mark.slow)]
+)
+def test_presets_are_the_full_recurrence(name):
+    """On a grid wider than the window, over more frames than DINO's context of seven."""
+    config = davis.get_config(name)
+    options = {key: config[key] for key in EXPECTED[name]}
+    rng = np.random.default_rng(5)
+    base = rng.standard_normal((5, 30, 8))
+    video = [np.roll(base, t // 2, 1) + 0.3 * rng.standard_normal(base.shape) for t in range(10)]
+    features = np.stack(video).astype(np.float32)
+    first = np.eye(3, dtype=np.float32)[rng.integers(0, 3, (5, 30))]
+    expected, gaps = full_video(features, first, **options)
+    found = np.asarray(propagate_video(features, first, **options))
+    # Where the last chosen score hardly stands out another key may win; a gap of 0 is one frame that is there twice.
+    clear = (gaps > 1e-5) | (gaps < 1e-14)
+    assert clear.mean() > 0.98
+    np.testing.assert_allclose(found[clear], expected[clear], rtol=0, atol=1e-5)  # float32, ten products of 0..1
