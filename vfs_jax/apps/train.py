@@ -1,39 +1,104 @@
-"""Trains VFS on prepared clips, and continues where it stopped when started again.
+"""Trains VFS on prepared clips; started again with the same folder, it continues where it stopped.
 
-vfs-train --config=configs/vfs_r18_fine.py --workdir=DIR --config.data=RECORDS [--config.KEY=VALUE ...]
+  vfs-train --config=configs/vfs_r18_fine.py --workdir=DIR --config.data=RECORDS [--config.KEY=VALUE ...]
+
+DIR gets config.json, metrics.jsonl, checkpoints/STEP, tensorboard/ and, where config.eval_every is set,
+evaluation.jsonl and evaluation/STEP. All devices of the machine take part. A run over several processes, each started
+by the same command, needs --processes=auto (SLURM, TPU slices, GKE, MPI) or --processes=HOST:PORT,INDEX,COUNT.
+
+SIGTERM saves and ends with status 143.
 """
 
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import flags
+from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
 from vfs_jax.apps import cli
 from vfs_jax.data.records import ClipRecords
-from vfs_jax.training.loop import train
-from vfs_jax.training.options import FREE_FIELDS, read_options
+from vfs_jax.errors import InputError
+from vfs_jax.evaluation import runs
+from vfs_jax.evaluation.label_tasks import Settings
+from vfs_jax.evaluation.task import write_tables
+from vfs_jax.evaluation.tasks import TASKS
+from vfs_jax.models import backbone_of
+from vfs_jax.training.loop import Evaluate, train
+from vfs_jax.training.options import FREE_FIELDS, TrainOptions, read_options
 
 FLAGS = flags.FlagValues()
-_CONFIG = config_flags.DEFINE_config_file("config", None, "the experiment, a file of configs/", flag_values=FLAGS)
-_WORKDIR = flags.DEFINE_string("workdir", None, "where checkpoints and logs go", flag_values=FLAGS)
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.", flag_values=FLAGS)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints and logs go.", flag_values=FLAGS)
+_PROCESSES = flags.DEFINE_string(
+    "processes", "", "auto, or HOST:PORT,INDEX,COUNT, in a run over several processes.", flag_values=FLAGS
+)
 flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
 
 
 def run(arguments: list[str]) -> None:
     """Trains as the flags say."""
-    del arguments
+    if arguments:
+        raise InputError(f"{arguments[0]}: vfs-train takes no arguments, only --config, --workdir, --config.KEY=VALUE")
     config, workdir = _CONFIG.value, Path(str(_WORKDIR.value))
+    _join_processes(str(_PROCESSES.value))
     options = read_options(config.to_dict())
     records = ClipRecords(options.data)
-    cli.claim_folder(workdir, config, free=FREE_FIELDS)
-    print(
-        f"training ResNet-{options.depth} on {len(records)} clips of {options.data} for {options.steps} steps of "
-        f"{options.batch_size} clips, {options.segments} frames each, on {jax.device_count()} {jax.default_backend()} "
-        f"device(s); checkpoints and logs in {workdir}",
-        flush=True,
-    )
-    train(options, workdir, records)
+    evaluate = evaluator(options, workdir)
+    if jax.process_index() == 0:
+        cli.claim_folder(workdir, config, free=FREE_FIELDS)
+        print(
+            f"training ResNet-{options.depth} on {len(records)} clips of {options.data} for {options.steps} steps of "
+            f"{options.batch_size} clips, {options.segments} frames each, on {jax.device_count()} "
+            f"{jax.default_backend()} device(s); checkpoints and logs in {workdir}",
+            flush=True,
+        )
+    multihost_utils.sync_global_devices("workdir claimed")
+    train(options, workdir, records, evaluate=evaluate)
+
+
+def _join_processes(processes: str) -> None:
+    """Makes the devices of all processes of a run known to each."""
+    if processes == "auto":
+        jax.distributed.initialize()
+    elif processes:
+        try:
+            address, index, count = processes.split(",")
+            place = int(index), int(count)
+        except ValueError:
+            raise InputError(f"--processes={processes}: give auto or HOST:PORT,INDEX,COUNT") from None
+        jax.distributed.initialize(address, num_processes=place[1], process_id=place[0])
+
+
+def evaluator(options: TrainOptions, workdir: Path) -> Evaluate | None:
+    """The evaluation within a run: masks through a folder of DAVIS layout, as vfs-eval does; None where it is off.
+
+    Args:
+      options: its eval_* fields say what is evaluated.
+      workdir: gets evaluation/STEP/masks and the tables beside them.
+    """
+    if not options.eval_every:
+        return None
+    task = TASKS["davis"]()
+    wanted = [name for name in options.eval_sequences.split(",") if name]
+    sequences = [
+        sequence.cut(options.eval_max_frames or None)
+        for sequence in task.open(options.eval_data, split="val", year=2017, sequences=wanted)
+    ]
+    # The release's radius is 12 cells for ResNet-18 and 18 for ResNet-50.
+    settings = Settings(short_side=options.eval_short_side, radius=12.0 if options.depth < 50 else 18.0)
+
+    def evaluate(variables: dict[str, Any], step: int) -> dict[str, float]:
+        folder = workdir / "evaluation" / str(step)
+        for sequence in sequences:
+            if not runs.finished(task, folder, sequence):
+                runs.propagate_sequence(task, backbone_of(variables), sequence, folder, settings)
+        scores = [task.score(folder / task.folder, sequence) for sequence in sequences]
+        write_tables(folder, task, scores)
+        return task.summary(scores)
+
+    return evaluate
 
 
 def main() -> None:

@@ -41,6 +41,7 @@ class TrainOptions:
       eval_data: folder of DAVIS layout to evaluate on.
       eval_sequences: comma-separated names; all of the validation split where empty.
       eval_max_frames: frames of each sequence; 0 for all.
+      eval_short_side: of the frames that are evaluated, in pixels.
     """
 
     data: str
@@ -72,6 +73,7 @@ class TrainOptions:
     eval_data: str = ""
     eval_sequences: str = ""
     eval_max_frames: int = 0
+    eval_short_side: int = 480
 
     def __post_init__(self) -> None:
         positive = (
@@ -98,7 +100,7 @@ class TrainOptions:
 FREE_FIELDS = (
     *("checkpoint_every", "keep_checkpoints", "log_every", "num_workers"),
     *("max_bad_steps", "max_unreadable", "collapse_below", "watchdog_seconds"),
-    *("eval_every", "eval_data", "eval_sequences", "eval_max_frames"),
+    *("eval_every", "eval_data", "eval_sequences", "eval_max_frames", "eval_short_side"),
 )
 
 

@@ -1,0 +1,102 @@
+"""vfs-train on records of real clips: trains, evaluates within the run, continues, and refuses what it cannot use."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from vfs_jax.apps import prepare, train, weights
+from vfs_jax.training.checkpoints import load_variables
+
+ROOT = Path(__file__).parents[2]
+CONFIG = f"--config={ROOT / 'configs' / 'vfs_r18_object.py'}:smoke"
+
+
+@pytest.fixture
+def records(real_data, tmp_path, command):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "carphone.mp4").symlink_to(real_data / "kinetics_like" / "carphone_pristine.mp4")
+    status, *printed = command(prepare, "all", f"--videos={videos}", f"--out={tmp_path / 'records'}", "--shards=1")
+    assert status == 0, printed
+    return tmp_path / "records"
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_trains_evaluates_and_continues(real_data, records, tmp_path, command):
+    """In a process with one device, as on a laptop; then in this one, which has eight, from the same checkpoint."""
+    workdir = tmp_path / "run"
+    flags = [CONFIG, f"--workdir={workdir}", f"--config.data={records}"]
+    evaluation = [
+        *("--config.eval_every=3", f"--config.eval_data={real_data / 'davis_like'}", "--config.eval_max_frames=4"),
+        *("--config.eval_sequences=blackswan", "--config.eval_short_side=96"),
+    ]
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
+
+    def start(*more):
+        command = [sys.executable, "-m", "vfs_jax.apps.train", *flags, *more]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    printed = start(*evaluation)
+    for part in ("training ResNet-18 on 1 clips", "compiled a step of", "starting after step 0", "clips/s", "left"):
+        assert part in printed
+    metrics = lines(workdir / "metrics.jsonl")
+    assert [line["step"] for line in metrics] == [1, 2, 3]
+    for line in metrics:
+        assert 0 < line["loss"] < 4
+        assert 0.5 < line["embedding_std"] < 1.5
+        assert line["unreadable"] == line["skipped"] == 0
+        assert 0 <= line["data_wait"] <= 1
+    assert metrics[0]["learning_rate"] == pytest.approx(0.05 * 4 / 64)
+    (scores,) = lines(workdir / "evaluation.jsonl")
+    assert scores["step"] == 3
+    assert 0 < scores["J&F-Mean"] <= 1
+    assert (workdir / "evaluation" / "3" / "masks" / "blackswan" / "00003.png").exists()
+    assert json.loads((workdir / "config.json").read_text())["color_augmentation"]["jitter"] == [0.4, 0.4, 0.4, 0.1]
+    assert next((workdir / "tensorboard").glob("events.*")).stat().st_size > 0
+
+    # The finished run is started again, with other free fields: nothing to do, nothing written twice.
+    printed = start(*evaluation, "--config.log_every=2")
+    assert "starting after step 3" in printed
+    assert lines(workdir / "metrics.jsonl") == metrics
+
+    backbone, about = weights.resolve(str(workdir), 18)
+    assert (about["kind"], about["step"]) == ("checkpoint", 3)
+    jax.tree.map(lambda a, b: None, backbone["params"], load_variables(workdir)["params"]["backbone"])
+
+    status, _, error = command(train, *flags, "--config.learning_rate=0.1", "--config.segments=2")
+    assert status == 1
+    assert error.count("\n") == 1
+    for part in (
+        "holds a run of another configuration",
+        "learning_rate: 0.003125 there, 0.1 here",
+        "segments: 4 there",
+    ):
+        assert part in error
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, command):
+    workdir = tmp_path / "run"
+    (tmp_path / "empty").mkdir()
+    for arguments, message in (
+        ([f"--config.data={tmp_path / 'empty'}"], "no manifest.json in it; run vfs-prepare"),
+        (["--config.data=nowhere"], "nowhere: no manifest.json in it"),
+        (["--config.data=nowhere", "--config.steps=0"], "--config.steps=0: must be at least 1"),
+        (["--config.data=nowhere", "--processes=3"], "--processes=3: give auto or HOST:PORT,INDEX,COUNT"),
+        (["--config.data=nowhere", "more"], "more: vfs-train takes no arguments"),
+    ):
+        status, _, error = command(train, CONFIG, f"--workdir={workdir}", *arguments)
+        assert status == 1
+        assert message in error
+        assert error.count("\n") == 1
+        assert not workdir.exists()
