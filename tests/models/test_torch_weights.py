@@ -166,6 +166,10 @@ def test_other_families_are_read(tmp_path, state18, loaded18, family, depth):
     assert depth_of(variables) == depth
     if depth == 18:
         assert_same_bits(variables, backbone_of(loaded18))
+    else:
+        torch.save(names, tmp_path / "plain.pth")
+        assert_same_bits(variables, load_torch(tmp_path / "plain.pth"))
+        assert variables["params"]["res5_2"]["conv3"]["kernel"][0, 0, 3, 5] == plain["layer4.2.conv3.conv.weight"][5, 3]
 
 
 def test_other_float_types_become_float32(tmp_path, state18):
