@@ -27,4 +27,4 @@ echo "== pytest"
 if [[ -z "${VFS_REAL_DATA:-}" ]]; then
   echo "VFS_REAL_DATA is not set: tests on real footage are skipped"
 fi
-python -m pytest "${selection[@]}" "$@"
+python -m pytest --numprocesses=2 "${selection[@]}" "$@"

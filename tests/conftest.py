@@ -1,5 +1,6 @@
 """Rules for all tests: strict dtypes, no rank promotion, eight virtual CPU devices, real data where it is at hand."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -35,6 +36,14 @@ def real_data() -> Path:
 def oracles() -> Path:
     """The folder of the official code's outputs (VFS_ORACLES); skips without it."""
     return _folder("VFS_ORACLES")
+
+
+@pytest.fixture(autouse=True)
+def _root_log_level():
+    """Commands that run in this process set the level of all logs; the next test starts from the usual one."""
+    level = logging.root.level
+    yield
+    logging.root.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)

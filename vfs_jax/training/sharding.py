@@ -15,8 +15,8 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     Returns:
       The mesh. Its axis is Auto: the compiler places the collectives.
 
-    >>> make_mesh(1).shape
-    OrderedDict({'data': 1})
+    >>> dict(make_mesh(1).shape)
+    {'data': 1}
     """
     devices = jax.devices()[:num_devices]
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
