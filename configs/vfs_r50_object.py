@@ -50,6 +50,14 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.log_every = 1 if smoke else 50
     config.num_workers = 0 if smoke else 16
 
-    config.eval_every = 0  # steps; needs eval_data, a folder of DAVIS layout
-    config.eval_data = ""
+    config.eval_every = 0  # steps; 0 for no evaluation within the run
+    config.eval_data = ""  # a folder of DAVIS layout
+    config.eval_sequences = ""  # comma-separated names; all of the validation split where empty
+    config.eval_max_frames = 0  # of each sequence; 0 for all
+    config.eval_short_side = 480
+
+    config.max_bad_steps = 10  # non-finite steps in a row that end the run
+    config.max_unreadable = 0.01  # share of the records
+    config.collapse_below = 0.1  # warns where the embedding's standard deviation is below this share of 1/sqrt(d)
+    config.watchdog_seconds = 1800.0  # a step or an evaluation that takes longer ends the process with its stacks
     return config

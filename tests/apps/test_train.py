@@ -12,6 +12,9 @@ import pytest
 from vfs_jax.apps import prepare, train, weights
 from vfs_jax.training.checkpoints import load_variables
 
+# ml_collections loads config files in a way that Python has outgrown.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
 ROOT = Path(__file__).parents[2]
 CONFIG = f"--config={ROOT / 'configs' / 'vfs_r18_object.py'}:smoke"
 

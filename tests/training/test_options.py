@@ -65,3 +65,11 @@ def test_nonsense_is_named(change, message):
     fields = {name: value for name, value in (config.to_dict() | change).items() if value is not None}
     with pytest.raises(InputError, match=message):
         read_options(fields)
+
+
+def test_every_option_can_be_overridden_in_the_recipes():
+    names = {field.name for field in dataclasses.fields(TrainOptions)}
+    _, config = load(CONFIGS / "vfs_r18_object.py")
+    assert set(config) == names
+    _, config = load(CONFIGS / "vfs_r18_fine.py")
+    assert set(config) == names - {"color_augmentation"}
