@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from full_affinity import full_video
 
-from configs import davis
+from vfs_jax.configs import davis
 from vfs_jax.correspondence import propagate_video
 
 # As the papers and releases state them; each also says what VFS's own settings are where they do not differ.

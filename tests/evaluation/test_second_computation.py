@@ -124,6 +124,13 @@ def test_davis_of_a_single_frame_is_not_a_number(tmp_path, frames):
     assert all(np.isnan(value) for value in task.summary([score]).values())
 
 
+def test_davis_of_a_video_without_objects_is_not_a_number(tmp_path):
+    sequence = mask_sequence(tmp_path, np.zeros((4, 8, 9), np.uint8))
+    score = Davis().score(tmp_path / "results", sequence)
+    assert np.isnan(score.value)
+    assert score.rows == []
+
+
 def test_keypoints_of_a_single_frame():
     truth = np.array([[[10.0, 10.0], [40.0, 50.0], [20.0, 20.0]]])
     assert set(pck.pck([pck.distances(truth, truth)]).values()) == {1.0}

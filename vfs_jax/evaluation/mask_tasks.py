@@ -77,7 +77,8 @@ class Davis(_MaskTask):
                 yield read_index_mask(path), sequence.mask(index), str(path)
 
         objects = davis.score_sequence(sequence.name, pairs(), int(sequence.mask(0).max()))
-        curve = np.mean([(each.region + each.contour) / 2 for each in objects], axis=0)
+        curves = [(each.region + each.contour) / 2 for each in objects]
+        curve = np.mean(curves, axis=0) if curves else np.zeros(0)  # a first mask without any object scores nothing
         rows = [{"Sequence": each.name} | each.row for each in objects]
         return SequenceScore(sequence.name, float(curve.mean()) if len(curve) else np.nan, curve, rows, objects)
 
