@@ -116,15 +116,27 @@ def _score(query: Frames, keys: Frames) -> jax.Array:
     return scores
 
 
-def _score_frames(score: Callable[[Frames], jax.Array], keys: tuple[Frames, ...]) -> list[jax.Array]:
-    """Call `score` on every frame, values [h, w, c]: for each piece of the keys its results [frames, ...], flat."""
-    results = []
+def _score_frames(
+    query: Frames, cut: Callable[[jax.Array, jax.Array], jax.Array], keys: tuple[Frames, ...]
+) -> list[jax.Array]:
+    """Score what `cut` takes from each frame's arrays [h, w, ...]: for each piece of the keys [frames, n]."""
+    now = jnp.zeros((), np.int32)
+
+    def score(frame: Frames, after: jax.Array = now) -> jax.Array:
+        return _score(query, jax.tree.map(lambda array: cut(array, after), frame)).reshape(-1)
+
+    results: list[jax.Array] = []
     for piece in keys:
-        if len(piece.values) == 1:
-            result = score(jax.tree.map(lambda array: array[0], piece))[None]
-        else:
-            result = jax.lax.map(score, piece)
-        results.append(result.reshape(len(result), -1))
+        if len(piece.values) > 1:
+            results.append(jax.lax.map(score, piece))
+            continue
+        # All cuts together are several times as large as the scores. A number that is always 0, though XLA cannot know,
+        # and that the last scores decide, makes it take one frame after the other.
+        after = now
+        if results:
+            last = results[-1][0, 0]
+            after = (jnp.isnan(last) & (last < 0)).astype(np.int32)
+        results.append(score(jax.tree.map(lambda array: array[0], piece), after)[None])
     return results
 
 
@@ -176,14 +188,11 @@ def _window_blocks(
             strip = jnp.stack([block[start : start + near] for start in near_start])
             return strip.reshape(strips, near * cols, *array.shape[2:])
 
-        def key_strips(array: jax.Array) -> jax.Array:
-            block = jax.lax.dynamic_slice_in_dim(array, key_col, wide, axis=1)
+        def key_strips(array: jax.Array, after: jax.Array) -> jax.Array:
+            block = jax.lax.dynamic_slice_in_dim(array, key_col + after, wide, axis=1)
             return _pad_end(block, 0, strips * rows).reshape(strips, rows * wide, *array.shape[2:])
 
         queries = jax.tree.map(near_rows, padded)
-
-        def score(frame: Frames) -> jax.Array:
-            return _score(queries, jax.tree.map(key_strips, frame))
 
         def spread(row_table: np.ndarray, col_table: np.ndarray, offset: jax.Array) -> jax.Array:
             table = jnp.asarray(row_table, np.int32)[:, None] + jnp.asarray(col_table, np.int32)[None] + offset
@@ -192,7 +201,7 @@ def _window_blocks(
         on_cols = (key_cols + col >= 0) & (key_cols + col < width)
         return choose(
             _Block(
-                scores=_score_frames(score, keys),
+                scores=_score_frames(queries, key_strips, keys),
                 where=spread(row_part, col_part, col - key_col),
                 place=spread(key_rows * width, key_cols, col),
                 inside=(jnp.asarray(on_rows)[:, None] & on_cols[None]).reshape(-1, len(steps)),
@@ -220,12 +229,12 @@ def _full_blocks(choose: Callable[[_Block], tuple], query: Frames, keys: tuple[F
         return flat.reshape(blocks, count, *flat.shape[1:])
 
     def one(queries: Frames) -> tuple:
-        def score(frame: Frames) -> jax.Array:
-            return _score(queries, jax.tree.map(lambda array: array.reshape(size, *array.shape[2:]), frame))
+        def flatten(array: jax.Array, _: jax.Array) -> jax.Array:
+            return array.reshape(size, *array.shape[2:])
 
         place = jnp.broadcast_to(jnp.arange(size, dtype=np.int32), (count, size))
         index = jnp.arange(count * size, dtype=np.int32).reshape(count, size)
-        return choose(_Block(_score_frames(score, keys), index, place, jnp.ones(index.shape, bool)))
+        return choose(_Block(_score_frames(queries, flatten, keys), index, place, jnp.ones(index.shape, bool)))
 
     def assemble(result: jax.Array) -> jax.Array:
         return result.reshape(blocks * count, *result.shape[2:])[:size].reshape(height, width, *result.shape[2:])

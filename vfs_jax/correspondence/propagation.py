@@ -70,8 +70,8 @@ def propagate_frame(
     (frame, row, column) wins. Where fewer than topk keys are allowed the missing ones weigh 0; where none is allowed,
     the label is 0. This is label propagation of VFS section 4.1, as the release does it (github xvjiarui/VFS).
 
-    The work is that of the window: about ``h * w * (2 * radius + 6)**2 * t * c`` multiply-adds, whatever the size of
-    the frame, and no array over all pairs of positions is built.
+    The work is that of the window, about ``2 * h * w * (2 * radius + 2)**2 * t * c`` operations, and no array over all
+    pairs of positions is built; without a window it is ``2 * (h * w)**2 * t * c``, some queries at a time.
 
     Args:
         query: features [h, w, c] of the frame to label, any float.
