@@ -1,11 +1,12 @@
 """Checkpoints: what is written comes back; what is damaged is passed over; weights alone can be read."""
 
+import gc
 import shutil
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from vfs_jax.errors import InputError
@@ -13,6 +14,9 @@ from vfs_jax.training.checkpoints import Checkpoints, checkpoint_folder, load_va
 from vfs_jax.training.optimizer import sgd
 from vfs_jax.training.sharding import make_mesh, replicated
 from vfs_jax.training.state import TrainState
+
+# A reader that fails leaves coroutines behind which were never awaited.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 OPTIMIZER = sgd(0.1, momentum=0.9, weight_decay=0.0)
 
@@ -52,6 +56,7 @@ def restore(workdir, like=None):
         return checkpoints.restore(shapes_of(state_at(0) if like is None else like))
     finally:
         checkpoints.close()
+        gc.collect()  # what readers of damaged files leave behind complains here, not in a later test
 
 
 def largest_file(folder):
@@ -142,5 +147,7 @@ def test_what_an_interrupted_save_left_is_no_checkpoint(workdir):
     left = workdir / "checkpoints" / "40.orbax-checkpoint-tmp-123"
     shutil.copytree(workdir / "checkpoints" / "30", left)
     assert_equal(restore(workdir), state_at(30))
+    deadline = time.monotonic() + 60
+    while left.exists() and time.monotonic() < deadline:  # removed in the background
+        time.sleep(0.01)
     assert not left.exists()
-    assert isinstance(OPTIMIZER, optax.GradientTransformation)
