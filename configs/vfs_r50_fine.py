@@ -32,7 +32,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.color = False
     config.symmetric = True
 
-    config.learning_rate = config.get_oneway_ref("batch_size") * (0.05 / 256)  # follows the batch
+    config.learning_rate = config.get_oneway_ref("batch_size").to_float() * (0.05 / 256)  # follows the batch
     config.momentum = 0.9
     config.weight_decay = 1e-4
     config.dtype = "float32"  # of the network; the release computes in it

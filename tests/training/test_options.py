@@ -28,6 +28,9 @@ def test_shipped_configs_are_options(path):
     assert options.learning_rate == pytest.approx(0.05 * options.batch_size / reference)
     config.batch_size *= 2
     assert config.learning_rate == pytest.approx(0.05 * config.batch_size / reference)
+    assert config.get_type("learning_rate") is float  # so that --config.learning_rate=0.1 is understood
+    config.learning_rate = 0.1
+    assert config.learning_rate == 0.1
     _, smoke = load(path, "smoke")
     assert read_options(smoke.to_dict()).steps < 10
     assert set(config) == set(smoke)
