@@ -173,7 +173,7 @@ def time_official(inputs: tuple, repeats: int, device: str = "cpu") -> tuple[dic
 
 
 def steady_memory(case: Case, video: list, labels: jax.Array) -> Memory:
-    """Make the memory of a stream whose context is full, without propagating: frames 0, 1, 0, 1, ... of the video."""
+    """Make the memory of a stream whose context is full, without propagating; the last frame of the video is next."""
     memory = start_memory(video[0], labels[0], num_context=case.context, radius=case.radius)
     frames = [
         start_memory(video[number % (len(video) - 1)], labels[0], num_context=0, radius=case.radius).first
@@ -206,7 +206,7 @@ class Stream:
 
 def measure_case(case: Case, options: argparse.Namespace, rate: float) -> dict:
     """Ours and the official way in turn, with the floor, for one setting."""
-    video, labels = make_video(case, 3)
+    video, labels = make_video(case, case.context + 2)
     stream = Stream(case, video, labels)
     result: dict = {"case": case._asdict(), "stream": stream.time(options.repeats)}
     result["official"], theirs = time_official(official_inputs(case, video, labels, "cpu"), options.official_repeats)
