@@ -24,6 +24,8 @@ ruff format --check .
 echo "== mypy"
 mypy
 echo "== pytest"
+# Programs that several tests compile are compiled once; the cache lies in the environment and serves the next run too.
+export JAX_COMPILATION_CACHE_DIR=$PWD/.venv-test/compiled
 if [[ -z "${VFS_REAL_DATA:-}" ]]; then
   echo "VFS_REAL_DATA is not set: tests on real footage are skipped"
 fi

@@ -103,7 +103,7 @@ def test_sigterm_saves_and_says_so_by_its_status(start, undisturbed, tmp_path):
     assert_same_run(tmp_path, undisturbed)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sigterm_while_evaluating_ends_at_once_and_the_evaluation_is_made_up_for(start, tmp_path):
     process = start(tmp_path, 2, "eval_every=1", 'eval_data="forever"', "checkpoint_every=1000")
     while process.stdout.readline().strip() != "evaluating":

@@ -86,7 +86,7 @@ def test_ten_steps_on_eight_devices_equal_one_in_float64():
     assert [metrics["skipped"] for metrics in history] == [0] * 10
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_parts_of_a_batch_give_their_mean_gradient(one_step):
     """Each clip is there twice, once in each part: the parts' statistics and gradients are those of the whole."""
     state, (metrics,) = one_step

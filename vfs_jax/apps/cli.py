@@ -34,7 +34,9 @@ def main(run: Callable[[list[str]], None], flag_values: flags.FlagValues, doc: s
         arguments = flag_values(sys.argv)[1:]
     except InputError as error:
         _fail(command, error, 1)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+    except KeyError as error:  # the message of ml_collections is the name alone
+        _fail(command, f"--config has no field {error.args[0]}", 2)
+    except (flags.Error, AttributeError, TypeError, ValueError) as error:
         _fail(command, error, 2)
     flags.FLAGS.mark_as_parsed()  # grain and orbax read absl's global flags
     try:
