@@ -136,8 +136,7 @@ def convert(
     _check_runner(runner)
     tasks = read_tasks(out)
     with _alone(out):
-        for leftover in out.glob(".*.tmp"):
-            leftover.unlink()
+        _remove_leftovers(out)
         progress = out / ".progress.tmp"
         progress.touch()
         conversion = Conversion(str(out.resolve()), len(tasks), options, clip_timeout, str(progress.resolve()))
@@ -145,8 +144,14 @@ def convert(
             with _progress_bar(progress, sum(task.videos for task in tasks)):
                 _run(tasks, conversion, workers, runner, beam_options)
         finally:
-            progress.unlink(missing_ok=True)
+            # Where one shard failed, others may have been at work: what they have not finished goes too.
+            _remove_leftovers(out)
         _require_a_record(out, tasks)
+
+
+def _remove_leftovers(out: Path) -> None:
+    for leftover in out.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def job_graph(out: Path, options: ClipOptions, *, clip_timeout: float, runner: str, beam_options: Sequence[str]) -> str:
