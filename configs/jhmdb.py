@@ -39,8 +39,8 @@ def get_config(variant: str = "r18") -> ml_collections.ConfigDict:
     config.fill_first = False
     # Shown below the results, in percent.
     config.published = (
-        ("VFS ResNet-18 (published)", (60.5, 79.5, None, None, None)),
-        ("VFS ResNet-50 (published)", (60.9, 80.7, None, None, None)),
+        ("VFS ResNet-18 (paper, figure not checked)", (60.5, 79.5, None, None, None)),
+        ("VFS ResNet-50 (paper, figure not checked)", (60.9, 80.7, None, None, None)),
     )
     if variant == "smoke":
         config.max_frames = 3

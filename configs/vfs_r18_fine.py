@@ -7,7 +7,8 @@ Reproduces the release's ResNet-18 for DAVIS, JHMDB and VIP: Kinetics-400, 240,0
 
 Hardware: 8 GPUs, or a TPU slice of 8 chips; 64 clips of 8 frames are 512 images of 224 pixels a step.
 Time: not measured here. Forward and backward cost about 5.6 TFLOP a step, 4.2e18 in all.
-Score: DAVIS-2017 val J&F 66.7 (J 64.0, F 69.5; the release's README). JHMDB PCK@.1 60.5, VIP mIoU 39.9 (the paper).
+Score: DAVIS-2017 val J&F 66.7 (J 64.0, F 69.5; the release's README). JHMDB PCK@.1 60.5, VIP mIoU 39.9 (the
+  paper's, figures not checked against it).
   With 30,000 clips instead, J&F 60.86 (a user's report in the release's issue 10).
 Override: --config.batch_size=128 --config.steps=375_000 doubles the batch; the learning rate follows.
 """

@@ -6,13 +6,14 @@
 #   bash launch/quickstart.sh --seed 1             another seed
 # Everything is written below runs/; run it again and it goes on where it stopped.
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "$0")/.."
 source launch/venv.sh
 
 videos='' seed=0 out=runs/quickstart
 while (($#)); do
   case $1 in
-    --videos) videos=${2:?--videos needs a folder} && out=runs/quickstart-$(basename "$videos") && shift 2 ;;
+    --videos) videos=$(cd "$caller" && realpath -m "${2:?--videos needs a folder}") && out=runs/quickstart-$(basename "$videos") && shift 2 ;;
     --seed) seed=${2:?--seed needs a number} && shift 2 ;;
     *) echo "error: unknown argument $1; there are --videos DIR and --seed N" >&2 && exit 2 ;;
   esac

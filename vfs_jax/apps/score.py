@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> None:
     results = results_folder(str(_RESULTS.value), task)
     for sequence in sequences:
         if not sequence.has_truth:
-            raise InputError(f"{data}: has the first mask alone of {sequence.name}, there is nothing to score against")
+            raise InputError(f"{data}: holds no truth of {sequence.name} past first labels; there is nothing to score")
         if not task.output(results, sequence).exists():
             raise InputError(f"{task.output(results, sequence)}: is missing; every sequence of the split needs results")
     print(f"scoring {results} against {len(sequences)} sequences of {data} ({_SPLIT.value})")

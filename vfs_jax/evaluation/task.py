@@ -92,9 +92,7 @@ def write_tables(folder: Path, task: Task, scores: Sequence[SequenceScore]) -> N
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(
-            file, columns, lineterminator="\n"
-        )  # floats are written as repr: they read back the same
+        writer = csv.DictWriter(file, columns, lineterminator="\n")  # floats as repr: they read back the same
         writer.writeheader()
         writer.writerows(rows)
 
