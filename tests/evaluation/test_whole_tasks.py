@@ -114,7 +114,7 @@ def test_jhmdb(jhmdb, tmp_path, network):  # noqa: F811
     inner = cv2.resize(first, (56, 56), interpolation=cv2.INTER_LINEAR)
     features = second_features(backbone, [clip.frame(t) for t in range(4)], (56, 56))
     soft, _ = full_video(features, bilinear(inner[None], (7, 7))[0], **OPTIONS)
-    pictures = [back(inner, (64, 96)), *bilinear(soft[1:], (64, 96))]
+    pictures = [*bilinear(inner[None], (64, 96)), *bilinear(soft[1:], (64, 96))]
     expected = np.array([[peak(picture[..., joint]) for joint in range(2)] for picture in pictures])
 
     found = np.load(tmp_path / "run/joints/wave/one.npy")

@@ -308,7 +308,8 @@ def stream(
       **settings: fields of `Settings`: radius, topk, short_side, ...
 
     Yields:
-      Labels of every frame, the first included, of the kind of first_labels: uint8 [h, w], or float32 [h, w, l].
+      Labels of every frame, of the kind of first_labels: uint8 [h, w], or float32 [h, w, l]. Those of the first are
+      the given ones, brought to the network's size and back where that differs.
 
     Raises:
       ValueError: new_labels come with maps.
@@ -327,6 +328,7 @@ def stream(
         return
     if new_labels:
         raise ValueError("new_labels come with index masks only, first_labels holds maps")
-    yield first_labels.astype(np.float32)
+    inner = network_size(first_labels.shape[0], first_labels.shape[1], options)
+    yield np.asarray(resize_bilinear(resize_maps(first_labels, inner), first_labels.shape[:2]))
     for labels in propagate_maps(variables, frames, first_labels, options):
         yield np.asarray(resize_bilinear(labels, first_labels.shape[:2]))

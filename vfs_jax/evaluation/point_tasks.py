@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from vfs_jax.correspondence.coordinates import resize_nearest
 from vfs_jax.data.point_labels import JointSequence, TrackSequence, open_jhmdb, open_tapvid
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.features import grid_size
@@ -61,11 +61,9 @@ class Jhmdb:
         output.parent.mkdir(parents=True, exist_ok=True)
         size = sequence.frame(0).shape[:2]
         first = draw_maps(sequence.joints[0], size)
-        # The first frame is scored too, after its maps went to the network's size and back.
+        # The first frame is scored too, after its maps went to the network's size and back, bilinearly both ways.
         inner = resize_maps(first, network_size(size[0], size[1], settings))
-        found: list[Array | np.ndarray] = [
-            np.asarray(positions_of(np.asarray(resize_nearest(inner, size, origin="corner")), size=size)[0])
-        ]
+        found: list[Array | np.ndarray] = [np.asarray(positions_of(jnp.asarray(inner), size=size)[0])]
         for labels in propagate_maps(variables, frames, first, settings):
             positions, _ = positions_of(labels, size=size)
             found.append(positions)
