@@ -6,7 +6,8 @@ query block within its reach. So nearly every product that is computed lies in s
 are the largest array there is, and no key is stored twice.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -28,6 +29,8 @@ _STRIP_ROWS = 4
 _BLOCK_COLS = 4
 # Queries that are compared at once where there is no window.
 _CHUNK = 64
+# Frames that are compared at a time. XLA's CPU runs a batched matmul of this size on one core, so two fill two cores.
+_AT_ONCE = 2
 
 
 class Frames(NamedTuple):
@@ -131,10 +134,10 @@ def _score_frames(
             results.append(jax.lax.map(score, piece))
             continue
         # All cuts together are several times as large as the scores. A number that is always 0, though XLA cannot know,
-        # and that the last scores decide, makes it take one frame after the other.
+        # and that earlier scores decide, makes it take a few at a time.
         after = now
-        if results:
-            last = results[-1][0, 0]
+        if len(results) >= _AT_ONCE:
+            last = results[-_AT_ONCE][0, 0]
             after = (jnp.isnan(last) & (last < 0)).astype(np.int32)
         results.append(score(jax.tree.map(lambda array: array[0], piece), after)[None])
     return results
@@ -250,6 +253,15 @@ def _gather(block: _Block, keys: KeyGroup, index: jax.Array, inside: jax.Array) 
     return (scores if keys.order is None else scores[keys.order]).swapaxes(0, 1)
 
 
+def _valid_scores(block: _Block, keys: KeyGroup) -> Iterator[jax.Array]:
+    """Give the scores [frames, n] piece by piece, -inf where the frame is no key."""
+    start = 0
+    for piece in block.scores:
+        valid = None if keys.valid is None else keys.valid[start : start + len(piece), None]
+        start += len(piece)
+        yield piece if valid is None else jnp.where(valid, piece, -jnp.inf)
+
+
 def _best_steps(block: _Block, keys: KeyGroup, count: int) -> jax.Array:
     """Pick, for every query position, the steps [p, count] that can lead to its `count` best keys, in rising order.
 
@@ -260,13 +272,7 @@ def _best_steps(block: _Block, keys: KeyGroup, count: int) -> jax.Array:
     """
     if block.where.shape[1] == count:
         return jnp.broadcast_to(jnp.arange(count, dtype=np.int32), block.where.shape)
-    start = 0
-    largest = jnp.full(block.scores[0].shape[1], -jnp.inf, block.scores[0].dtype)
-    for piece in block.scores:
-        if keys.valid is not None:
-            piece = jnp.where(keys.valid[start : start + len(piece), None], piece, -jnp.inf)
-        start += len(piece)
-        largest = jnp.maximum(largest, piece.max(axis=0))
+    largest = functools.reduce(jnp.maximum, (piece.max(axis=0) for piece in _valid_scores(block, keys)))
     ranked = jnp.where(block.inside, jnp.take(largest, block.where, mode="clip"), -jnp.inf)
     # The barrier keeps XLA from joining the slices below to the choice, which would turn it into a full sort.
     # One barrier each: XLA's rewriting of top_k fails on a barrier around both.
@@ -275,8 +281,15 @@ def _best_steps(block: _Block, keys: KeyGroup, count: int) -> jax.Array:
     tied = jnp.any((last == best[:, count:]) & (last > -jnp.inf))
 
     def by_frame() -> jax.Array:
-        frame = jnp.argmax(_gather(block, keys, block.where, block.inside), axis=1).astype(np.int32)
-        rank = jnp.where(ranked > last, -1, jnp.where(ranked == last, frame, np.iinfo(np.int32).max))
+        never, start = np.int32(np.iinfo(np.int32).max), 0
+        ages = jnp.arange(len(keys.labels), dtype=np.int32)
+        ages = ages if keys.order is None else jnp.zeros_like(ages).at[keys.order].set(ages)
+        oldest = jnp.full(largest.shape, never)
+        for piece in _valid_scores(block, keys):
+            reached = jnp.where(piece == largest[None], ages[start : start + len(piece), None], never)
+            oldest, start = jnp.minimum(oldest, reached.min(axis=0)), start + len(piece)
+        frame = jnp.take(oldest, block.where, mode="clip")
+        rank = jnp.where(ranked > last, -1, jnp.where(ranked == last, frame, never))
         return jnp.argsort(rank, axis=1, stable=True)[:, :count].astype(chosen.dtype)
 
     return jnp.sort(jax.lax.cond(tied, by_frame, lambda: chosen[:, :count]), axis=1)
