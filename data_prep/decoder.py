@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from data_prep.decoding import Clip, ClipError, ClipOptions, decode_clips
+from data_prep.decoding import ClipError, ClipOptions, decode_clips
+from data_prep.record import Record, clip_name, make_record
 
 # Signals by which a process fails of its own doing; by any other (SIGKILL, SIGTERM) somebody else ended it.
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
@@ -37,14 +38,16 @@ class Decoder:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def decode(self, path: Path) -> Iterator[Clip]:
+    def decode(self, path: Path, video: str, label: int) -> Iterator[Record]:
         """Decodes one video.
 
         Args:
           path: the video file.
+          video: its id.
+          label: its class.
 
         Yields:
-          What decode_clips yields.
+          Records of the clips that decode_clips yields.
 
         Raises:
           ClipError: it does not decode, crashes the decoder, or exceeds the time limit.
@@ -52,8 +55,8 @@ class Decoder:
         received = 0
         for _ in range(2):
             try:
-                for clip in self._ask(path):
-                    yield clip
+                for record in self._ask(path, video, label):
+                    yield record
                     received += 1
                 return
             except _Ended as ended:
@@ -63,17 +66,17 @@ class Decoder:
                     break
         raise ClipError("the decoder was killed while it worked on this clip; out of memory?")
 
-    def _ask(self, path: Path) -> Iterator[Clip]:
+    def _ask(self, path: Path, video: str, label: int) -> Iterator[Record]:
         if self._child is None:
             self._child = _start()
         child = self._child
         assert child.stdin is not None
         assert child.stdout is not None
-        answer: Clip | str | None = None
+        answer: Record | str | None = None
         try:
             # The child gives up by itself a little later: nothing is left behind where this process is killed.
-            _send(child.stdin, (os.fspath(path), self._options, self._clip_timeout + 5))
-            while isinstance(answer := _receive(child.stdout, time.monotonic() + self._clip_timeout), Clip):
+            _send(child.stdin, (os.fspath(path), video, label, self._options, self._clip_timeout + 5))
+            while isinstance(answer := _receive(child.stdout, time.monotonic() + self._clip_timeout), Record):
                 yield answer
                 answer = None
         except TimeoutError:
@@ -133,7 +136,7 @@ def _start() -> "subprocess.Popen[bytes]":
 
 
 def serve() -> None:
-    """The child's loop: answers each request on stdin with clips and then with what went wrong, "" for nothing."""
+    """The child's loop: answers each request on stdin with records and then with what went wrong, "" for nothing."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -143,14 +146,14 @@ def serve() -> None:
     _send(answers, "ready")
     while True:
         try:
-            path, options, limit = _receive(requests, None)
+            path, video, label, options, limit = _receive(requests, None)
         except EOFError:
             return
         reason = ""
         signal.setitimer(signal.ITIMER_REAL, limit)
         try:
-            for clip in decode_clips(Path(path), options):
-                _send(answers, clip)
+            for number, clip in enumerate(decode_clips(Path(path), options)):
+                _send(answers, make_record(clip, clip_name(video, number, cut=options.clip_seconds > 0), label))
                 signal.setitimer(signal.ITIMER_REAL, limit)
         except ClipError as error:
             reason = str(error)
@@ -162,9 +165,10 @@ def serve() -> None:
 
 def _send(pipe: Any, message: object) -> None:
     data = pickle.dumps(message, protocol=5)
-    view = memoryview(len(data).to_bytes(8, "little") + data)
-    while view:
-        view = view[pipe.write(view) :]
+    for part in (len(data).to_bytes(8, "little"), data):  # not joined: a record has megabytes
+        view = memoryview(part)
+        while view:
+            view = view[pipe.write(view) :]
     pipe.flush()
 
 

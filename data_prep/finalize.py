@@ -8,7 +8,8 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from data_prep.index import ShardTask, index_sha256, read_entries, read_tasks, write_atomically
-from data_prep.shards import DATASET, FEATURES, fault, read_sidecar, shard_name
+from data_prep.record import FEATURES
+from data_prep.shards import DATASET, fault, read_sidecar, shard_name
 from vfs_jax.errors import InputError
 
 VERSION = "1.0.0"

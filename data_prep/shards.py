@@ -2,42 +2,22 @@
 
 import contextlib
 import hashlib
-import itertools
 import json
 import os
 import uuid
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
 from data_prep.decoder import Decoder
-from data_prep.decoding import Clip, ClipError
+from data_prep.decoding import ClipError
 from data_prep.index import Entry, write_atomically
+from data_prep.record import Record, clip_name
 from data_prep.sources import open_clips
 
 DATASET = "clips"
-
-# JPEG files as bytes and not as tfds Images: those are decoded, all of them, whenever a clip is read. TFDS stores
-# floats in 32 bits whatever their type here.
-FEATURES = tfds.features.FeaturesDict(
-    {
-        "id": tfds.features.Text(),
-        "label": tfds.features.Scalar(np.int64),
-        "height": tfds.features.Scalar(np.int32),
-        "width": tfds.features.Scalar(np.int32),
-        "source_frames": tfds.features.Sequence(tfds.features.Scalar(np.int64)),
-        "times": tfds.features.Sequence(tfds.features.Scalar(np.float64)),
-        "frames": tfds.features.Sequence(tfds.features.Tensor(shape=(), dtype=np.bytes_)),
-        "source_sha256": tfds.features.Text(),
-    }
-)
-_SERIALIZER = tfds.core.example_serializer.ExampleSerializer(FEATURES.get_serialized_info())
-_PARSER = tfds.core.example_parser.ExampleParserNp(FEATURES.get_serialized_info())
 
 
 def shard_name(shard: int, shards: int) -> str:
@@ -81,17 +61,16 @@ def write_shard(
     try:
         with _array_record(temporary) as write:
             for entry, file in open_clips(entries):
-                ids = _ids(entry, cut=settings["clip_seconds"] > 0)
-                name = next(ids)
+                made = 0
                 try:
                     if isinstance(file, ClipError):
                         raise file
-                    for clip in decoder.decode(file):
-                        data = serialize(name, entry.label, clip)
-                        write(data)
-                        records.append(_summary(name, entry, clip, data))
-                        name = next(ids)
+                    for record in decoder.decode(file, entry.id, entry.label):
+                        write(record.data)
+                        records.append(_summary(entry, record))
+                        made += 1
                 except ClipError as error:
+                    name = clip_name(entry.id, made, cut=settings["clip_seconds"] > 0)
                     rejects.append({"id": name, "video": entry.id, "path": entry.path, "reason": str(error)})
                 clip_done()
         sidecar = {
@@ -126,43 +105,15 @@ def _array_record(path: Path) -> Iterator[Callable[[bytes], object]]:
         raise OSError(str(error).split(";")[0]) from error
 
 
-def _ids(entry: Entry, *, cut: bool) -> Iterator[str]:
-    """Names of the clips of a video, its own where it stays whole."""
-    return (f"{entry.id}#{number:04d}" if cut else entry.id for number in itertools.count())
-
-
-def _summary(name: str, entry: Entry, clip: Clip, data: bytes) -> dict[str, Any]:
+def _summary(entry: Entry, record: Record) -> dict[str, Any]:
     return {
-        "id": name,
+        "id": record.id,
         "video": entry.id,
-        "frames": len(clip.frames),
-        "seconds": round(clip.times[-1] - clip.times[0], 6),
-        "bytes": len(data),
-        "crc32": zlib.crc32(data),
+        "frames": record.frames,
+        "seconds": record.seconds,
+        "bytes": len(record.data),
+        "crc32": record.crc32,
     }
-
-
-def serialize(name: str, label: int, clip: Clip) -> bytes:
-    """One record as TFDS writes it, the same bytes whenever and wherever it is made."""
-    example = FEATURES.encode_example(
-        {
-            "id": name,
-            "label": label,
-            "height": clip.height,
-            "width": clip.width,
-            "source_frames": np.array(clip.source_frames, np.int64),
-            "times": np.array(clip.times, np.float64),
-            "frames": clip.frames,
-            "source_sha256": clip.source_sha256,
-        }
-    )
-    # The fields of a tf.train.Example are a map, whose order protobuf leaves to chance unless told.
-    return _SERIALIZER.get_tf_example(example).SerializeToString(deterministic=True)
-
-
-def parse(data: bytes) -> dict[str, Any]:
-    """The fields of one record, as numpy arrays, bytes and numbers."""
-    return _PARSER.parse_example(data)
 
 
 def _check_written(path: Path, count: int) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from array_record.python import array_record_module
 
 from data_prep.finalize import read_manifest
 from data_prep.index import index_sha256
-from data_prep.shards import DATASET, fault, parse, read_sidecar
+from data_prep.record import parse
+from data_prep.shards import DATASET, fault, read_sidecar
 
 
 def verify(out: Path, *, sample: int = 100) -> list[str]:

@@ -15,7 +15,7 @@ OPTIONS = ClipOptions(short_side=0)
 
 
 def _lengths(decoder: Decoder, path: Path) -> list[int]:
-    return [len(clip.frames) for clip in decoder.decode(path)]
+    return [record.frames for record in decoder.decode(path, path.name, 0)]
 
 
 def _kill_when_busy(decoder: Decoder, number: int, times: int) -> threading.Thread:

@@ -1,15 +1,20 @@
 """vfs-prepare from videos to records: what comes out, what is refused, and what a second run does."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorflow_datasets.proto import tf_example_pb2
 
+from data_prep.decoder import Decoder
 from data_prep.index import index_list, read_index
+from data_prep.verify import verify
 from vfs_jax.data.records import ClipRecords
 from vfs_jax.errors import InputError
 
@@ -135,26 +140,26 @@ def test_verify_names_each_fault(videos, tmp_path, vfs_prepare, capsys):
 
 def test_verify_decodes_what_the_checksums_cannot_see(videos, tmp_path, vfs_prepare, monkeypatch):
     """Records that were written wrong have right checksums."""
-    from data_prep import shards
+    decode = Decoder.decode
 
-    serialize = shards.serialize
+    def wrong(self, path, video, label):
+        for record in decode(self, path, video, label):
+            example = tf_example_pb2.Example.FromString(record.data)
+            fields = example.features.feature
+            if video == "clip1.mp4":
+                fields["frames"].bytes_list.value[1] = fields["frames"].bytes_list.value[1][:50]
+            if video == "clip2.mp4":
+                fields["height"].int64_list.value[0] = 40
+            if video == "clip3.mp4":
+                fields["times"].float_list.value[:] = [0.0] * record.frames
+            data = example.SerializeToString()
+            yield dataclasses.replace(record, data=data, crc32=zlib.crc32(data))
 
-    def wrong(name, label, clip):
-        if name == "clip1.mp4":
-            clip.frames[1] = clip.frames[1][:50]
-        if name == "clip2.mp4":
-            object.__setattr__(clip, "height", 40)
-        if name == "clip3.mp4":
-            clip.times[:] = [0.0] * len(clip.times)
-        return serialize(name, label, clip)
-
-    monkeypatch.setattr(shards, "serialize", wrong)
+    monkeypatch.setattr(Decoder, "decode", wrong)
     out = tmp_path / "out"
     vfs_prepare("index", f"--videos={videos}", f"--out={out}")
     vfs_prepare("convert", f"--out={out}", "--short_side=0")
     vfs_prepare("finalize", f"--out={out}")
-    from data_prep.verify import verify
-
     found = verify(out, sample=-1)
     assert len(found) == 3
     assert "clip clip1.mp4 has a frame that does not decode (1)" in found[0]
