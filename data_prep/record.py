@@ -1,4 +1,4 @@
-"""One record: a clip as the bytes that TFDS reads. Made inside the decoding process, so that its workers only append it."""
+"""One record: a clip as the bytes that TFDS reads, made inside the decoding process: its worker only appends it."""
 
 import dataclasses
 import zlib
