@@ -1,0 +1,105 @@
+"""Square crops around a target, as Siamese trackers look at it: cut inside the image, resized, padded to size."""
+
+import cv2
+import numpy as np
+from PIL import Image
+
+Frame = np.ndarray | Image.Image
+_FAR = 2.0**40  # pixels; a crop's corner beyond it is no different from one on it, and still a whole number
+
+
+def as_rgb(frame: Frame) -> np.ndarray:
+    """A frame of any usual kind as RGB uint8 [h, w, 3].
+
+    Args:
+      frame: uint8 or uint16 [h, w], [h, w, 1], [h, w, 3] or [h, w, 4] (alpha is dropped; 16 bits lose the lower eight,
+        as OpenCV reads them), or a PIL image.
+
+    Raises:
+      ValueError: it is something else; the message tells its dtype and shape.
+
+    >>> as_rgb(np.array([[255, 256, 65535]], np.uint16))[0, :, 0].tolist()
+    [0, 1, 255]
+    """
+    if isinstance(frame, Image.Image):
+        frame = np.asarray(frame if frame.mode.startswith("I;16") else frame.convert("RGB"))
+    image = np.asarray(frame)
+    usual = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))
+    if not usual or image.size == 0 or image.dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            f"a frame of dtype {image.dtype} and shape {list(image.shape)}: take uint8 or uint16, [h, w] or [h, w, 3]"
+        )
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    image = image.reshape(*image.shape[:2], -1)[..., :3]
+    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+
+
+def center_of(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centre (row, column), from 0, and size (height, width) of a 1-based box (left, top, width, height), float32 [2].
+
+    >>> [part.tolist() for part in center_of(np.array([1, 1, 11, 5]))]
+    [[2.0, 5.0], [5.0, 11.0]]
+    """
+    left, top, width, height = box
+    center = np.array([top - 1 + (height - 1) / 2, left - 1 + (width - 1) / 2], np.float32)
+    return center, np.array([height, width], np.float32)
+
+
+def exemplar_extent(size: np.ndarray, context: float) -> np.ndarray:
+    """Side of the square that an exemplar shows, in image pixels, float32 []: sqrt((h + c)(w + c)), c = context (h + w).
+
+    >>> float(exemplar_extent(np.array([30, 10], np.float32), 0.5))
+    38.7...
+    """
+    return np.sqrt(np.prod(size + context * np.sum(size)))
+
+
+def crop_target(
+    image: np.ndarray,
+    center: np.ndarray,
+    extent: float,
+    side: int,
+    *,
+    color: np.ndarray,
+    interpolation: int = cv2.INTER_LINEAR,
+) -> np.ndarray:
+    """Cuts a square around a point and brings it to a size.
+
+    The corners are rounded to whole pixels; the part inside the image is cut and resized to its share of the square;
+    the rest is padded: the pads left and above are cut to whole pixels, those right and below take what is missing.
+    Quirk of the release: a square wholly outside the image gives a black patch, not the colour.
+
+    Args:
+      image: RGB uint8 [h, w, 3].
+      center: (row, column) in pixels, the centre of the top left pixel is (0, 0).
+      extent: side of the square in image pixels; at least 2 is taken.
+      side: of the patch, pixels.
+      color: of the padding, RGB float [3]; rounded. The release takes the image's mean.
+      interpolation: one of OpenCV's.
+
+    Returns:
+      uint8 [side, side, 3].
+
+    >>> crop_target(np.full((4, 4, 3), 9, np.uint8), np.array([0.0, 0.0]), 4, 4, color=np.full(3, 5.4))[..., 0].tolist()
+    [[5, 5, 5, 5], [5, 5, 5, 5], [5, 5, 9, 9], [5, 5, 9, 9]]
+    """
+    # In (x, y) from here on, as OpenCV counts. The release goes from the centre to corners in float32, then back and again
+    # to corners in float64: its order of operations is kept, so that halves round alike.
+    middle, half = np.asarray(center[::-1], np.float32), np.float32(max(2, extent)) / np.float32(2)
+    low, high = np.float64(middle - half), np.float64(middle + half)
+    middle, sides = (low + high) / 2, high - low
+    corners = np.concatenate([middle - sides / 2, middle + sides / 2])
+    left, top, right, bottom = np.round(np.clip(corners, -_FAR, _FAR)).astype(np.int64)
+    height, width = image.shape[:2]
+    inside = image[max(top, 0) : max(min(bottom, height), 0), max(left, 0) : max(min(right, width), 0)]
+    if inside.size == 0:
+        return np.zeros((side, side, 3), np.uint8)
+    columns = max(1, int(np.round(side * inside.shape[1] / (right - left))))
+    rows = max(1, int(np.round(side * inside.shape[0] / (bottom - top))))
+    patch = cv2.resize(inside, (columns, rows), interpolation=interpolation)
+    before_x, before_y = (int(max(0, -first * side / (last - first))) for first, last in ((left, right), (top, bottom)))
+    after_x, after_y = side - before_x - columns, side - before_y - rows
+    if not (before_x or before_y or after_x or after_y):
+        return patch
+    return cv2.copyMakeBorder(patch, before_y, after_y, before_x, after_x, cv2.BORDER_CONSTANT, value=color.tolist())
