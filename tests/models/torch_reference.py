@@ -136,12 +136,12 @@ def torchvision_names(state):
     return renamed
 
 
-def official_weights(oracles, folder, depth, layout="vfs"):
+def official_weights(oracles, folder, depth, layout="vfs", *, siamfc=False):
     """Writes the seeded weights with which the official code was run; returns the file."""
     spec = importlib.util.spec_from_file_location("make_weights", oracles / "make_weights.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    tensors = {name: torch.from_numpy(array) for name, array in module.make_weights(depth, layout).items()}
-    path = folder / f"r{depth}_{layout}.pth"
+    tensors = {name: torch.from_numpy(array) for name, array in module.make_weights(depth, layout, siamfc).items()}
+    path = folder / f"r{depth}_{layout}{'_siamfc' * siamfc}.pth"
     torch.save({"state_dict": tensors, "meta": {}} if layout == "vfs" else tensors, path)
     return path

@@ -47,7 +47,7 @@ def center_of(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def exemplar_extent(size: np.ndarray, context: float) -> np.ndarray:
-    """Side of the square that an exemplar shows, in image pixels, float32 []: sqrt((h + c)(w + c)), c = context (h + w).
+    """Side of the square that an exemplar shows: sqrt((h + c)(w + c)) with c = context (h + w), pixels, float32 [].
 
     >>> float(exemplar_extent(np.array([30, 10], np.float32), 0.5))
     38.7...
@@ -84,8 +84,8 @@ def crop_target(
     >>> crop_target(np.full((4, 4, 3), 9, np.uint8), np.array([0.0, 0.0]), 4, 4, color=np.full(3, 5.4))[..., 0].tolist()
     [[5, 5, 5, 5], [5, 5, 5, 5], [5, 5, 9, 9], [5, 5, 9, 9]]
     """
-    # In (x, y) from here on, as OpenCV counts. The release goes from the centre to corners in float32, then back and again
-    # to corners in float64: its order of operations is kept, so that halves round alike.
+    # In (x, y) from here on, as OpenCV counts. The release goes from the centre to corners in float32, then back and
+    # again to corners in float64: its order of operations is kept, so that halves round alike.
     middle, half = np.asarray(center[::-1], np.float32), np.float32(max(2, extent)) / np.float32(2)
     low, high = np.float64(middle - half), np.float64(middle + half)
     middle, sides = (low + high) / 2, high - low

@@ -1,8 +1,8 @@
 """Tracks one box through a video with SiamFC on frozen res5 features, exactly as VFS's release does it.
 
-Quirks of the release, kept here and named where they are: 1-based boxes; centre and size in float32; the mean colour of
-the current frame pads (see `crop_target`); a response of 18x18 cells read as if it had 17; the penalty of a scale change
-multiplies the raw response, so that negative responses rise.
+Quirks of the release, kept here and named where they are: 1-based boxes; centre and size in float32; the mean colour
+of the current frame pads (see `crop_target`); a response of 18x18 cells read as if it had 17; the penalty of a scale
+change multiplies the raw response, so that negative responses rise.
 """
 
 import dataclasses
