@@ -12,7 +12,9 @@ ALLOWED = {
     "vfs_jax/correspondence": {"vfs_jax.correspondence"},
     "vfs_jax/data": {"vfs_jax.data", "vfs_jax.errors"},
     "vfs_jax/models": {"vfs_jax.models", "vfs_jax.errors"},
-    "vfs_jax/training": {"vfs_jax.training", "vfs_jax.data", "vfs_jax.models", "vfs_jax.errors"},
+    "vfs_jax/training": {
+        *("vfs_jax.training", "vfs_jax.correspondence", "vfs_jax.data", "vfs_jax.models", "vfs_jax.errors"),
+    },
     "vfs_jax/evaluation": {
         *("vfs_jax.evaluation", "vfs_jax.correspondence", "vfs_jax.data", "vfs_jax.models", "vfs_jax.errors"),
     },

@@ -7,8 +7,16 @@ prints the table and writes OUT/global.csv and OUT/per_object.csv with the colum
 precision. The other tasks likewise, with OUT/per_sequence.csv: vip (masks of classes), jhmdb (RESULTS/CLASS/CLIP.npy:
 (x, y) in pixels, the first at 0, [t, joints, 2]; the splits are 1, 2 and 3), tapvid (RESULTS/VIDEO.npz: tracks
 [points, t, 2] in pixels of a 256x256 picture, from its corner, and occluded [points, t]).
+
+  vfs-score otb --results=DIR --data=OTB [--split=otb50] --out=DIR
+
+scores boxes: RESULTS/SEQUENCE.txt, a row "left,top,width,height" a frame as in the data set's own files; lasot and
+uav123 likewise, got10k RESULTS/NAME/NAME_001.txt (the layouts of the got10k toolkit). OUT gets the success and
+precision plots too.
 """
 
+import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +25,9 @@ from tqdm import tqdm
 
 from vfs_jax.apps import cli
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.task import format_table, results_folder, write_tables
+from vfs_jax.evaluation.box_plots import write_plots
+from vfs_jax.evaluation.box_tasks import BOX_TASKS, Otb, read_speed
+from vfs_jax.evaluation.task import ScoredTask, format_table, results_folder, write_tables
 from vfs_jax.evaluation.tasks import TASKS
 
 FLAGS = flags.FlagValues()
@@ -31,9 +41,11 @@ flags.mark_flags_as_required(["results", "data", "out"], flag_values=FLAGS)
 
 def run(arguments: list[str]) -> None:
     """Scores one task's results."""
-    if len(arguments) != 1 or arguments[0] not in TASKS:
-        raise InputError(f"{' '.join(arguments) or 'no task'}: give one task, {' or '.join(TASKS)}")
-    task = TASKS[arguments[0]]()
+    tasks: dict[str, Callable[[], ScoredTask]] = dict(TASKS)
+    tasks.update(BOX_TASKS)
+    if len(arguments) != 1 or arguments[0] not in tasks:
+        raise InputError(f"{' '.join(arguments) or 'no task'}: give one task, {' or '.join(tasks)}")
+    task = tasks[arguments[0]]()
     data, out = str(_DATA.value), Path(str(_OUT.value))
     sequences = task.open(data, split=_SPLIT.value, year=int(_YEAR.value), sequences=())
     results = results_folder(str(_RESULTS.value), task)
@@ -48,6 +60,10 @@ def run(arguments: list[str]) -> None:
         scores = list(tqdm(each, total=len(sequences), unit="video"))
     write_tables(out, task, scores)
     print(format_table(task, scores))
+    if isinstance(task, Otb):
+        write_plots(out, task, {results.resolve().name: scores})
+        speed = read_speed(task, results, sequences)
+        print("" if math.isnan(speed) else f"{speed:.1f} frames/s, as the files of times say\n", end="")
     print(f"wrote {out / 'global.csv'} and {out / task.table}")
 
 

@@ -52,6 +52,39 @@ def resolve(weights: str, depth: int) -> tuple[Variables, dict[str, Any]]:
     return variables, {"weights": weights, "kind": kind, "step": step, "sha256": checksum(variables)}
 
 
+def resolve_tracker(weights: str, depth: int) -> tuple[Variables, dict[str, Any]]:
+    """Loads a ResNet with the tracking head where there is one.
+
+    Args:
+      weights: as for `resolve`; a folder that vfs-train-tracker wrote and a .pth file of the release's tracker hold a
+        head, all others the backbone alone.
+      depth: of the ResNet.
+
+    Returns:
+      {"backbone": ..., "head": ...} in "params" ("head" where there is one) and {"backbone": ...} in "batch_stats", and
+      what they are, as `resolve` tells it, with "head" true or false.
+
+    Raises:
+      InputError: as `resolve` does.
+    """
+    backbone, about = resolve(weights, depth)
+    variables: Variables = {name: {"backbone": backbone[name]} for name in ("params", "batch_stats")}
+    head = None
+    if about["kind"] == "checkpoint":
+        from vfs_jax.training.checkpoints import load_variables
+
+        head = load_variables(weights)["params"].get("head")
+    elif about["kind"] == "torch":
+        from vfs_jax.models.torch_weights import load_torch, part_of
+
+        if part_of(weights) == "siamfc":
+            head = load_torch(weights, "siamfc")["params"]["head"]
+    if head is not None:
+        variables["params"]["head"] = head
+        about = {**about, "sha256": checksum(variables)}
+    return variables, {**about, "head": head is not None}
+
+
 def checksum(variables: Variables) -> str:
     """SHA-256 over the sorted names, shapes and numbers of all arrays, in hexadecimal.
 

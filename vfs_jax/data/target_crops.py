@@ -46,19 +46,19 @@ def center_of(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return center, np.array([height, width], np.float32)
 
 
-def exemplar_extent(size: np.ndarray, context: float) -> np.ndarray:
+def exemplar_extent(size: np.ndarray, context: float) -> np.floating:
     """Side of the square that an exemplar shows: sqrt((h + c)(w + c)) with c = context (h + w), pixels, float32 [].
 
     >>> float(exemplar_extent(np.array([30, 10], np.float32), 0.5))
     38.7...
     """
-    return np.sqrt(np.prod(size + context * np.sum(size)))
+    return np.float32(np.sqrt(np.prod(size + context * np.sum(size))))
 
 
 def crop_target(
     image: np.ndarray,
     center: np.ndarray,
-    extent: float,
+    extent: float | np.floating,
     side: int,
     *,
     color: np.ndarray,
@@ -86,8 +86,8 @@ def crop_target(
     """
     # In (x, y) from here on, as OpenCV counts. The release goes from the centre to corners in float32, then back and
     # again to corners in float64: its order of operations is kept, so that halves round alike.
-    middle, half = np.asarray(center[::-1], np.float32), np.float32(max(2, extent)) / np.float32(2)
-    low, high = np.float64(middle - half), np.float64(middle + half)
+    point, half = np.asarray(center[::-1], np.float32), np.float32(max(2, extent)) / np.float32(2)
+    low, high = (point - half).astype(np.float64), (point + half).astype(np.float64)
     middle, sides = (low + high) / 2, high - low
     corners = np.concatenate([middle - sides / 2, middle + sides / 2])
     left, top, right, bottom = np.round(np.clip(corners, -_FAR, _FAR)).astype(np.int64)

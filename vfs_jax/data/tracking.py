@@ -1,8 +1,8 @@
-"""Readers of box-tracking data sets: OTB, GOT-10k, LaSOT and VOT.
+"""Readers of box-tracking data sets: OTB, GOT-10k, LaSOT, UAV123 and VOT.
 
 Each opens a whole folder, checks it, and names the first file that does not fit, so that a missing frame does not end
 an evaluation of an hour. Boxes are left, top, width and height in pixels, float64, as the files give them: OTB and VOT
-count pixels from 1, GOT-10k and LaSOT from 0.
+count pixels from 1, GOT-10k, LaSOT and UAV123 from 0.
 """
 
 import dataclasses
@@ -11,11 +11,21 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vfs_jax.data.video_labels import read_frame
 from vfs_jax.errors import InputError
+
+# The harder half of OTB-100, "OTB-50" or "TB-50" (the benchmark's own list).
+_OTB50_NAMES = (
+    "Basketball Biker Bird1 BlurBody BlurCar2 BlurFace BlurOwl Bolt Box Car1 Car4 CarDark CarScale ClifBar Couple "
+    "Crowds David Deer Diving DragonBaby Dudek Football Freeman4 Girl Human3 Human4 Human6 Human9 Ironman Jump "
+    "Jumping Liquor Matrix MotorRolling Panda RedTeam Shaking Singer2 Skating1 Skating2 Skiing Soccer Surfer "
+    "Sylvester Tiger2 Trellis Walking Walking2 Woman "
+)
+OTB50 = tuple(_OTB50_NAMES.split())
 
 # Some sequences of OTB are annotated over a part of their frames: numbers of the first and the last, from 1
 # (the benchmark's own list, as the got10k toolkit reads it).
@@ -52,16 +62,28 @@ class BoxSequence:
         """Number of frames."""
         return len(self.frames)
 
+    @property
+    def has_truth(self) -> bool:
+        """Whether every frame has its box."""
+        return len(self.boxes) == len(self.frames)
+
     def frame(self, index: int) -> np.ndarray:
         """One frame, RGB uint8 [h, w, 3]."""
         return read_frame(self.frames[index])
+
+    def cut(self, frames: int | None) -> "BoxSequence":
+        """The first frames alone; None keeps all."""
+        kept: dict[str, Any] = {name: getattr(self, name) for name in ("boxes", "absent", "cover", "polygons")}
+        kept = {name: None if values is None else values[:frames] for name, values in kept.items()}
+        return dataclasses.replace(self, frames=self.frames[:frames], **kept)
 
 
 def open_otb(directory: str | os.PathLike[str], sequences: Sequence[str] = ()) -> list[BoxSequence]:
     """Opens a folder of OTB: SEQUENCE/img/0001.jpg and SEQUENCE/groundtruth_rect.txt.
 
     A sequence of two targets (Jogging, Skating2) holds groundtruth_rect.1.txt and .2.txt and becomes two, "Jogging.1"
-    and "Jogging.2". The frames of OTB_RANGES are cut to their range where the folder holds more frames than boxes.
+    and "Jogging.2"; an empty one of two files (Human4) does not count. The frames of OTB_RANGES are cut to their range
+    where the folder holds more frames than boxes.
 
     Args:
       directory: the folder.
@@ -77,13 +99,15 @@ def open_otb(directory: str | os.PathLike[str], sequences: Sequence[str] = ()) -
     found = []
     for folder in sorted(path for path in root.iterdir() if (path / "img").is_dir()):
         files = sorted(folder.glob("groundtruth_rect*.txt"))
+        filled = [file for file in files if file.read_text().strip()]
+        files = filled or files
         if not files:
             raise InputError(f"{folder / 'groundtruth_rect.txt'}: no such file; every OTB sequence has one")
         for file in files:
             number = re.fullmatch(r"groundtruth_rect(\.\d+)?\.txt", file.name)
             if number is None:
                 raise InputError(f"{file}: is no name of OTB's; rename it groundtruth_rect.txt or delete it")
-            name = folder.name + (number[1] or "")
+            name = folder.name + (number[1] or "" if len(files) > 1 else "")
             if sequences and not {name, folder.name} & set(sequences):
                 continue
             boxes = _table(file, columns=(4,))
@@ -157,6 +181,55 @@ def open_lasot(directory: str | os.PathLike[str], split: str = "test") -> list[B
         outside = _column(folder / "out_of_view.txt", frames, most=1)
         found.append(BoxSequence(name, frames, boxes, absent=covered + outside > 0))
     return _checked(found, (), f"{root}: no sequence of the split {split} in it")
+
+
+def open_uav123(directory: str | os.PathLike[str], split: str = "UAV123") -> list[BoxSequence]:
+    """Opens UAV123: data_seq/UAV123/FOLDER/000001.jpg, anno/SPLIT/NAME.txt, and configSeqs.m, which says what is what.
+
+    Several sequences are cut from one folder of frames; the data set's own configSeqs.m has each one's folder and first
+    and last frame.
+
+    Args:
+      directory: the folder that holds the three.
+      split: "UAV123" or "UAV20L".
+
+    Returns:
+      The sequences, sorted by name; frames without a target have a box of NaN and are absent.
+
+    Raises:
+      InputError: names the first folder or file that is missing or does not fit.
+    """
+    root = _folder(directory, "UAV123")
+    if split not in ("UAV123", "UAV20L"):
+        raise InputError(f"split {split}: UAV123 has UAV123 and UAV20L")
+    listing = root / "configSeqs.m"
+    if not listing.is_file():
+        raise InputError(f"{listing}: no such file; the data set's archive holds it beside data_seq and anno")
+    # struct('name','bird1_2','path','...\\UAV123\\bird1\\','startFrame',775,'endFrame',1477,...); of some names there
+    # are two, one for each split, told apart by the annotations' length.
+    pattern = r"'name','([^']+)','path','[^']*?([^\\/']+)[\\/]*','startFrame',(\d+),'endFrame',(\d+)"
+    listed = re.findall(pattern, re.sub(r"\s", "", listing.read_text()))
+    found = []
+    for file in sorted((root / "anno" / split).glob("*.txt")):
+        boxes = _table(file, columns=(4,), gaps=True)
+        ranges = [(folder, int(first), int(last)) for name, folder, first, last in listed if name == file.stem]
+        fitting = [item for item in ranges if item[2] - item[1] + 1 == len(boxes)]
+        if not fitting:
+            raise InputError(f"{file}: holds {len(boxes)} rows, {listing} lists {ranges or 'no such sequence'}")
+        folder, first, last = fitting[0]
+        images = _folder(root / "data_seq" / "UAV123" / folder, "UAV123")
+        frames = tuple(path for path in _images(images) if first <= int(path.stem) <= last)
+        found.append(BoxSequence(file.stem, frames, _one_a_frame(boxes, frames, file), absent=np.isnan(boxes).any(1)))
+    return _checked(found, (), f"{root / 'anno' / split}: no NAME.txt in it")
+
+
+def read_boxes(file: Path) -> np.ndarray:
+    """The boxes of a file of results, a row a frame with commas, tabs or spaces between: float64 [t, 4].
+
+    Raises:
+      InputError: the file is missing, or a row is no box.
+    """
+    return _table(file, columns=(4,))
 
 
 def open_vot(directory: str | os.PathLike[str]) -> list[BoxSequence]:

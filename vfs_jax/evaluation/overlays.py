@@ -1,4 +1,4 @@
-"""Labels drawn to lie over a frame: masks with outlines, points as dots; the truth in white."""
+"""Labels drawn to lie over a frame: masks with outlines, points as dots, boxes; the truth in white."""
 
 import cv2
 import numpy as np
@@ -22,7 +22,8 @@ def overlay(result: np.ndarray, truth: np.ndarray | None, size: tuple[int, int])
     """A thumbnail to lie over a frame.
 
     Args:
-      result: an index mask [h, w], or points (x, y) [n, 2] in pixels of the frame, NaN or negative ones left out.
+      result: an index mask [h, w], points (x, y) [n, 2] in pixels of the frame, NaN or negative ones left out, or a box
+        (left, top, width, height) [4], NaN for none.
       truth: the same kind, drawn in white; or None.
       size: height and width of the frame.
 
@@ -31,7 +32,11 @@ def overlay(result: np.ndarray, truth: np.ndarray | None, size: tuple[int, int])
     """
     width, height = thumb_size(*size)
     out = np.zeros((height, width, 4), np.uint8)
-    if result.dtype == np.uint8:
+    if result.ndim == 1:
+        for box, color in ((truth, (255, 255, 255)), (result, LABEL_COLORS[0])):
+            if box is not None:
+                draw_box(out, box * (width / size[1]), (*np.asarray(color).tolist(), 255), thickness=2)
+    elif result.dtype == np.uint8:
         _draw_masks(out, result, truth)
     else:
         _draw_points(out, result, truth, width / size[1])
@@ -44,6 +49,13 @@ def blend(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
     _color_labels(layer, mask)
     alpha = layer[..., 3:].astype(np.float32) / 255
     return np.round(frame * (1 - alpha) + layer[..., :3] * alpha).astype(np.uint8)
+
+
+def draw_box(out: np.ndarray, box: np.ndarray, color: tuple[int, ...], *, thickness: int) -> None:
+    """Draws the outline of a box (left, top, width, height), from 0 and NaN for none, into an image uint8 [h, w, c]."""
+    if np.isfinite(box).all():
+        left, top, right, bottom = (int(v) for v in np.round(np.clip([*box[:2], *(box[:2] + box[2:])], -1e6, 1e6)))
+        cv2.rectangle(out, (left, top), (right, bottom), color, thickness, cv2.LINE_AA)
 
 
 def _draw_masks(out: np.ndarray, mask: np.ndarray, truth: np.ndarray | None) -> None:

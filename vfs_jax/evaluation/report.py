@@ -1,4 +1,4 @@
-"""The report of label propagation: one HTML file that opens without a network, several runs side by side."""
+"""The report of an evaluation: one HTML file that opens without a network, several runs side by side."""
 
 import dataclasses
 import os
@@ -11,7 +11,7 @@ import numpy as np
 
 from vfs_jax.evaluation import page
 from vfs_jax.evaluation.overlays import overlay, thumb_size
-from vfs_jax.evaluation.task import SequenceScore, Task
+from vfs_jax.evaluation.task import ScoredTask, SequenceScore
 
 Published = Sequence[tuple[str, Sequence[float | None]]]
 _FRAMES = 6  # a filmstrip
@@ -43,7 +43,7 @@ class Run:
 
 def write_report(
     path: str | os.PathLike[str],
-    task: Task,
+    task: ScoredTask,
     runs: Sequence[Run],
     sequences: Sequence[Any],
     *,
@@ -51,6 +51,7 @@ def write_report(
     settings: Mapping[str, object],
     published: Published = (),
     notes: Sequence[str] = (),
+    figures: Sequence[str] = (),
 ) -> None:
     """Writes the report.
 
@@ -63,6 +64,7 @@ def write_report(
       settings: how the runs were made, name to value.
       published: rows to show below the runs': (name, the task's columns in percent, None where not published).
       notes: lines to show below the table.
+      figures: HTML to show below the notes.
     """
     order = sorted(sequences, key=lambda sequence: np.nan_to_num(runs[0].of(sequence.name).value, nan=-1.0))
     shown = order if len(order) <= _STRIPS else order[: _STRIPS // 2] + order[-_STRIPS // 2 :]
@@ -76,6 +78,7 @@ def write_report(
         page.table(task.columns, _summary(task, runs, published)),
         *(f'<p class="soft small">{page.text(note)}</p>' for note in notes),
         "</section>",
+        *(f'<section class="card">{figure}</section>' for figure in figures),
         f"<h2>{page.text(task.headline)} by sequence, worst first</h2>",
         '<section class="card">',
         _legend(runs),
@@ -116,7 +119,7 @@ def _legend(runs: Sequence[Run]) -> str:
     return f'<p class="legend small">{"".join(entries)}</p>'
 
 
-def _summary(task: Task, runs: Sequence[Run], published: Published) -> Iterator[tuple[str, Sequence[float], str]]:
+def _summary(task: ScoredTask, runs: Sequence[Run], published: Published) -> Iterator[tuple[str, Sequence[float], str]]:
     for run, color in zip(runs, _colors(runs), strict=True):
         yield page.swatch(color) + page.text(run.name), [run.summary[column] for column in task.columns], ""
     for name, values in published:
@@ -126,7 +129,7 @@ def _summary(task: Task, runs: Sequence[Run], published: Published) -> Iterator[
 class _Strip:
     """Frames of one sequence, evenly spaced, with the truth and the results of every run."""
 
-    def __init__(self, index: int, task: Task, sequence: Any, runs: Sequence[Run]):
+    def __init__(self, index: int, task: ScoredTask, sequence: Any, runs: Sequence[Run]):
         self.index, self.task, self.sequence, self.runs = index, task, sequence, runs
         count = min(_FRAMES, len(sequence))
         self.numbers = np.unique(np.round(np.linspace(0, len(sequence) - 1, count)).astype(int))

@@ -21,10 +21,10 @@ from jaxtyping import Array
 from vfs_jax.correspondence import cross_correlate
 from vfs_jax.data.target_crops import Frame, as_rgb, center_of, crop_target, exemplar_extent
 from vfs_jax.data.video_labels import read_frame
-from vfs_jax.models import ResNet, depth_of, normalize_images
+from vfs_jax.models import depth_of
 from vfs_jax.models.resnet import Variables
+from vfs_jax.models.tracking import out_scale, tracking_features
 
-STRIDES, DILATIONS = (1, 2, 1, 1), (1, 1, 2, 4)
 _SIZES = 1e-3, 1e6  # pixels: a target that shrinks or grows for thousands of frames stays a number
 
 
@@ -64,12 +64,6 @@ class TrackerSettings:
     stride: int = 8
 
 
-def res5(variables: Variables, patches: Array) -> Array:
-    """Features of uint8 patches [b, h, w, 3] at stride 8, [b, h', w', c]; traced."""
-    network = ResNet(depth_of(variables), strides=STRIDES, dilations=DILATIONS)
-    return network.apply(variables, normalize_images(patches))["res5"]
-
-
 @functools.partial(jax.jit, static_argnames=("out_scale",))
 def exemplar_kernel(
     variables: Variables, head: Variables | None, patch: Array, *, out_scale: float
@@ -88,7 +82,7 @@ def exemplar_kernel(
     Returns:
       The kernel, float32 [1, h', w', c], and the constant, float32 [].
     """
-    z = res5(variables, patch)
+    z = tracking_features(variables, patch)
     if head is None:
         return z * out_scale, jnp.zeros((), z.dtype)
     z = (z @ head["exemplar"]["kernel"][0, 0] + _row(head["exemplar"]["bias"])) * out_scale
@@ -102,7 +96,7 @@ def _row(vector: Array) -> Array:
 @jax.jit
 def responses(variables: Variables, kernel: Array, constant: Array, patches: Array) -> Array:
     """Responses of the searched sizes: uint8 [n, h, w, 3] to float32 [n, rows, cols]; one call a frame."""
-    x = res5(variables, patches)
+    x = tracking_features(variables, patches)
     return cross_correlate(jnp.broadcast_to(kernel, (x.shape[0], *kernel.shape[1:])), x) + constant
 
 
@@ -149,7 +143,7 @@ class SiamFCTracker:
         self._variables = jax.tree.map(jnp.asarray, collections)
         self._out_scale = self.settings.out_scale
         if self._out_scale is None:
-            self._out_scale = 1e-3 if depth_of(self._variables) < 50 else 1e-5
+            self._out_scale = out_scale(depth_of(self._variables))
         self._scales = _scales(self.settings)
         self._window = _hann_window(self.settings)
         self._kernel: tuple[Array, Array] | None = None

@@ -1,4 +1,4 @@
-"""What every label-propagation task offers, and the tables that are written of its scores."""
+"""What every task offers, and the tables that are written of its scores."""
 
 import csv
 import dataclasses
@@ -33,8 +33,8 @@ class SequenceScore:
     details: Any
 
 
-class Task(Protocol):
-    """One label-propagation task.
+class ScoredTask(Protocol):
+    """One task whose results can be scored and shown, whoever made them.
 
     Attributes:
       folder: of a run's folder, which holds the results.
@@ -58,11 +58,6 @@ class Task(Protocol):
     def output(self, results: Path, sequence: Any) -> Path:
         """The folder or file that holds the results of one sequence."""
 
-    def write(
-        self, variables: Variables, sequence: Any, frames: Iterable[np.ndarray], output: Path, settings: Settings
-    ) -> Iterator[Callable[[], object]]:
-        """Propagates through one sequence; yields a job a frame that writes something below `output`."""
-
     def score(self, results: Path, sequence: Any) -> SequenceScore:
         """Scores the results of one sequence."""
 
@@ -70,10 +65,19 @@ class Task(Protocol):
         """The columns over all sequences."""
 
     def truth(self, sequence: Any, index: int) -> np.ndarray:
-        """What is true of a frame, to be drawn: an index mask uint8 [h, w] or points (x, y) in pixels [n, 2]."""
+        """What is true of a frame, to be drawn: a mask uint8 [h, w], points (x, y) [n, 2] in pixels, or a box [4]."""
 
     def results(self, results: Path, sequence: Any, indices: Iterable[int]) -> list[np.ndarray]:
         """What was found in some frames, likewise."""
+
+
+class Task(ScoredTask, Protocol):
+    """One label-propagation task."""
+
+    def write(
+        self, variables: Variables, sequence: Any, frames: Iterable[np.ndarray], output: Path, settings: Settings
+    ) -> Iterator[Callable[[], object]]:
+        """Propagates through one sequence; yields a job a frame that writes something below `output`."""
 
 
 def existing_file(path: Path) -> Path:
@@ -83,21 +87,22 @@ def existing_file(path: Path) -> Path:
     return path
 
 
-def write_tables(folder: Path, task: Task, scores: Sequence[SequenceScore]) -> None:
+def write_tables(folder: Path, task: ScoredTask, scores: Sequence[SequenceScore]) -> None:
     """Writes global.csv and the task's table of details (rows in column Sequence), at full precision."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write_csv(folder / "global.csv", task.columns, [task.summary(scores)])
-    _write_csv(folder / task.table, ["Sequence", *task.columns], [row for score in scores for row in score.rows])
+    write_csv(folder / "global.csv", task.columns, [task.summary(scores)])
+    write_csv(folder / task.table, ["Sequence", *task.columns], [row for score in scores for row in score.rows])
 
 
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Writes a table, floats as repr: they read back the same."""
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")  # floats as repr: they read back the same
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
-def format_table(task: Task, scores: Sequence[SequenceScore]) -> str:
+def format_table(task: ScoredTask, scores: Sequence[SequenceScore]) -> str:
     """The table to print, in percent: the lines of the table of details, and one for all."""
     rows: list[Mapping[str, object]] = [row for score in scores for row in score.rows]
     rows.append({"Sequence": "all", **task.summary(scores)})
@@ -110,7 +115,7 @@ def format_table(task: Task, scores: Sequence[SequenceScore]) -> str:
     return "\n".join(lines)
 
 
-def results_folder(results: str | os.PathLike[str], task: Task) -> Path:
+def results_folder(results: str | os.PathLike[str], task: ScoredTask) -> Path:
     """Where a folder of results holds those of the sequences.
 
     In the task's own folder where there is one, as vfs-eval writes, else in RESULTS itself.

@@ -1,0 +1,59 @@
+"""The SiamFC head on frozen res5 features, trained on GOT-10k as the release does for OTB (VFS section 4).
+
+  vfs-train-tracker --config=configs/siamfc.py --workdir=runs/siamfc --config.data=GOT-10k --config.weights=vfs_r18.pth
+  vfs-train-tracker --config=configs/siamfc.py:r50 --workdir=runs/siamfc_r50 --config.data=GOT-10k --config.weights=...
+
+DATA holds train/list.txt and train/NAME/00000001.jpg, groundtruth.txt, cover.label. An epoch takes one pair from every
+sequence. Time: not measured here.
+Score with the published object-level weights, OTB-100, precision / success: ResNet-18 70.0 / 52.3, ResNet-50
+73.9 / 52.5 (the release's README).
+
+Variants, comma-separated: r18, r50 (depth), smoke (two epochs, small patches).
+"""
+
+import ml_collections
+
+
+def get_config(variant: str = "r18") -> ml_collections.ConfigDict:
+    """The release's settings, changed by the variants."""
+    config = ml_collections.ConfigDict()
+    config.data = ""
+    config.layout = "got10k"  # or otb
+    config.split = "train"  # of GOT-10k
+    config.weights = "random:0"  # of the backbone: a training folder, a checkpoint in it, a .pth, random:SEED
+    config.depth = 18
+    config.seed = 0
+
+    config.epochs = 50  # each takes one pair from every sequence
+    config.batch_size = 8  # pairs a step, over all devices
+    config.learning_rate = 1e-3  # of Adam; falls exponentially, epoch by epoch
+    config.final_learning_rate = 1e-5
+    config.gamma = 2.0  # of the focal loss
+    config.positive_radius = 16.0  # search pixels
+    config.out_scale = ml_collections.config_dict.placeholder(float)  # None: 1e-3, 1e-5 from ResNet-50 on
+
+    config.pairs = ml_collections.ConfigDict()
+    config.pairs.exemplar_size = 120  # pixels
+    config.pairs.search_size = 255
+    config.pairs.context = 0.5
+    config.pairs.max_gap = 100  # frames
+    config.pairs.max_stretch = 0.05
+    config.pairs.crop_margin = 8  # pixels
+
+    config.checkpoint_every = 1000
+    config.keep_checkpoints = 3
+    config.log_every = 50
+    config.num_workers = 8
+    config.watchdog_seconds = 1800.0  # a step that takes longer ends the process with its stacks
+
+    small = {"exemplar_size": 40, "search_size": 96, "crop_margin": 4}
+    variants = {
+        "r18": {"depth": 18},
+        "r50": {"depth": 50},
+        "smoke": {"epochs": 2, "pairs": small, "checkpoint_every": 1, "log_every": 1, "num_workers": 0},
+    }
+    for name in variant.split(","):
+        if name not in variants:
+            raise ValueError(f"siamfc.py has the variants {', '.join(variants)}, not {name!r}")
+        config.update(variants[name])
+    return config

@@ -1,0 +1,210 @@
+"""Exemplar and search patches of box sequences to train a Siamese tracker, a pure function of the seed and the step."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
+import cv2
+import grain
+import numpy as np
+
+from vfs_jax.data.target_crops import center_of, crop_target, exemplar_extent
+from vfs_jax.data.tracking import BoxSequence
+from vfs_jax.data.video_labels import image_size
+from vfs_jax.errors import InputError
+
+_INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_NEAREST, cv2.INTER_LANCZOS4)
+
+
+@dataclasses.dataclass(frozen=True)
+class PairSettings:
+    """How pairs are drawn and augmented; the defaults are the release's.
+
+    Attributes:
+      exemplar_size: side of the exemplar's patch, pixels.
+      search_size: side at which both are cut before they are augmented; search patches lose 2 * crop_margin of it.
+      context: of the exemplar around the box, a share of width + height.
+      max_gap: frames between the two, at most one less.
+      max_stretch: share by which a patch is stretched at most.
+      crop_margin: pixels: the centre of search_size - margin is kept, of which a square of search_size - 2 * margin is
+        drawn.
+    """
+
+    exemplar_size: int = 120
+    search_size: int = 255
+    context: float = 0.5
+    max_gap: int = 100
+    max_stretch: float = 0.05
+    crop_margin: int = 8
+
+
+def kept_frames(sequence: BoxSequence) -> np.ndarray:
+    """The frames that are fit to train on, int64 [n].
+
+    Their box covers at least 20 pixels; its sides are 20 to 500 pixels and 1% to 50% of the image's; its aspect is 1/4
+    to 4; its cover label, where there is one, is above 1 and above 0.3 of the sequence's greatest.
+    """
+    height, width = image_size(sequence.frames[0])
+    sides = sequence.boxes[:, 2:]
+    share, aspect = sides / (width, height), sides[:, 0] / np.maximum(1, sides[:, 1])
+    kept = (sides.prod(1) >= 20) & ((sides >= 20) & (sides <= 500) & (share >= 0.01) & (share <= 0.5)).all(1)
+    kept &= (aspect >= 0.25) & (aspect <= 4)
+    if sequence.cover is not None:
+        kept &= sequence.cover > max(1, 0.3 * sequence.cover.max())
+    return np.flatnonzero(kept)
+
+
+def sample_pair(rng: np.random.Generator, kept: np.ndarray, max_gap: int) -> tuple[int, int]:
+    """Draws two frames, the earlier one for the exemplar.
+
+    Args:
+      rng: the source of randomness.
+      kept: frames to draw from, at least two; of two the gap is ignored.
+      max_gap: pairs that lie so far apart or farther are drawn again, 100 times; then one frame serves as both.
+
+    >>> sample_pair(np.random.default_rng(0), np.array([3, 500]), 100)
+    (3, 500)
+    """
+    if len(kept) == 2:
+        return int(kept[0]), int(kept[1])
+    for _ in range(100):
+        first, second = np.sort(rng.choice(kept, 2, replace=False))
+        if second - first < max_gap:
+            return int(first), int(second)
+    frame = int(rng.choice(kept))
+    return frame, frame
+
+
+def cut_patch(
+    rng: np.random.Generator, image: np.ndarray, box: np.ndarray, settings: PairSettings, *, exemplar: bool
+) -> np.ndarray:
+    """Cuts a target and augments it: stretched, then cut to the centre, then a square of it drawn.
+
+    Args:
+      rng: draws the interpolations (of crop and stretch, each one of OpenCV's five), the stretch and the square.
+      image: RGB uint8 [h, w, 3].
+      box: left, top, width, height, taken for 1-based. Quirk of the release: GOT-10k's boxes are 0-based.
+      settings: sizes.
+      exemplar: whether the square's centre of exemplar_size is cut out at last.
+
+    Returns:
+      uint8 [s, s, 3], s the exemplar_size, or search_size - 2 * crop_margin.
+    """
+    center, size = center_of(box)
+    extent = exemplar_extent(size, settings.context) * np.float32(settings.search_size / settings.exemplar_size)
+    color = np.asarray(np.mean(image, axis=(0, 1), dtype=float))
+    patch = crop_target(
+        image, center, extent, settings.search_size, color=color, interpolation=int(rng.choice(_INTERPOLATIONS))
+    )
+    interpolation, stretch = int(rng.choice(_INTERPOLATIONS)), rng.uniform(-settings.max_stretch, settings.max_stretch)
+    side = round(settings.search_size * (1 + stretch))
+    patch = cv2.resize(patch, (side, side), interpolation=interpolation)
+    patch = center_crop(patch, settings.search_size - settings.crop_margin)
+    side = settings.search_size - 2 * settings.crop_margin
+    top, left = rng.integers(0, len(patch) - side + 1, 2)
+    patch = patch[top : top + side, left : left + side]
+    return center_crop(patch, settings.exemplar_size) if exemplar else patch
+
+
+def center_crop(patch: np.ndarray, side: int) -> np.ndarray:
+    """The centre of a square patch; its mean colour around it where it is smaller."""
+    first = round((len(patch) - side) / 2)
+    if first < 0:
+        color = np.mean(patch, axis=(0, 1)).tolist()
+        patch = cv2.copyMakeBorder(patch, -first, -first, -first, -first, cv2.BORDER_CONSTANT, value=color)
+        first = 0
+    return patch[first : first + side, first : first + side]
+
+
+def steps_per_epoch(num_sequences: int, batch_size: int) -> int:
+    """Batches of an epoch, in which each sequence gives a pair: what does not fill a batch is left out."""
+    return max(num_sequences // batch_size, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class PairBatches(Sequence[dict[str, np.ndarray]]):
+    """The endless sequence of batches: item i is step start_step + i, whoever asks for it and whenever.
+
+    See `pair_batches` for the arguments.
+    """
+
+    sequences: Sequence[BoxSequence]
+    batch_size: int
+    seed: int
+    start_step: int
+    process_index: int
+    process_count: int
+    settings: PairSettings
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:  # type: ignore[override]  # slices have no use here
+        step = self.start_step + index
+        epoch, batch = divmod(step, steps_per_epoch(len(self.sequences), self.batch_size))
+        order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.sequences))
+        order = np.resize(order, max(len(order), self.batch_size))  # repeated where they do not fill a batch
+        rows = self.batch_size // self.process_count
+        places = np.arange(rows) + batch * self.batch_size + self.process_index * rows
+        pairs = [
+            self._pair(int(order[place]), np.random.default_rng((self.seed, 1, epoch, int(place)))) for place in places
+        ]
+        exemplars, searches = zip(*pairs, strict=True)
+        return {"exemplar": np.stack(exemplars), "search": np.stack(searches)}
+
+    def _pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        # A sequence with fewer than two fit frames is replaced by any other one.
+        for candidate in (index, *rng.permutation(len(self.sequences)).tolist()):
+            sequence, kept = self.sequences[candidate], kept_frames(self.sequences[candidate])
+            if len(kept) >= 2:
+                break
+        else:
+            raise InputError(f"{sequence.frames[0].parent}: no sequence has two frames that are fit to train on")
+        first, second = sample_pair(rng, kept, self.settings.max_gap)
+        z = cut_patch(rng, sequence.frame(first), sequence.boxes[first], self.settings, exemplar=True)
+        x = cut_patch(rng, sequence.frame(second), sequence.boxes[second], self.settings, exemplar=False)
+        return z, x
+
+
+def pair_batches(
+    sequences: Sequence[BoxSequence],
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_workers: int = 0,
+    settings: PairSettings = PairSettings(),
+) -> Iterator[dict[str, np.ndarray]]:
+    """Reads, cuts and augments pairs in the background and hands them out batch by batch, without end.
+
+    Args:
+      sequences: with the box of every frame; each gives one pair an epoch, in an order drawn for the epoch.
+      batch_size: pairs in a global batch.
+      seed: of order, frames and augmentation.
+      start_step: step of the first batch handed out.
+      process_index: which part of every global batch to load.
+      process_count: into how many parts global batches are cut.
+      num_workers: worker processes; 0 works with threads of this process.
+      settings: of the pairs.
+
+    Yields:
+      Dicts of "exemplar" uint8 [b, e, e, 3] and "search" uint8 [b, s, s, 3]; a function of (seed, step) alone.
+
+    Raises:
+      InputError: there are no sequences, none is fit to train on, or batch_size is no multiple of process_count.
+    """
+    if not sequences:
+        raise InputError("there are no sequences to train on")
+    if batch_size < 1 or batch_size % process_count:
+        raise InputError(f"batch_size={batch_size} must be a positive multiple of the {process_count} processes")
+    batches = PairBatches(sequences, batch_size, seed, start_step, process_index, process_count, settings)
+    threads = min(4, os.cpu_count() or 1)
+    dataset = (
+        grain.MapDataset.source(batches)
+        .to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
+        .mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
+    )
+    return iter(dataset)

@@ -1,0 +1,30 @@
+"""The ResNet as box tracking uses it: dilated, so that res5 lies at stride 8."""
+
+from jaxtyping import Array
+
+from vfs_jax.models.resnet import ResNet, Variables, depth_of, is_bottleneck, normalize_images
+
+STRIDES = (1, 2, 1, 1)
+DILATIONS = (1, 1, 2, 4)
+STRIDE = 8  # pixels a cell
+
+
+def out_scale(depth: int) -> float:
+    """What the release multiplies correlations with: 1e-3, and 1e-5 from ResNet-50 on."""
+    return 1e-5 if is_bottleneck(depth) else 1e-3
+
+
+def tracking_features(variables: Variables, patches: Array) -> Array:
+    """The res5 features that are correlated, of the frozen network.
+
+    Args:
+      variables: of a ResNet.
+      patches: RGB uint8 [b, h, w, 3].
+
+    Returns:
+      float32 [b, h / 8, w / 8, c], sides rounded up.
+    """
+    network = ResNet(depth_of(variables), strides=STRIDES, dilations=DILATIONS)
+    features = network.apply(variables, normalize_images(patches))
+    assert isinstance(features, dict)  # apply returns a pair only where collections are mutable
+    return features["res5"]
