@@ -1,0 +1,78 @@
+"""vfs-track on a short video made here."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from vfs_jax.apps import track
+from vfs_jax.apps.weights import resolve_tracker
+from vfs_jax.evaluation import SiamFCTracker
+
+av = pytest.importorskip("av")
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """Four PNG frames of 60x90 with a textured square that moves; exact in what they hold."""
+    rng = np.random.default_rng(0)
+    ground = cv2.resize(rng.integers(0, 90, (6, 9, 3), dtype=np.uint8), (90, 60))
+    texture = cv2.resize(rng.integers(120, 255, (3, 3, 3), dtype=np.uint8), (16, 16))
+    (tmp_path / "clip").mkdir()
+    out = []
+    for t in range(4):
+        frame = ground.copy()
+        frame[20 + t : 36 + t, 30 + 2 * t : 46 + 2 * t] = texture
+        cv2.imwrite(str(tmp_path / "clip" / f"{t:03d}.png"), frame[..., ::-1])
+        out.append(frame)
+    return tmp_path, out
+
+
+def call(command, folder, *flags, out="out", video="clip"):
+    return command(track, folder / video, "--weights=random:0", f"--out={folder / out}", *flags)
+
+
+@pytest.mark.slow
+def test_boxes_and_overlay(frames, command):
+    folder, images = frames
+    status, _, stderr = call(command, folder, "--box=31,21,16,16")
+    assert status == 0, stderr
+    assert "4/4" in stderr
+    found = np.loadtxt(folder / "out/boxes.txt", delimiter=",")
+    tracker = SiamFCTracker(resolve_tracker("random:0", 18)[0])
+    tracker.init(images[0], [31, 21, 16, 16])
+    expected = [[31, 21, 16, 16], *(tracker.update(image) for image in images[1:])]
+    np.testing.assert_allclose(found, expected, atol=6e-4)  # three decimals
+    with av.open(str(folder / "out/overlay.mp4")) as file:
+        shown = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    assert (len(shown), shown[0].shape) == (4, (60, 90, 3))
+    assert np.abs(shown[0][20, 30:46].astype(int) - track.LABEL_COLORS[0]).mean() < 60  # the box's upper edge
+    assert json.loads((folder / "out/config.json").read_text())["box"] == ["31,21,16,16"]
+
+    # Two at once, counted from 0; each as if it were alone.
+    flags = ["--box=30,20,16,16", "--box=5,5,20,20", "--one_based=False"]
+    assert call(command, folder, *flags, out="two")[0] == 0
+    boxes = [np.loadtxt(folder / "two" / f"boxes_{index}.txt", delimiter=",") for index in (0, 1)]
+    np.testing.assert_allclose(boxes[0] + (1, 1, 0, 0), found, atol=1e-9)
+    np.testing.assert_array_equal(boxes[1][0], [5, 5, 20, 20])
+    assert not (folder / "two/boxes.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ("31,21,16", "--box=31,21,16: give x,y,w,h"),
+        ("31,21,16,0", "--box=31,21,16,0: give x,y,w,h"),
+        ("a,b,c,d", "--box=a,b,c,d: give x,y,w,h"),
+        ("nan,1,2,3", "--box=nan,1,2,3: give x,y,w,h"),
+        ("91,21,16,16", "--box=91,21,16,16: lies outside the first frame of"),
+    ],
+)
+def test_a_box_that_is_none_is_one_clear_line(frames, command, box, message):
+    folder, _ = frames
+    status, _, stderr = call(command, folder, f"--box={box}")
+    assert (status, stderr.count("\n")) == (1, 1)
+    assert message in stderr
+    assert not (folder / "out").exists()
+    assert "nowhere: no such file" in call(command, folder, "--box=1,1,2,2", video="nowhere")[2]

@@ -1,0 +1,101 @@
+"""Follows boxes through one's own video.
+
+  vfs-track VIDEO --box=x,y,w,h --weights=WEIGHTS --out=DIR
+
+VIDEO is a file or a folder of frames. The box is the target's in the first frame: left, top, width and height in
+pixels, the first pixel being 1 as in OTB, or 0 with --one_based=False. WEIGHTS is a folder of vfs-train-tracker or vfs-train,
+one of its checkpoints, a .pth file or random:SEED; without a tracking head in them the features themselves are
+correlated. DIR gets boxes.txt (a row "x,y,w,h" a frame, counted as --box is), config.json, and overlay.mp4, which
+ordinary players open. Several boxes at once: repeat --box; DIR gets boxes_0.txt, boxes_1.txt, ... Memory does not grow
+with the video's length.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from vfs_jax.apps import cli
+from vfs_jax.apps.propagate import VideoWriter, open_video
+from vfs_jax.apps.weights import resolve_tracker
+from vfs_jax.errors import InputError
+from vfs_jax.evaluation.overlays import LABEL_COLORS, draw_box
+from vfs_jax.evaluation.siamfc import SiamFCTracker
+
+FLAGS = flags.FlagValues()
+_BOX = flags.DEFINE_multi_string("box", None, "x,y,w,h in the first frame; repeat for several.", flag_values=FLAGS)
+_WEIGHTS = flags.DEFINE_string("weights", None, "A training folder, a checkpoint, a .pth, random:0.", flag_values=FLAGS)
+_OUT = flags.DEFINE_string("out", None, "Folder for the results.", flag_values=FLAGS)
+_DEPTH = flags.DEFINE_integer("depth", 18, "Of the ResNet.", flag_values=FLAGS)
+_ONE_BASED = flags.DEFINE_bool("one_based", True, "Whether the first pixel is 1, as in OTB, or 0.", flag_values=FLAGS)
+flags.mark_flags_as_required(["box", "weights", "out"], flag_values=FLAGS)
+
+
+def run(arguments: list[str]) -> None:
+    """Tracks as the flags say."""
+    if len(arguments) != 1:
+        raise InputError(f"{' '.join(arguments) or 'no video'}: give one video file or one folder of frames")
+    video, out = Path(arguments[0]), Path(str(_OUT.value))
+    texts = list(_BOX.value or ())
+    rate, count, frames = open_video(video)
+    first = next(frames)
+    shift = np.array([0, 0, 0, 0] if _ONE_BASED.value else [1, 1, 0, 0])  # to OTB's boxes, which the tracker takes
+    starts = [_read_box(text, shift, first, video) for text in texts]
+    variables, about = resolve_tracker(str(_WEIGHTS.value), _DEPTH.value)
+    trackers = [SiamFCTracker(variables) for _ in starts]
+    out.mkdir(parents=True, exist_ok=True)
+    settings = dataclasses.asdict(trackers[0].settings)
+    config = {"video": str(video), "box": texts, "one_based": _ONE_BASED.value, "weights": about, "settings": settings}
+    (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    print(f"following {len(starts)} box(es) through {video} ({count} frames); results in {out}", flush=True)
+
+    names = ["boxes.txt"] if len(starts) == 1 else [f"boxes_{index}.txt" for index in range(len(starts))]
+    files = [(out / name).open("w") for name in names]
+    with VideoWriter(out / "overlay.mp4", first.shape[:2], rate) as writer, tqdm(total=count, unit="frame") as progress:
+        for tracker, start in zip(trackers, starts, strict=True):
+            tracker.init(first, start)
+        boxes, frame = starts, first
+        while True:
+            shown = frame.copy()
+            for index, (file, box) in enumerate(zip(files, boxes, strict=True)):
+                file.write(",".join(f"{value:.3f}" for value in box - shift) + "\n")
+                color = tuple(LABEL_COLORS[index % len(LABEL_COLORS)].tolist())
+                draw_box(shown, box - (1, 1, 0, 0), color, thickness=max(2, min(frame.shape[:2]) // 240))
+            writer.write(shown)
+            progress.update()
+            following = next(frames, None)
+            if following is None:
+                break
+            frame = following
+            boxes = [tracker.update(frame) for tracker in trackers]
+    for file in files:
+        file.close()
+    print(f"wrote {', '.join(str(out / name) for name in names)} and {out / 'overlay.mp4'}")
+
+
+def _read_box(text: str, shift: np.ndarray, frame: np.ndarray, video: Path) -> np.ndarray:
+    """The box of a flag, 1-based; it must lie in the first frame, at least in part."""
+    try:
+        box = np.array([float(word) for word in text.split(",")], np.float64)
+    except ValueError:
+        box = np.zeros(0)
+    if box.shape != (4,) or not np.isfinite(box).all() or min(box[2:]) <= 0:
+        raise InputError(f"--box={text}: give x,y,w,h in pixels, the width and the height above 0")
+    box = box + shift
+    height, width = frame.shape[:2]
+    left, top = box[:2] - 1
+    if left >= width or top >= height or left + box[2] <= 0 or top + box[3] <= 0:
+        raise InputError(f"--box={text}: lies outside the first frame of {video}, which is {width}x{height}")
+    return box
+
+
+def main() -> None:
+    """The console script."""
+    cli.main(run, FLAGS, __doc__)
+
+
+if __name__ == "__main__":
+    main()
