@@ -3,9 +3,9 @@
   vfs-track VIDEO --box=x,y,w,h --weights=WEIGHTS --out=DIR
 
 VIDEO is a file or a folder of frames. The box is the target's in the first frame: left, top, width and height in
-pixels, the first pixel being 1 as in OTB, or 0 with --one_based=False. WEIGHTS is a folder of vfs-train-tracker or vfs-train,
-one of its checkpoints, a .pth file or random:SEED; without a tracking head in them the features themselves are
-correlated. DIR gets boxes.txt (a row "x,y,w,h" a frame, counted as --box is), config.json, and overlay.mp4, which
+pixels, the first pixel being 1 as in OTB, or 0 with --one_based=False. WEIGHTS is a folder of vfs-train-tracker or
+vfs-train, one of its checkpoints, a .pth file or random:SEED; without a tracking head in them the features themselves
+are correlated. DIR gets boxes.txt (a row "x,y,w,h" a frame, counted as --box is), config.json, and overlay.mp4, which
 ordinary players open. Several boxes at once: repeat --box; DIR gets boxes_0.txt, boxes_1.txt, ... Memory does not grow
 with the video's length.
 """
