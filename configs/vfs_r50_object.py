@@ -2,6 +2,7 @@
 
 Reproduces the release's ResNet-50 for box tracking (res5): Kinetics-400, 240,000 clips, 5 x 100 passes,
 256 clips a step.
+Against vfs_r50_fine it is the ablation of colour augmentation: nothing else differs.
 
     vfs-train --config=configs/vfs_r50_object.py --workdir=runs/r50_object --config.data=RECORDS
 
@@ -37,6 +38,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.color_augmentation.blur_probability = 0.5
     config.color_augmentation.blur_sigma = (0.1, 0.2)  # quirk of the release: next to no blur
     config.symmetric = True
+    config.negatives = "none"  # batch, queue: InfoNCE (vfs_r18_negatives, vfs_r18_queue)
+    config.temperature = 0.2
+    config.queue_size = 256 if smoke else 65_536
+    config.encoder_momentum = 0.999
 
     config.learning_rate = config.get_oneway_ref("batch_size").to_float() * (0.05 / 256)  # follows the batch
     config.momentum = 0.9
@@ -48,6 +53,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.checkpoint_every = 2 if smoke else 5000
     config.keep_checkpoints = 3
     config.log_every = 1 if smoke else 50
+    config.peak_flops = 0.0  # a second of one device, for the MFU; 0 looks it up
     config.num_workers = 0 if smoke else 16
 
     config.eval_every = 0  # steps; 0 for no evaluation within the run

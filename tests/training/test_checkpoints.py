@@ -1,6 +1,7 @@
 """Checkpoints: what is written comes back; what is damaged is passed over; weights alone can be read."""
 
 import gc
+import re
 import shutil
 import time
 
@@ -84,12 +85,29 @@ def test_only_the_newest_are_kept(workdir):
     assert sorted(folder.name for folder in checkpoints.folder.iterdir() if folder.is_dir()) == ["30", "40"]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "emptied", "file lost", "foreign", "no content"])
-def test_a_damaged_one_is_passed_over_and_written_again(workdir, damage, caplog):
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        ("truncated", "is damaged"),
+        ("one bit", "is damaged"),
+        ("emptied", "manifest.json is damaged"),
+        ("file lost", "is missing"),
+        ("foreign", r"of another network .*float32\[3, 64\] there, float32\[64, 64\] here"),
+        ("cut off", "its save was cut off"),
+        ("no content", "its save was cut off"),
+    ],
+)
+def test_a_damaged_one_is_passed_over_and_written_again(workdir, damage, fault, caplog):
     newest = workdir / "checkpoints" / "30"
     if damage == "truncated":
         file = largest_file(newest)
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    elif damage == "one bit":
+        content = bytearray(largest_file(newest).read_bytes())
+        content[len(content) // 2] ^= 1
+        largest_file(newest).write_bytes(content)
+    elif damage == "cut off":
+        (newest / "manifest.json").unlink()
     elif damage == "emptied":
         for file in newest.rglob("*"):
             if file.is_file():
@@ -106,22 +124,43 @@ def test_a_damaged_one_is_passed_over_and_written_again(workdir, damage, caplog)
         shutil.rmtree(newest)
         newest.mkdir()
     assert_equal(restore(workdir), state_at(20))
-    if damage != "no content":  # Orbax does not even list such a folder
-        assert "checkpoints/30 cannot be read and is skipped" in caplog.text
+    assert re.search(f"checkpoints/30 is skipped: .*{fault}", caplog.text)
     checkpoints = Checkpoints(workdir, keep=3)
     checkpoints.save(state_at(30))
     checkpoints.close()
     assert_equal(restore(workdir), state_at(30))
 
 
-def test_none_readable_is_one_line_with_the_paths(workdir):
+def test_none_whole_is_one_line_with_the_paths(workdir):
     for step in ("10", "20", "30"):
         largest_file(workdir / "checkpoints" / step).unlink()
     for _ in range(2):  # a second start says the same
         with pytest.raises(
-            InputError, match=r"no checkpoint can be read: .*checkpoints/30.*delete .* to train from the"
+            InputError, match=r"no checkpoint can be used: .*checkpoints/30.*delete .* to train from the"
         ):
             restore(workdir)
+
+
+def test_a_first_save_that_was_cut_off_is_no_checkpoint(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    checkpoints.save(state_at(10))
+    checkpoints.close()
+    (tmp_path / "checkpoints/10/manifest.json").unlink()
+    assert restore(tmp_path) is None
+    assert (tmp_path / "checkpoints/unreadable-10").is_dir()
+
+
+def test_what_is_not_the_files_fault_is_not_laid_on_it(workdir, monkeypatch):
+    """No memory, say: the run ends, and its checkpoints stay as they are."""
+
+    def out_of_memory(*_, **__):
+        raise MemoryError("64 GB")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orbax.checkpoint.CheckpointManager.restore", out_of_memory)
+        with pytest.raises(MemoryError):
+            restore(workdir)
+    assert_equal(restore(workdir), state_at(30))
 
 
 def test_weights_are_read_alone(workdir):

@@ -1,54 +1,13 @@
 """The training step: the same on one device and on eight, accumulated, rematerialised, and where it is not finite."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_steps import OPTIMIZER, compiled, host_batch, initial, run, step_function
 
-from vfs_jax.training.optimizer import cosine, sgd
-from vfs_jax.training.sharding import make_mesh, put_batch, replicated
+from vfs_jax.training.sharding import make_mesh
 from vfs_jax.training.state import init_state
-from vfs_jax.training.step import compile_train_step, make_train_step
-
-SCHEDULE = cosine(0.05, 10)
-OPTIMIZER = sgd(SCHEDULE, momentum=0.9, weight_decay=1e-4)
-BATCH, SIZE = 8, 32
-
-
-def step_function(**options):
-    return make_train_step(depth=18, seed=0, learning_rate=SCHEDULE, optimizer=OPTIMIZER, **options)
-
-
-def host_batch(seed=0, repeat=1):
-    """Random clips, each `repeat` times in a row."""
-    views = np.random.default_rng(seed).integers(0, 256, (BATCH // repeat, 2, 1, SIZE, SIZE, 3), dtype=np.uint8)
-    return {"views": np.repeat(views, repeat, axis=0), "stop": np.zeros(BATCH, bool)}
-
-
-def initial(mesh, dtype=np.float32):
-    state = jax.device_get(jax.jit(lambda: init_state(0, 18, OPTIMIZER))())
-    state = jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.dtype == np.float32 else leaf, state)
-    return jax.device_put(state, replicated(mesh))
-
-
-@functools.cache
-def compiled(devices, dtype=np.float32, **options):
-    """The compiled step, for batches as above."""
-    mesh = make_mesh(devices)
-    step = compile_train_step(step_function(dtype=dtype, **options), mesh)
-    return step.lower(initial(mesh, dtype), put_batch(mesh, host_batch())).compile(), mesh
-
-
-def run(devices, batches, dtype=np.float32, state=None, **options):
-    step, mesh = compiled(devices, dtype, **options)
-    state = initial(mesh, dtype) if state is None else jax.device_put(state, replicated(mesh))
-    history = []
-    for batch in batches:
-        state, metrics = step(state, put_batch(mesh, batch))
-        history.append({name: value.item() for name, value in jax.device_get(metrics).items()})
-    return jax.device_get(state), history
 
 
 @pytest.fixture(scope="module")

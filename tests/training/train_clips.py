@@ -1,4 +1,7 @@
-"""Trains on generated clips, as a process that tests may kill: train_clips.py WORKDIR STEPS [KEY=JSON ...]."""
+"""Trains on generated clips, as a process that tests may kill.
+
+train_clips.py WORKDIR STEPS [KEY=JSON ...] [--processes=HOST:PORT,INDEX,COUNT]
+"""
 
 import json
 import sys
@@ -7,8 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vfs_jax.errors import InputError
 from vfs_jax.training.loop import train
 from vfs_jax.training.options import read_options
+from vfs_jax.training.processes import join
 
 # Five clips and four a step: every second step lies across the edge of two passes.
 OPTIONS = {
@@ -29,6 +34,8 @@ def clips() -> list[dict]:
 
 def main() -> None:
     workdir, steps, *changes = sys.argv[1:]
+    if changes and changes[-1].startswith("--processes="):
+        join(changes.pop().removeprefix("--processes="))
     options = (
         OPTIONS | {"steps": int(steps)} | {key: json.loads(value) for key, value in (c.split("=") for c in changes)}
     )
@@ -38,6 +45,8 @@ def main() -> None:
         print("evaluating", flush=True)
         if options.get("eval_data") == "forever":
             input()  # a test sends a signal here
+        if options.get("eval_data") == "nowhere":
+            raise InputError("nowhere: no such folder")
         return {"kernels": float(len(variables["params"]))}
 
     evaluate_with = evaluate if options.get("eval_every") else None

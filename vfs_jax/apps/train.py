@@ -14,8 +14,7 @@ from typing import Any
 
 import jax
 from absl import flags
-from jax.experimental import multihost_utils
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from vfs_jax.apps import cli
 from vfs_jax.data.records import ClipRecords
@@ -27,6 +26,7 @@ from vfs_jax.evaluation.tasks import TASKS
 from vfs_jax.models import backbone_of
 from vfs_jax.training.loop import Evaluate, train
 from vfs_jax.training.options import FREE_FIELDS, TrainOptions, read_options
+from vfs_jax.training.processes import from_first, join
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.", flag_values=FLAGS)
@@ -41,34 +41,29 @@ def run(arguments: list[str]) -> None:
     """Trains as the flags say."""
     if arguments:
         raise InputError(f"{arguments[0]}: vfs-train takes no arguments, only --config, --workdir, --config.KEY=VALUE")
-    config, workdir = _CONFIG.value, Path(str(_WORKDIR.value))
-    _join_processes(str(_PROCESSES.value))
+    config, workdir = start()
     options = read_options(config.to_dict())
     records = ClipRecords(options.data)
     evaluate = evaluator(options, workdir)
-    if jax.process_index() == 0:
+
+    def claim() -> str:
         cli.claim_folder(workdir, config, free=FREE_FIELDS)
         print(
             f"training ResNet-{options.depth} on {len(records)} clips of {options.data} for {options.steps} steps of "
             f"{options.batch_size} clips, {options.segments} frames each, on {jax.device_count()} "
-            f"{jax.default_backend()} device(s); checkpoints and logs in {workdir}",
+            f"{jax.default_backend()} device(s), {jax.process_count()} process(es); checkpoints and logs in {workdir}",
             flush=True,
         )
-    multihost_utils.sync_global_devices("workdir claimed")
+        return ""
+
+    from_first("claim the workdir", claim)
     train(options, workdir, records, evaluate=evaluate)
 
 
-def _join_processes(processes: str) -> None:
-    """Makes the devices of all processes of a run known to each."""
-    if processes == "auto":
-        jax.distributed.initialize()
-    elif processes:
-        try:
-            address, index, count = processes.split(",")
-            place = int(index), int(count)
-        except ValueError:
-            raise InputError(f"--processes={processes}: give auto or HOST:PORT,INDEX,COUNT") from None
-        jax.distributed.initialize(address, num_processes=place[1], process_id=place[0])
+def start() -> tuple[ConfigDict, Path]:
+    """Joins the processes of the run; returns the configuration and the workdir."""
+    join(str(_PROCESSES.value))
+    return _CONFIG.value, Path(str(_WORKDIR.value))
 
 
 def evaluator(options: TrainOptions, workdir: Path) -> Evaluate | None:

@@ -103,10 +103,10 @@ def decode_jpeg(data: bytes) -> np.ndarray:
     >>> decode_jpeg(cv2.imencode(".jpg", np.zeros((4, 6, 3), np.uint8))[1].tobytes()).shape
     (4, 6, 3)
     """
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
     if image is None:
         raise ValueError("a frame is not a decodable JPEG")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return np.asarray(image)
 
 
 def clip_batches(

@@ -76,7 +76,7 @@ def random_resized_crop(
     """
     top, left, h, w = random_crop_box(rng, image.shape[0], image.shape[1], min_area=min_area)
     crop = cv2.resize(image[top : top + h, left : left + w], (size, size), interpolation=cv2.INTER_LINEAR)
-    return crop[:, ::-1] if rng.uniform() < flip_probability else crop
+    return cv2.flip(crop, 1) if rng.uniform() < flip_probability else crop
 
 
 Image = Float[Array, "h w 3"]

@@ -1,5 +1,7 @@
-"""Checkpoints of a run: written whole or not at all, and the newest readable one restored."""
+"""Checkpoints of a run: written whole or not at all, and the newest whole one restored."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from vfs_jax.errors import InputError
+from vfs_jax.training.processes import from_first
 from vfs_jax.training.state import TrainState
 
 _LOG = logging.getLogger(__name__)
@@ -18,14 +21,15 @@ _LOG = logging.getLogger(__name__)
 _FOLDER = "checkpoints"  # in the workdir; each step is a folder of its own in it
 _ITEM = "state"
 _PARTS = ("params", "batch_stats")
+_MANIFEST = "manifest.json"  # of a checkpoint: its arrays' shapes, its files' checksums
 
 
 class Checkpoints:
     """The checkpoints in a workdir, one folder a step: WORKDIR/checkpoints/STEP.
 
-    A step's folder appears under its name only when everything in it is written, so that a run which is killed while it
-    saves leaves the earlier checkpoints as they were. Every process of a run makes one of these; all of them save and
-    restore together.
+    A checkpoint counts once its manifest is there, which is written last: a run that is killed while it saves leaves
+    the earlier checkpoints as they were. Every process of a run makes one of these; all of them save and restore
+    together.
 
     Attributes:
       folder: WORKDIR/checkpoints.
@@ -49,50 +53,101 @@ class Checkpoints:
     def save(self, state: TrainState) -> None:
         """Writes a checkpoint of the state's step; keeps the one that is there where there is one."""
         step = int(state.step)
-        if step not in self._manager.all_steps():
-            self._manager.save(step, args=ocp.args.Composite(**{_ITEM: ocp.args.StandardSave(state)}))
+        if step in self._manager.all_steps():
+            return
+        self._manager.save(step, args=ocp.args.Composite(**{_ITEM: ocp.args.StandardSave(state)}))
+        if jax.process_index() == 0:
+            _write_manifest(self.folder / str(step), state)
 
     def restore(self, like: TrainState) -> TrainState | None:
-        """Restores the newest checkpoint that can be read.
+        """Restores the newest checkpoint that is whole.
 
-        Unreadable ones (truncated, of another network, not ours) are passed over with a warning and renamed, so that
-        the run can save these steps again.
+        Others (torn, truncated, of another network, not ours) are passed over with a warning and renamed, so that the
+        run can save these steps again. What is wrong with a checkpoint is told by its manifest, before it is read; an
+        error while a whole one is read is no fault of the file and is not caught.
 
         Args:
           like: the state as ShapeDtypeStructs with shardings, as `jax.eval_shape` and `jax.jit` give it.
 
         Returns:
-          The state, placed as `like` says, or None in a new workdir.
+          The state, placed as `like` says, or None where there is none to go on from.
 
         Raises:
-          InputError: there are checkpoints and none can be read.
+          InputError: there are finished checkpoints and none is whole.
         """
-        unreadable = []
-        for step in sorted(self._manager.all_steps(), reverse=True):
-            args = ocp.args.Composite(**{_ITEM: ocp.args.StandardRestore(like)})
-            try:
-                state = self._manager.restore(step, args=args)[_ITEM]
-            except Exception as error:  # whatever a damaged file makes of the reader
-                unreadable.append(self.folder / str(step))
-                _LOG.warning("checkpoint %s cannot be read and is skipped: %s", unreadable[-1], _first_line(error))
-                continue
-            self._put_aside(unreadable)
-            return state
-        if unreadable:
-            names = ", ".join(map(str, unreadable))
-            raise InputError(f"no checkpoint can be read: {names}; delete {self.folder.parent} to train from the start")
-        return None
+        newest = from_first("choose a checkpoint", lambda: str(self._newest_whole(like)))
+        self._manager.reload()  # process 0 has renamed some
+        if newest == "None":
+            return None
+        args = ocp.args.Composite(**{_ITEM: ocp.args.StandardRestore(like)})
+        return self._manager.restore(int(newest), args=args)[_ITEM]
 
     def close(self) -> None:
         """Ends the manager's threads."""
         self._manager.close()
 
-    def _put_aside(self, folders: list[Path]) -> None:
-        for folder in folders:
-            if jax.process_index() == 0:
+    def _newest_whole(self, like: TrainState) -> int | None:
+        """The newest step whose checkpoint is whole; puts newer ones, and those whose save was cut off, aside."""
+        damaged: list[Path] = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            folder = self.folder / str(step)
+            fault = _fault(folder, like)
+            if fault is None:
+                for each in damaged:
+                    each.rename(_free_name(each))
+                return int(step)
+            _LOG.warning("checkpoint %s is skipped: %s", folder, fault)
+            if (folder / _MANIFEST).exists():
+                damaged.append(folder)
+            else:
                 folder.rename(_free_name(folder))
-        if folders:
-            self._manager.reload()
+        if damaged:
+            names = ", ".join(map(str, damaged))
+            raise InputError(f"no checkpoint can be used: {names}; delete {self.folder} to train from the start")
+        return None
+
+
+def _write_manifest(folder: Path, state: TrainState) -> None:
+    manifest = {"arrays": _arrays(state), "files": {str(f.relative_to(folder)): _checksum(f) for f in _files(folder)}}
+    part = folder.with_name(f"{_MANIFEST}.part")
+    part.write_text(json.dumps(manifest, indent=1))
+    part.replace(folder / _MANIFEST)
+
+
+def _fault(folder: Path, like: TrainState) -> str | None:
+    """What is wrong with a checkpoint; None where it is whole and of this network."""
+    path = folder / _MANIFEST
+    if not path.is_file():
+        return f"its save was cut off, or it is not of a run ({_MANIFEST} is missing)"
+    try:
+        manifest = json.loads(path.read_text())
+        files, theirs = dict(manifest["files"]), dict(manifest["arrays"])
+    except (ValueError, KeyError, TypeError):
+        return f"{_MANIFEST} is damaged"
+    ours = _arrays(like)
+    other = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+    if other:
+        return f"it is of another network ({other[0]}: {theirs.get(other[0])} there, {ours.get(other[0])} here)"
+    for name, checksum in files.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if _checksum(folder / name) != checksum:
+            return f"{name} is damaged"
+    return None
+
+
+def _arrays(state: TrainState) -> dict[str, str]:
+    """Name -> dtype and shape of every array."""
+    return {jax.tree_util.keystr(path): f"{a.dtype}{list(a.shape)}" for path, a in jax.tree.leaves_with_path(state)}
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file() and file.name != _MANIFEST)
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_variables(variables: Mapping[str, Any], directory: str | Path) -> None:

@@ -21,18 +21,18 @@ PEAK_FLOPS = {
 }
 
 
-def step_flops(lowered: jax.stages.Lowered) -> float:
-    """Floating-point operations of one call over all devices, as the compiler counts them before it optimises."""
-    cost = lowered.cost_analysis() or {}
-    return float(cost.get("flops", 0.0))
-
-
-def utilization(flops_per_second: float) -> float | None:
+def utilization(flops_per_second: float, peak: float = 0.0) -> float | None:
     """The share of the peak of all devices, the model FLOP/s utilisation (MFU); None where the peak is not known.
 
+    Args:
+      flops_per_second: over all devices.
+      peak: of one device; 0 looks it up.
+
+    >>> utilization(1e12, peak=4e12 / len(jax.devices()))
+    0.25
     >>> utilization(1e12) is None  # a CPU
     True
     """
-    peaks = [PEAK_FLOPS.get(device.device_kind) for device in jax.devices()]
-    known = [peak for peak in peaks if peak is not None]
+    peaks = [peak or PEAK_FLOPS.get(device.device_kind) for device in jax.devices()]
+    known = [each for each in peaks if each]
     return flops_per_second / sum(known) if len(known) == len(peaks) else None

@@ -61,27 +61,26 @@ class Unreadable:
         self._share = share
         self._seen: set[str] = set()
 
-    @property
-    def count(self) -> int:
-        """How many different records could not be read."""
-        return len(self._seen)
-
-    def check(self, messages: Iterable[str]) -> None:
-        """Takes note of what a batch had to replace ("id: why").
-
-        Raises:
-          InputError: more of the data set than allowed is unreadable.
-        """
+    def count(self, messages: Iterable[str]) -> int:
+        """Takes note of what a batch had to replace ("id: why"); returns the number of different records so far."""
         for message in messages:
             record = message.partition(": ")[0]
             if record not in self._seen:
                 self._seen.add(record)
                 _LOG.warning("unreadable record replaced by another one: %s", message)
-            if self.count > self._share * self._num_records:
-                raise InputError(
-                    f"{self.count} of {self._num_records} records are unreadable, more than the share "
-                    f"max_unreadable={self._share:g}; run vfs-prepare verify on the data (the last one: {message})"
-                )
+        return len(self._seen)
+
+    def check(self, total: int) -> None:
+        """Looks at the count over all processes, so that all end at the same step.
+
+        Raises:
+          InputError: more of the data set than allowed is unreadable.
+        """
+        if total > self._share * self._num_records:
+            raise InputError(
+                f"{total} of {self._num_records} records are unreadable, more than the share "
+                f"max_unreadable={self._share:g}; the log names them; run vfs-prepare verify on the data"
+            )
 
 
 class Collapse:

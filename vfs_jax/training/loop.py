@@ -7,21 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vfs_jax.data.clips import clip_batches
-from vfs_jax.errors import InputError
 from vfs_jax.training.checkpoints import Checkpoints
-from vfs_jax.training.flops import step_flops
 from vfs_jax.training.guards import Termination, Watchdog
 from vfs_jax.training.logs import duration
 from vfs_jax.training.monitor import Monitor
-from vfs_jax.training.optimizer import cosine, sgd
 from vfs_jax.training.options import TrainOptions
-from vfs_jax.training.sharding import batch_sharding, make_mesh, put_batch, replicated
-from vfs_jax.training.state import TrainState, init_state
-from vfs_jax.training.step import compile_train_step, make_train_step
+from vfs_jax.training.processes import from_first, meet
+from vfs_jax.training.program import make_program
+from vfs_jax.training.sharding import make_mesh, put_batch
+from vfs_jax.training.state import TrainState
 
 Evaluate = Callable[[dict[str, Any], int], dict[str, float]]
 
@@ -51,32 +48,12 @@ def train(
       InputError: data or checkpoints cannot be used, or a guard ended the run.
       SystemExit: SIGTERM came; the state is saved.
     """
+    meet("train", options.watchdog_seconds)
     mesh = make_mesh()
-    if options.batch_size % (mesh.size * options.accumulate):
-        raise InputError(
-            f"--config.batch_size={options.batch_size}: must be a multiple of {mesh.size} devices times "
-            f"accumulate={options.accumulate}"
-        )
-    schedule = cosine(options.learning_rate, options.steps)
-    optimizer = sgd(schedule, momentum=options.momentum, weight_decay=options.weight_decay)
-    step_function = make_train_step(
-        depth=options.depth,
-        seed=options.seed,
-        learning_rate=schedule,
-        optimizer=optimizer,
-        color=options.color_augmentation if options.color else None,
-        symmetric=options.symmetric,
-        dtype=jnp.dtype(options.dtype),
-        accumulate=options.accumulate,
-        remat=options.remat,
-    )
-    create = jax.jit(lambda: init_state(options.seed, options.depth, optimizer), out_shardings=replicated(mesh))
-    state_shapes = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)), jax.eval_shape(create)
-    )
+    program = make_program(options, mesh)
     # The data and the checkpoints come first: where they cannot be used, nobody waits for the compiler.
     checkpoints = Checkpoints(workdir, keep=options.keep_checkpoints)
-    state = checkpoints.restore(state_shapes) or create()
+    state = checkpoints.restore(program.state_shapes) or program.create()
     start = int(state.step)
     batches = clip_batches(
         records,
@@ -91,37 +68,47 @@ def train(
         num_workers=options.num_workers,
     )
     clock = time.monotonic()
-    lowered = compile_train_step(step_function, mesh).lower(state_shapes, _batch_shapes(options, mesh))
+    lowered = program.lower()
     train_step = lowered.compile()
+    flops = program.flops(lowered)
     if jax.process_index() == 0:
-        work = f"{step_flops(lowered) / 1e9:.3g} GFLOP"
         print(
-            f"compiled a step of {work} in {duration(time.monotonic() - clock)}; starting after step {start}",
+            f"compiled a step of {flops / 1e9:.3g} GFLOP in {duration(time.monotonic() - clock)}; "
+            f"starting after step {start}",
             flush=True,
         )
 
-    monitor = Monitor(options, workdir, start=start, num_records=len(records), step_flops=step_flops(lowered))
+    monitor = Monitor(options, workdir, start=start, num_records=len(records), step_flops=flops)
     with Watchdog(options.watchdog_seconds) as watchdog, Termination() as termination:
 
         def evaluate_if_due(step: int) -> None:
-            """Evaluates the state, which is saved, on process 0; the others wait in their next step."""
-            if evaluate is None or not _is_due(step, options.eval_every, options) or jax.process_index() != 0:
+            """Evaluates the state, which is saved, on process 0, if it is not evaluated yet; the others wait."""
+            if evaluate is None or not _is_due(step, options.eval_every, options):
                 return
+
+            def work() -> str:
+                if not monitor.is_evaluated(step):
+                    variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), state.variables)
+                    monitor.evaluation(step, evaluate(variables, step))
+                return ""
+
             watchdog.alive()
             with monitor.paused(), termination.at_once():
-                variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), state.variables)
-                monitor.evaluation(step, evaluate(variables, step))
+                from_first(f"evaluate {step}", work)
 
-        if start > 0 and not monitor.is_evaluated(start):  # the run was ended while it evaluated
+        meet("compiled", options.watchdog_seconds)
+        if start > 0:  # the run may have been ended while it evaluated
             evaluate_if_due(start)
         for step in range(start + 1, options.steps + 1):
             watchdog.alive()
             with jax.transfer_guard("disallow"):
                 with monitor.waiting():
                     batch = next(batches)
-                stop = np.full(len(batch["id"]), termination.asked)
-                state, metrics = train_step(state, put_batch(mesh, {"views": batch["views"], "stop": stop}))
-            monitor.add(step, metrics, batch)
+                stop, unreadable = (np.zeros(len(batch["id"]), dtype) for dtype in (bool, np.int32))
+                stop[0], unreadable[0] = termination.asked, monitor.unreadable(batch)
+                on_host = {"views": batch["views"], "stop": stop, "unreadable": unreadable}
+                state, metrics = train_step(state, put_batch(mesh, on_host))
+            monitor.add(step, metrics, batch["id"])
             evaluation_is_due = evaluate is not None and _is_due(step, options.eval_every, options)
             if monitor.stop or evaluation_is_due or _is_due(step, options.checkpoint_every, options):
                 monitor.finish()
@@ -136,12 +123,3 @@ def train(
 
 def _is_due(step: int, every: int, options: TrainOptions) -> bool:
     return every > 0 and (step % every == 0 or step == options.steps)
-
-
-def _batch_shapes(options: TrainOptions, mesh: jax.sharding.Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    size = options.image_size
-    views = (options.batch_size, 2, options.segments // 2, size, size, 3)
-    return {
-        "views": jax.ShapeDtypeStruct(views, jnp.uint8, sharding=batch_sharding(mesh)),
-        "stop": jax.ShapeDtypeStruct(views[:1], jnp.bool, sharding=batch_sharding(mesh)),
-    }

@@ -43,7 +43,7 @@ class Monitor:
         self._nonfinite = guards.NonFinite(bad_batches, options.max_bad_steps)
         self._unreadable = guards.Unreadable(num_records, options.max_unreadable)
         self._collapse = guards.Collapse(options.collapse_below)
-        self._pending: tuple[int, dict[str, jax.Array], Mapping[str, Any]] | None = None
+        self._pending: tuple[int, dict[str, jax.Array], list[str]] | None = None
         self._logged = start
         self._since = time.monotonic()
         self._waited = 0.0
@@ -62,19 +62,23 @@ class Monitor:
         yield
         self._since += time.monotonic() - start
 
-    def add(self, step: int, metrics: dict[str, jax.Array], batch: Mapping[str, Any]) -> None:
+    def unreadable(self, batch: Mapping[str, Any]) -> int:
+        """How many different records this process could not read so far, with those of a batch."""
+        return self._unreadable.count(batch["unreadable"])
+
+    def add(self, step: int, metrics: dict[str, jax.Array], ids: list[str]) -> None:
         """Takes a step that was just started, and finishes the one before.
 
         Args:
           step: its number, the first is 1.
           metrics: of the step, still being computed.
-          batch: that it read, as `clip_batches` made it.
+          ids: of the records that this process gave it.
 
         Raises:
           InputError: a guard ends the run.
         """
         self.finish()
-        self._pending = step, metrics, {"id": batch["id"], "unreadable": batch["unreadable"]}
+        self._pending = step, metrics, ids
 
     def finish(self) -> None:
         """Waits for the last step that was added, and checks and logs it.
@@ -84,12 +88,12 @@ class Monitor:
         """
         if self._pending is None:
             return
-        step, metrics, batch = self._pending
+        step, metrics, ids = self._pending
         self._pending = None
         numbers = {name: value.item() for name, value in jax.device_get(metrics).items()}
         self.stop |= numbers.pop("stop")
-        self._unreadable.check(batch["unreadable"])
-        self._nonfinite.check(step, numbers.pop("finite"), batch["id"])
+        self._unreadable.check(numbers["unreadable"])
+        self._nonfinite.check(step, numbers.pop("finite"), ids)
         self._collapse.check(step, numbers["embedding_std"])
         if step % self._options.log_every == 0 or step == self._options.steps:
             self._write(step, numbers)
@@ -113,13 +117,12 @@ class Monitor:
         seconds = now - self._since
         rate = (step - self._logged) / seconds
         numbers |= {
-            "unreadable": self._unreadable.count,
             "steps_per_second": rate,
             "clips_per_second": rate * self._options.batch_size,
             "data_wait": self._waited / seconds,
             "flops_per_second": rate * self._step_flops,
         }
-        share = utilization(rate * self._step_flops)
+        share = utilization(rate * self._step_flops, self._options.peak_flops)
         if share is not None:
             numbers["mfu"] = share
         if self._log:

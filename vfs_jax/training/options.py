@@ -23,6 +23,10 @@ class TrainOptions:
       color: whether colours are augmented.
       color_augmentation: options of `vfs_jax.data.transforms.augment_color`.
       symmetric: whether each view predicts the other, or view 1 alone predicts view 2.
+      negatives: "none"; "batch", InfoNCE against the batch's other clips; or "queue", against a momentum queue too.
+      temperature: of InfoNCE.
+      queue_size: embeddings in the queue.
+      encoder_momentum: share of the slower network, which fills the queue, that stays in a step.
       learning_rate: at the first step.
       momentum: of SGD.
       weight_decay: of SGD, on all parameters.
@@ -32,6 +36,7 @@ class TrainOptions:
       checkpoint_every: steps between checkpoints.
       keep_checkpoints: how many of the newest checkpoints are kept.
       log_every: steps between lines in metrics.jsonl.
+      peak_flops: a second of one device, of which the MFU is a share; 0 takes the maker's figure for bfloat16.
       num_workers: processes that decode; 0 decodes in threads.
       max_bad_steps: non-finite steps in a row that end the run; each is skipped.
       max_unreadable: share of the records that may be unreadable before the run ends.
@@ -55,6 +60,10 @@ class TrainOptions:
     color: bool = False
     color_augmentation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     symmetric: bool = True
+    negatives: str = "none"
+    temperature: float = 0.2
+    queue_size: int = 65_536
+    encoder_momentum: float = 0.999
     learning_rate: float
     momentum: float = 0.9
     weight_decay: float = 1e-4
@@ -64,6 +73,7 @@ class TrainOptions:
     checkpoint_every: int
     keep_checkpoints: int = 3
     log_every: int
+    peak_flops: float = 0.0
     num_workers: int = 0
     max_bad_steps: int = 10
     max_unreadable: float = 0.01
@@ -84,6 +94,7 @@ class TrainOptions:
             "checkpoint_every",
             "keep_checkpoints",
             "log_every",
+            "queue_size",
         )
         for name in positive:
             if getattr(self, name) < 1:
@@ -92,13 +103,19 @@ class TrainOptions:
             raise InputError(f"--config.dtype={self.dtype}: take float32 or bfloat16")
         if self.batch_size % self.accumulate:
             raise InputError(f"--config.accumulate={self.accumulate}: must divide batch_size={self.batch_size}")
+        if self.negatives not in ("none", "batch", "queue"):
+            raise InputError(f"--config.negatives={self.negatives}: take none, batch or queue")
+        if self.negatives == "batch" and self.batch_size == self.accumulate:
+            raise InputError("--config.negatives=batch: needs at least two clips in a part of the batch")
+        if self.temperature <= 0:
+            raise InputError(f"--config.temperature={self.temperature}: must be above 0")
         if self.eval_every and not self.eval_data:
             raise InputError("--config.eval_every needs --config.eval_data, a folder of DAVIS layout")
 
 
 # What may change when a run is continued, since the numbers that it computes do not depend on it.
 FREE_FIELDS = (
-    *("checkpoint_every", "keep_checkpoints", "log_every", "num_workers"),
+    *("checkpoint_every", "keep_checkpoints", "log_every", "peak_flops", "num_workers"),
     *("max_bad_steps", "max_unreadable", "collapse_below", "watchdog_seconds"),
     *("eval_every", "eval_data", "eval_sequences", "eval_max_frames", "eval_short_side"),
 )

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from vfs_jax.models import init_variables
+from vfs_jax.models.heads import head_widths
+from vfs_jax.training.contrastive import Queue, init_queue
 
 
 @jax.tree_util.register_dataclass
@@ -21,6 +23,7 @@ class TrainState:
       batch_stats: the running statistics of its BatchNorms, float32.
       opt_state: the optimizer's.
       skipped: int32 scalar, the number of steps that were not finite and changed nothing.
+      queue: of negatives, where the run has one.
     """
 
     step: jax.Array
@@ -28,6 +31,7 @@ class TrainState:
     batch_stats: Any
     opt_state: optax.OptState
     skipped: jax.Array
+    queue: Queue | None = None
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -35,13 +39,14 @@ class TrainState:
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def init_state(seed: int, depth: int, optimizer: optax.GradientTransformation) -> TrainState:
+def init_state(seed: int, depth: int, optimizer: optax.GradientTransformation, *, queue_size: int = 0) -> TrainState:
     """The state before the first step, with the network's initial weights of that seed.
 
     Args:
       seed: of the weights.
       depth: of the ResNet.
       optimizer: the one whose state is kept.
+      queue_size: of the queue of negatives; 0 for none.
 
     Returns:
       A state at step 0. May be traced: jit it with out_shardings to create it where it is to live.
@@ -56,4 +61,5 @@ def init_state(seed: int, depth: int, optimizer: optax.GradientTransformation) -
         batch_stats=variables["batch_stats"],
         opt_state=optimizer.init(variables["params"]),
         skipped=jnp.zeros((), jnp.int32),
+        queue=init_queue(seed, variables, size=queue_size, width=head_widths(depth)[0]) if queue_size else None,
     )

@@ -1,0 +1,256 @@
+"""How fast a training step and its input are: against PyTorch, and against a bare loop.
+
+  python tests/benchmarks/training.py step [--depth=18 --clips=8 --frames=2 --size=224 --repeat=5]
+  python tests/benchmarks/training.py input --data=RECORDS [--batches=8] [--workers=0]
+
+"step" takes turns between this package's step and the same step in PyTorch (network, loss, SGD; on CUDA with
+channels_last, bfloat16 autocast and torch.compile, against bfloat16 here) and prints the ratio of medians. "input"
+compares clip_batches with a loop that decodes and crops the same JPEGs, which lie in memory already; seconds of the CPU
+hold on a busy machine too. Both print Markdown.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import cv2
+import jax
+import numpy as np
+import torch
+from torch import nn
+
+from vfs_jax.data.clips import ClipBatches, clip_batches
+from vfs_jax.data.records import ClipRecords
+from vfs_jax.data.transforms import random_crop_box
+from vfs_jax.models.heads import head_widths
+from vfs_jax.models.resnet import BLOCKS, IMAGE_MEAN, IMAGE_STD, feature_width, is_bottleneck
+from vfs_jax.training.options import TrainOptions
+from vfs_jax.training.program import make_program
+from vfs_jax.training.sharding import make_mesh, put_batch
+
+
+class Block(nn.Module):
+    """A residual block in torchvision's way."""
+
+    def __init__(self, width_in: int, width: int, stride: int, bottleneck: bool):
+        super().__init__()
+        out = width * (4 if bottleneck else 1)
+        shapes = (
+            [(width_in, width, 1, 1), (width, width, 3, stride), (width, out, 1, 1)]
+            if bottleneck
+            else [(width_in, width, 3, stride), (width, out, 3, 1)]
+        )
+        layers: list[nn.Module] = []
+        for a, b, kernel, by in shapes:
+            layers += [nn.Conv2d(a, b, kernel, by, kernel // 2, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
+        self.branch = nn.Sequential(*layers[:-1])
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or width_in != out:
+            self.shortcut = nn.Sequential(nn.Conv2d(width_in, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[b, c, h, w] -> [b, c', h', w']."""
+        return torch.relu(self.branch(x) + self.shortcut(x))
+
+
+class TorchVFS(nn.Module):
+    """Backbone, projector and predictor, as `vfs_jax.models.VFS` has them."""
+
+    def __init__(self, depth: int):
+        super().__init__()
+        blocks: list[nn.Module] = []
+        width_in = 64
+        for stage, number in enumerate(BLOCKS[depth]):
+            for block in range(number):
+                stride = 2 if stage and not block else 1
+                blocks.append(Block(width_in, 64 * 2**stage, stride, is_bottleneck(depth)))
+                width_in = 64 * 2**stage * (4 if is_bottleneck(depth) else 1)
+        stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
+        self.backbone = nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        width, hidden = head_widths(depth)
+        layers: list[nn.Module] = []
+        for a in (feature_width(depth), width, width):
+            layers += [nn.Linear(a, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
+        self.projector = nn.Sequential(*layers[:-1])
+        self.predictor = nn.Sequential(
+            nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, width)
+        )
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[n, 3, h, w] -> z and p, each [n, d]."""
+        z = self.projector(self.backbone(images))
+        return z, self.predictor(z)
+
+
+def torch_step(depth: int, views: np.ndarray) -> Callable[[], float]:
+    """The step in PyTorch on uint8 views [b, 2, t, h, w, 3]; gives the loss."""
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
+    model = TorchVFS(depth).to(device, memory_format=torch.channels_last)
+    network = torch.compile(model) if cuda else model
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
+    mean, scale = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
+    b, _, t = views.shape[:3]
+    on_host = torch.from_numpy(views)
+
+    def similarity(p: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        p, z = (nn.functional.normalize(each.float(), dim=1).view(b, t, -1) for each in (p, z.detach()))
+        return 2 - 2 * torch.einsum("bid,bjd->bij", p, z).mean()
+
+    def step() -> float:
+        embedded = []
+        with torch.autocast(device.type, torch.bfloat16, enabled=cuda):
+            for view in range(2):
+                images = on_host[:, view].to(device).flatten(0, 1).permute(0, 3, 1, 2)  # channels_last as it lies
+                embedded.append(network((images.float() - mean) / scale))
+        (z1, p1), (z2, p2) = embedded
+        loss = (similarity(p1, z2) + similarity(p2, z1)) / 2
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def our_step(depth: int, views: np.ndarray) -> Callable[[], float]:
+    """The same step of this package, on one device."""
+    mesh = make_mesh(1)
+    options = TrainOptions(
+        **{"data": "", "depth": depth, "seed": 0, "steps": 1000, "batch_size": len(views)},
+        **{"segments": 2 * views.shape[2], "image_size": views.shape[3], "learning_rate": 0.05},
+        **{"checkpoint_every": 1, "log_every": 1},
+        dtype="bfloat16" if jax.default_backend() == "gpu" else "float32",
+    )
+    program = make_program(options, mesh)
+    compiled, state = program.lower().compile(), program.create()
+    messages = {"stop": np.zeros(len(views), bool), "unreadable": np.zeros(len(views), np.int32)}
+
+    def step() -> float:
+        nonlocal state
+        state, metrics = compiled(state, put_batch(mesh, {"views": views, **messages}))
+        return float(metrics["loss"])
+
+    return step
+
+
+def step_report(*, depth: int, clips: int, frames: int, size: int, repeat: int) -> str:
+    """Times both steps in turns: a table."""
+    views = np.random.default_rng(0).integers(0, 256, (clips, 2, frames // 2, size, size, 3), dtype=np.uint8)
+    steps = {"PyTorch": torch_step(depth, views), "vfs_jax": our_step(depth, views)}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(repeat + 2):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if turn >= 2:  # the first two compile and warm up
+                seconds[name].append(time.perf_counter() - start)
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    lines = [
+        f"ResNet-{depth}, {clips} clips of {frames} frames, {size} px, {jax.devices()[0].device_kind}, "
+        f"XLA_FLAGS={os.environ.get('XLA_FLAGS', '')!r}; {repeat} steps each, in turns.",
+        "",
+        "| step | median s | fastest s | clips/s | against PyTorch |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, value in median.items():
+        ratio = median["PyTorch"] / value
+        lines.append(f"| {name} | {value:.3f} | {min(seconds[name]):.3f} | {clips / value:.2f} | {ratio:.2f}x |")
+    return "\n".join(lines)
+
+
+class Noted(list):
+    """A clip's frames, which note those that are taken."""
+
+    def __init__(self, frames: Sequence[bytes], taken: list[bytes]):
+        super().__init__(frames)
+        self._taken = taken
+
+    def __getitem__(self, index: Any) -> Any:
+        self._taken.append(super().__getitem__(index))
+        return self._taken[-1]
+
+
+def taken_frames(records: Sequence[Mapping[str, Any]], batches: int, **sizes: int) -> list[bytes]:
+    """The JPEGs that so many batches decode, in their order."""
+    taken: list[bytes] = []
+    noting = [{"id": record["id"], "frames": Noted(record["frames"], taken)} for record in records]
+    order = ClipBatches(noting, **sizes, min_area=0.2, seed=0, start_step=0, process_index=0, process_count=1)
+    for batch in range(batches):
+        order[batch]
+    return taken
+
+
+def bare_loop(jpegs: Sequence[bytes], size: int) -> None:
+    """Decodes, crops and resizes into nowhere."""
+    rng = np.random.default_rng(0)
+    for jpeg in jpegs:
+        image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        top, left, h, w = random_crop_box(rng, image.shape[0], image.shape[1])
+        cv2.resize(image[top : top + h, left : left + w], (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def input_report(data: str, *, batches: int, workers: int, batch_size: int, segments: int, image_size: int) -> str:
+    """Images a second of the bare loop, of clip_batches over records in memory, and over records on disk: a table."""
+    cv2.setNumThreads(1)
+    sizes = {"batch_size": batch_size, "segments": segments, "image_size": image_size}
+    on_disk = ClipRecords(data)
+    in_memory = [{"id": record["id"], "frames": record["frames"]} for record in on_disk]
+    jpegs = taken_frames(in_memory, batches, **sizes)
+
+    def batches_of(records: Any) -> None:
+        iterator = clip_batches(records, **sizes, seed=0, num_workers=workers)
+        for _ in range(batches):
+            next(iterator)
+
+    ways: dict[str, Callable[[], None]] = {
+        "bare loop": lambda: bare_loop(jpegs, image_size),
+        "clip_batches, in memory": lambda: batches_of(in_memory),
+        "clip_batches, records": lambda: batches_of(on_disk),
+    }
+    cpu: dict[str, list[float]] = {name: [] for name in ways}
+    clock: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(4):
+        for name, way in ways.items():
+            start = time.perf_counter(), time.process_time()
+            way()
+            if turn:  # the first one warms up
+                clock[name].append(time.perf_counter() - start[0])
+                cpu[name].append(time.process_time() - start[1])
+    height, width, _ = cv2.imdecode(np.frombuffer(jpegs[0], np.uint8), cv2.IMREAD_COLOR).shape
+    lines = [
+        f"{len(jpegs)} JPEGs of about {width}x{height}, batches of {batch_size} clips, {workers} workers; medians of "
+        "3, in turns. What clip_batches loads ahead of the last batch counts against it.",
+        "",
+        "| input | images a CPU-second | images/s | share of the bare loop, by CPU |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name in ways:
+        per_cpu, per_second = (len(jpegs) / statistics.median(each[name]) for each in (cpu, clock))
+        share = statistics.median(cpu["bare loop"]) / statistics.median(cpu[name])
+        counted = "-" if workers and name != "bare loop" else f"{per_cpu:.0f}"
+        lines.append(f"| {name} | {counted} | {per_second:.0f} | {'-' if counted == '-' else f'{share:.0%}'} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Reads the flags and prints a report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    step = commands.add_parser("step")
+    for name, default in (("depth", 18), ("clips", 8), ("frames", 2), ("size", 224), ("repeat", 5)):
+        step.add_argument(f"--{name}", type=int, default=default)
+    feed = commands.add_parser("input")
+    feed.add_argument("--data", required=True)
+    sizes = {"batches": 8, "workers": 0, "batch_size": 8, "segments": 8, "image_size": 224}
+    for name, default in sizes.items():
+        feed.add_argument(f"--{name}", type=int, default=default)
+    flags = vars(parser.parse_args())
+    print(step_report(**flags) if flags.pop("command") == "step" else input_report(**flags))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""launch/local.sh for real: the checks before a run, then vfs-train, in two processes with two devices each."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_two_processes_check_and_train(real_data, tmp_path):
+    videos, workdir = tmp_path / "videos", tmp_path / "run"
+    videos.mkdir()
+    (videos / "carphone.mp4").symlink_to(real_data / "kinetics_like" / "carphone_pristine.mp4")
+    apps = [sys.executable, "-m"]
+    prepare = [
+        *apps,
+        "vfs_jax.apps.prepare",
+        "all",
+        f"--videos={videos}",
+        f"--out={tmp_path / 'records'}",
+        "--shards=1",
+    ]
+    subprocess.run(prepare, check=True, capture_output=True)
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "GRACE": "20"}
+    flags = [
+        *("--config=configs/vfs_r18_queue.py:smoke", f"--workdir={workdir}", f"--config.data={tmp_path / 'records'}"),
+        *("--config.steps=2", "--config.segments=2", "--config.peak_flops=1e12"),
+    ]
+
+    def start(program, *more):
+        local = ["bash", str(ROOT / "launch/local.sh"), "--processes", "2", "--devices", "2"]
+        command = [*local, *program, *flags, *more]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
+
+    checked = start([sys.executable, "launch/preflight.py"])
+    assert checked.returncode == 0, checked.stderr
+    said = dict(line.removeprefix("ok   ").split(": ", 1) for line in checked.stdout.splitlines() if line[:2] == "ok")
+    assert list(said) == ["devices", "all-reduce", "storage", "records", "memory"]
+    assert said["devices"] == "4 x cpu in 2 process(es)"
+    assert "1 clips, the middle one of 120 frames 176x144" in said["records"]
+    assert list(workdir.iterdir()) == []
+
+    trained = start([*apps, "vfs_jax.apps.train"])
+    assert trained.returncode == 0, trained.stderr
+    assert trained.stdout.count("on 4 cpu device(s), 2 process(es)") == 1
+    metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in metrics] == [1, 2]
+    for line in metrics:
+        assert line["mfu"] == pytest.approx(line["flops_per_second"] / 4e12)
+        assert line["clips_per_second"] == pytest.approx(4 * line["steps_per_second"])
+
+    refused = start([*apps, "vfs_jax.apps.train"], "--config.seed=5")
+    assert refused.returncode == 1
+    assert "holds a run of another configuration (seed: 0 there, 5 here)" in refused.stderr
+    assert "process 0 has ended (claim the workdir)" in refused.stderr
+
+    missing = start([sys.executable, "launch/preflight.py"], "--config.data=nowhere")
+    assert missing.returncode == 1
+    assert "FAIL records: nowhere: no manifest.json in it" in missing.stdout
