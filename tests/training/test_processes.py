@@ -50,7 +50,7 @@ def wait_for_steps(process, workdir, steps):
 
 
 def compare(ours, theirs, dtype):
-    """Four devices of one process, here, against two processes."""
+    """Devices of one process, here, against two processes."""
     exact = {"rtol": 1e-7, "atol": 0} if dtype == "float64" else None
     for metrics, other in zip(ours, theirs, strict=True):
         if exact:
@@ -77,7 +77,7 @@ def test_two_processes_of_two_devices_equal_one_of_four_and_of_one(start):
         _, single = run(devices, [host_batch()])
         compare(single, result["float32"], "float32")
     with jax.enable_x64(True):
-        state, double = run(4, [host_batch(seed) for seed in range(10)], np.float64)
+        state, double = run(1, [host_batch(seed) for seed in range(10)], np.float64)
     compare(double, result["float64"], "float64")
     norms = [np.linalg.norm(leaf) for leaf in jax.tree.leaves(state.params)]
     np.testing.assert_allclose(result["norms"], norms, rtol=1e-7, atol=1e-10)

@@ -51,8 +51,8 @@ def losses(workdir):
     return [(line["step"], line["loss"], line["gradient_norm"]) for line in lines]
 
 
-def assert_same_run(workdir, undisturbed):
-    ours, theirs = (load_variables(each, STEPS) for each in (workdir, undisturbed))
+def assert_same_run(workdir, undisturbed, steps=STEPS):
+    ours, theirs = (load_variables(each, steps) for each in (workdir, undisturbed))
     for (path, a), b in zip(jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_array_equal(a, b, err_msg=str(path))
     # Equal losses of every step say that every step saw the same records, frames and crops.
@@ -60,8 +60,9 @@ def assert_same_run(workdir, undisturbed):
 
 
 def saving(workdir):
-    """Whether a save is under way: Orbax writes under a temporary name."""
-    return any("tmp" in folder.name for folder in workdir.glob("checkpoints/*"))
+    """Whether a save is under way, or was cut off: a folder has its temporary name still, or has no manifest yet."""
+    folders = [folder for folder in workdir.glob("checkpoints/*") if folder.is_dir() and "unread" not in folder.name]
+    return any("tmp" in folder.name or not (folder / "manifest.json").exists() for folder in folders)
 
 
 def lines_of(workdir):
@@ -120,22 +121,30 @@ def test_sigterm_while_evaluating_ends_at_once_and_the_evaluation_is_made_up_for
 
 
 @pytest.mark.long
-def test_twenty_kills_leave_no_trace(start, undisturbed, tmp_path):
-    """Fifteen at seeded random times of a run, five while it saves; each start gets a little further."""
-    rng = random.Random(0)
-    for number in range(20):
-        before = lines_of(tmp_path)
-        process = start(tmp_path, STEPS, "checkpoint_every=1")
-        if number % 4 == 3:
-            kill_when(process, lambda: saving(tmp_path))
+def test_twenty_kills_leave_no_trace(start, tmp_path):
+    """At seeded random times, at least five while a save is under way; every start gets a little further."""
+    steps, rng, kills, torn = 60, random.Random(0), 0, 0
+    undisturbed, workdir = tmp_path / "undisturbed", tmp_path / "killed"
+    status, printed = finish(start(undisturbed, steps, "checkpoint_every=1"))
+    assert status == 0, printed
+    while kills < 20 or torn < 5:
+        before = lines_of(workdir)
+        process = start(workdir, steps, "checkpoint_every=1", f"num_workers={kills % 2}")
+        if kills % 2:
+            while process.poll() is None and not (lines_of(workdir) > before and saving(workdir)):
+                time.sleep(0.0005)
         else:
             # Some are killed before they get anywhere, most in one of their next steps.
             kill_at = time.monotonic() + rng.uniform(0, 20)
-            while process.poll() is None and time.monotonic() < kill_at and lines_of(tmp_path) <= before:
+            while process.poll() is None and time.monotonic() < kill_at and lines_of(workdir) <= before:
                 time.sleep(0.01)
-            time.sleep(rng.uniform(0, 1))
-            process.kill()
-            process.communicate()
-    status, printed = finish(start(tmp_path))
+            time.sleep(rng.uniform(0, 0.5))
+        assert process.poll() is None, f"ended by itself, before the {kills + 1}th kill: {process.communicate()[0]}"
+        process.kill()
+        process.communicate()
+        kills += 1
+        torn += saving(workdir)
+    status, printed = finish(start(workdir, steps))
     assert status == 0, printed
-    assert_same_run(tmp_path, undisturbed)
+    assert_same_run(workdir, undisturbed, steps)
+    print(f"{kills} kills, {torn} of them left a torn save")

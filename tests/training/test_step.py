@@ -33,11 +33,12 @@ def test_eight_devices_equal_one_in_float32(one_step):
 
 
 @pytest.mark.long
-def test_ten_steps_on_eight_devices_equal_one_in_float64():
+@pytest.mark.parametrize("devices", [4, 8])
+def test_ten_steps_on_many_devices_equal_one_in_float64(devices):
     with jax.enable_x64(True):
         batches = [host_batch(seed) for seed in range(10)]
         state, history = run(1, batches, np.float64)
-        others, other_history = run(8, batches, np.float64)
+        others, other_history = run(devices, batches, np.float64)
     for metrics, other in zip(history, other_history, strict=True):
         for name in ("loss", "gradient_norm", "embedding_std", "learning_rate"):
             np.testing.assert_allclose(metrics[name], other[name], rtol=1e-7, err_msg=name)
@@ -94,8 +95,8 @@ def test_any_process_can_ask_all_to_stop(one_step):
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_the_step_lowers_for_accelerators(platform):
-    step = step_function(dtype=jnp.bfloat16, color={}, accumulate=2, remat=True)
-    shapes = jax.eval_shape(lambda: init_state(0, 18, OPTIMIZER))
+    step = step_function(dtype=jnp.bfloat16, color={}, accumulate=2, remat=True, temperature=0.2)
+    shapes = jax.eval_shape(lambda: init_state(0, 18, OPTIMIZER, queue_size=64))
     batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, host_batch()))
     exported = jax.export.export(jax.jit(step), platforms=[platform])(shapes, batch)
     assert exported.platforms == (platform,)
