@@ -55,23 +55,26 @@ def all_reduce(mib: int = 64, repeat: int = 3) -> str:
 
 def storage(workdir: Path, mib: int = 64) -> str:
     """A file that this process writes can be read by the next one, as checkpoints must."""
-    workdir.mkdir(parents=True, exist_ok=True)
     here, count = jax.process_index(), jax.process_count()
     path, neighbour = (workdir / f".preflight-{index}" for index in (here, (here + 1) % count))
-    content = os.urandom(MIB) * mib
+    content, problem = os.urandom(MIB) * mib, None
     start = time.perf_counter()
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    seconds = time.perf_counter() - start
     try:
-        meet("preflight written", 600)
-        size = neighbour.stat().st_size if neighbour.is_file() else None
-    finally:
-        meet("preflight read", 600)
-        path.unlink()
-    if size != len(content):
+        workdir.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:  # all meet below, also where some could not write
+        problem = error
+    seconds = time.perf_counter() - start
+    meet("preflight written", 600)
+    seen = neighbour.is_file() and neighbour.stat().st_size == len(content)
+    meet("preflight read", 600)
+    path.unlink(missing_ok=True)
+    if problem:
+        raise problem
+    if not seen:
         raise InputError(f"{neighbour}: what another process wrote is not here; give a folder that all processes see")
     return f"{mib} MiB written, synced and seen by the others, {mib / seconds:.0f} MiB/s"
 

@@ -42,7 +42,7 @@ def test_two_processes_check_and_train(real_data, tmp_path):
     said = dict(line.removeprefix("ok   ").split(": ", 1) for line in checked.stdout.splitlines() if line[:2] == "ok")
     assert list(said) == ["devices", "all-reduce", "storage", "records", "memory"]
     assert said["devices"] == "4 x cpu in 2 process(es)"
-    assert "1 clips, the middle one of 120 frames 176x144" in said["records"]
+    assert "1 clips, the middle one of 120 frames 313x256" in said["records"]
     assert list(workdir.iterdir()) == []
 
     trained = start([*apps, "vfs_jax.apps.train"])

@@ -1,6 +1,6 @@
 """Steps of a small network on random clips, for the tests, and as a process of a run over several:
 
-small_steps.py HOST:PORT INDEX COUNT prints, as JSON, a step in float32 and ten in float64.
+small_steps.py --processes=HOST:PORT,INDEX,COUNT prints, as JSON, a step in float32 and ten in float64.
 """
 
 import functools
@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from vfs_jax.training.optimizer import cosine, sgd
+from vfs_jax.training.processes import join
 from vfs_jax.training.sharding import make_mesh, put_batch, replicated
 from vfs_jax.training.state import init_state
 from vfs_jax.training.step import compile_train_step, make_train_step
@@ -62,10 +63,7 @@ def run(devices, batches, dtype=np.float32, state=None, queue_size=0, **options)
 
 
 def main() -> None:
-    address, index, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    jax.config.update("jax_numpy_dtype_promotion", "strict")
-    if count > 1:
-        jax.distributed.initialize(address, process_id=index, num_processes=count)
+    join(sys.argv[1].removeprefix("--processes="))
     devices = jax.device_count()
     _, single = run(devices, [host_batch()])
     with jax.enable_x64(True):

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from small_steps import host_batch, run
@@ -64,8 +65,6 @@ def compare(ours, theirs, dtype):
 @pytest.mark.slow
 def test_two_processes_of_two_devices_equal_one_of_four_and_of_one(start):
     """Float32: the first step; float64: ten steps. The process here takes one and four of its eight devices."""
-    import jax
-
     status, printed = finish(start(2, 2, "small_steps.py"))
     assert status == 0, printed
     results = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
@@ -89,6 +88,7 @@ def killed(start, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("killed")
     process = start(2, 2, "train_clips.py", workdir, STEPS)
     wait_for_steps(process, workdir, 3)
+    assert process.poll() is None, process.communicate()[0]
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert (workdir / "checkpoints" / "2" / "manifest.json").exists()
@@ -117,6 +117,7 @@ def test_any_number_of_processes_goes_on_with_the_same_records(start, killed, tm
 def test_sigterm_to_one_process_ends_both_at_the_same_step(start, tmp_path):
     process = start(2, 2, "train_clips.py", tmp_path, 1000, "checkpoint_every=1000")
     wait_for_steps(process, tmp_path, 2)
+    assert process.poll() is None, process.communicate()[0]
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
     last = max(map(int, children))
     os.kill(last, signal.SIGTERM)

@@ -73,6 +73,7 @@ def lines_of(workdir):
 def kill_when(process, condition):
     while not condition() and process.poll() is None:
         time.sleep(0.001)
+    assert process.poll() is None, f"ended by itself: {process.communicate()[0]}"
     process.kill()
     process.communicate()
 

@@ -2,14 +2,17 @@
 
 import dataclasses
 import functools
+import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
 import grain
 import numpy as np
+from absl import flags
 
 from vfs_jax.data.sampling import sample_frames
 from vfs_jax.data.transforms import random_resized_crop
@@ -156,10 +159,24 @@ def clip_batches(
     batches = ClipBatches(
         records, batch_size, segments, image_size, min_area, seed, start_step, process_index, process_count
     )
+    if num_workers and not flags.FLAGS.is_parsed():  # grain's worker processes read absl's global flags
+        flags.FLAGS.mark_as_parsed()
     threads = min(4, os.cpu_count() or 1)
     dataset = (
         grain.MapDataset.source(batches)
         .to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
-        .mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
+        .mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers), worker_init_fn=_end_with_parent)
     )
     return iter(dataset)
+
+
+def _end_with_parent(index: int, count: int) -> None:
+    """Ends this worker process when the one that reads from it is gone; after a kill it would wait for ever."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -101,13 +101,13 @@ def train(
             evaluate_if_due(start)
         for step in range(start + 1, options.steps + 1):
             watchdog.alive()
+            with monitor.waiting():
+                batch = next(batches)
+            stop, unreadable = (np.zeros(len(batch["id"]), dtype) for dtype in (bool, np.int32))
+            stop[0], unreadable[0] = termination.asked, monitor.unreadable(batch)
+            on_devices = put_batch(mesh, {"views": batch["views"], "stop": stop, "unreadable": unreadable})
             with jax.transfer_guard("disallow"):
-                with monitor.waiting():
-                    batch = next(batches)
-                stop, unreadable = (np.zeros(len(batch["id"]), dtype) for dtype in (bool, np.int32))
-                stop[0], unreadable[0] = termination.asked, monitor.unreadable(batch)
-                on_host = {"views": batch["views"], "stop": stop, "unreadable": unreadable}
-                state, metrics = train_step(state, put_batch(mesh, on_host))
+                state, metrics = train_step(state, on_devices)
             monitor.add(step, metrics, batch["id"])
             evaluation_is_due = evaluate is not None and _is_due(step, options.eval_every, options)
             if monitor.stop or evaluation_is_due or _is_due(step, options.checkpoint_every, options):
