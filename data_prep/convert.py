@@ -6,7 +6,6 @@ worker, run an element twice or be stopped, and nothing is lost or doubled.
 
 import contextlib
 import dataclasses
-import fcntl
 import logging
 import os
 import re
@@ -126,7 +125,7 @@ def convert(
       beam_options: further options of Beam, as on its command line.
 
     Raises:
-      InputError: no index, another run at work in the folder, nothing can be written, or not one video decodes (then
+      InputError: no index, nothing can be written, or not one video decodes (then
         what was written is removed).
     """
     if not clip_timeout > 0:
@@ -135,18 +134,17 @@ def convert(
         raise InputError(f"--workers={workers}: takes a number from 1, or 0 for one a core")
     _check_runner(runner)
     tasks = read_tasks(out)
-    with _alone(out):
+    _remove_leftovers(out)
+    progress = out / ".progress.tmp"
+    progress.touch()
+    conversion = Conversion(str(out.resolve()), len(tasks), options, clip_timeout, str(progress.resolve()))
+    try:
+        with _progress_bar(progress, sum(task.videos for task in tasks)):
+            _run(tasks, conversion, workers, runner, beam_options)
+    finally:
+        # Where one shard failed, others may have been at work: what they have not finished goes too.
         _remove_leftovers(out)
-        progress = out / ".progress.tmp"
-        progress.touch()
-        conversion = Conversion(str(out.resolve()), len(tasks), options, clip_timeout, str(progress.resolve()))
-        try:
-            with _progress_bar(progress, sum(task.videos for task in tasks)):
-                _run(tasks, conversion, workers, runner, beam_options)
-        finally:
-            # Where one shard failed, others may have been at work: what they have not finished goes too.
-            _remove_leftovers(out)
-        _require_a_record(out, tasks)
+    _require_a_record(out, tasks)
 
 
 def _remove_leftovers(out: Path) -> None:
@@ -228,17 +226,6 @@ def _require_a_record(out: Path, tasks: list[ShardTask]) -> None:
     assert first is not None
     videos = sum(task.videos for task in tasks)
     raise InputError(f"{first['path']}: {first['reason']}; none of the {videos} videos decodes, nothing was kept")
-
-
-@contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Holds the folder for this run."""
-    with (out / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{out}: another vfs-prepare is at work in this folder; wait for it to end") from None
-        yield
 
 
 @contextlib.contextmanager

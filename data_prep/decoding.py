@@ -19,6 +19,8 @@ from vfs_jax.errors import InputError
 
 # Containers round times, Matroska to whole milliseconds: a frame this little before a tick still belongs to it.
 _TIME_ROUNDING = 0.001
+# A record is read whole whenever a few of its frames are wanted, and protobuf ends at 2 GiB.
+_LARGEST_CLIP = 512 << 20
 
 
 class ClipError(Exception):
@@ -125,7 +127,7 @@ def _decode(path: Path, options: ClipOptions, sha256: str, *, container_times: b
     seconds = options.clip_seconds or math.inf
     clip = held = None  # a clip waits until the next one is long enough not to be joined to it
     size: tuple[int, int] | None = None
-    last_tick, position = -1, 0.0
+    last_tick, position, bytes_left = -1, 0.0, _LARGEST_CLIP
     for number, (time, image) in enumerate(_read(path, container_times=container_times)):
         tick = int((time + _TIME_ROUNDING) * options.fps) if options.fps else number
         if tick <= last_tick:
@@ -136,10 +138,16 @@ def _decode(path: Path, options: ClipOptions, sha256: str, *, container_times: b
             if held is not None:
                 yield held
             held, position = clip, (time + _TIME_ROUNDING) // seconds
-            clip = Clip(*size, [], [], [], sha256)
+            clip, bytes_left = Clip(*size, [], [], [], sha256), _LARGEST_CLIP
         clip.source_frames.append(number)
         clip.times.append(time)
         clip.frames.append(_encode(_resize(image, size), options.quality))
+        bytes_left -= len(clip.frames[-1])
+        if bytes_left < 0:
+            raise ClipError(
+                f"its first {len(clip.frames)} frames fill {_LARGEST_CLIP >> 20} MiB, the most of one record; "
+                "cut it by --clip_seconds"
+            )
     if clip is None:
         raise ClipError("no frame of its video stream decodes")
     if held is not None and clip.times[-1] - clip.times[0] < seconds / 2:

@@ -57,6 +57,7 @@ def finalize(out: Path) -> dict[str, Any]:
         "videos": sum(task.videos for task in tasks),
         "records": sum(shard["count"] for shard in shards),
         "rejects": len(rejects),
+        "not_on_disk": _not_on_disk(out),
         "frames": sum(shard["frames"] for shard in shards),
         "bytes": sum(shard["bytes"] for shard in shards),
         "shards": shards,
@@ -65,6 +66,37 @@ def finalize(out: Path) -> dict[str, Any]:
     _write_tfds_metadata(out, shards)
     write_atomically(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")  # last: it says that all is there
     return manifest
+
+
+def _not_on_disk(out: Path) -> int:
+    path = out / "not_on_disk.txt"  # index writes it where a table says what there should be
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def shortfall(out: Path, *, videos: int, rejects: int = 0) -> list[str]:
+    """Says what the records lack: a model trained on an eighth of the clips looks like one that trained badly.
+
+    Args:
+      out: folder of the index.
+      videos: in the index.
+      rejects: of them.
+
+    Returns:
+      Up to two lines, none where nothing is amiss.
+    """
+    lines, missing = [], _not_on_disk(out)
+    if missing:
+        total = missing + videos
+        lines.append(
+            f"{missing} of {total} clips of the table are not on the disk ({missing / total:.1%}); "
+            f"{out / 'not_on_disk.txt'} names them"
+        )
+    if rejects:
+        lines.append(
+            f"{rejects} videos or clips of {videos} videos were rejected ({rejects / videos:.1%}); "
+            f"{out / 'rejects.jsonl'} says why"
+        )
+    return lines
 
 
 def _check_ids(out: Path, task: ShardTask, path: Path, sidecar: dict[str, Any]) -> None:

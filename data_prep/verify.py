@@ -1,6 +1,7 @@
 """Holds a finished folder to its manifest: checksums of everything, and the content of a sample of clips."""
 
 import contextlib
+import json
 import os
 import re
 import zlib
@@ -37,6 +38,7 @@ def verify(out: Path, *, sample: int = 100) -> list[str]:
     faults = []
     if index_sha256(out) != manifest["index_sha256"]:
         faults.append(f"{out / 'index.jsonl'}: is not the index that the manifest was made from")
+    faults += _metadata_faults(out, manifest)
     every = 1 if sample < 0 else max(1, manifest["records"] // sample) if sample else 0
     position = 0
     for shard in tqdm.tqdm(manifest["shards"], desc="verify", unit="shard"):
@@ -56,6 +58,24 @@ def verify(out: Path, *, sample: int = 100) -> list[str]:
         if pattern.fullmatch(file.name) and file.name not in listed
     ]
     return faults
+
+
+def _metadata_faults(out: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """What TFDS reads beside the shards, and the list of rejects, against the manifest."""
+    if not (out / "features.json").is_file():
+        yield f"{out / 'features.json'}: is missing"
+    path = out / "dataset_info.json"
+    try:
+        lengths = [int(length) for length in json.loads(path.read_text())["splits"][0]["shardLengths"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        yield f"{path}: is missing or broken"
+    else:
+        if lengths != [shard["count"] for shard in manifest["shards"]]:
+            yield f"{path}: lists other numbers of clips than the manifest"
+    path = out / "rejects.jsonl"
+    rejects = len(path.read_text().splitlines()) if path.is_file() else 0
+    if rejects != manifest["rejects"]:
+        yield f"{path}: lists {rejects} rejects, the manifest {manifest['rejects']}"
 
 
 def _damaged_clips(path: Path) -> list[str]:

@@ -205,3 +205,15 @@ def test_cutting_a_video_whose_times_fail_late(write_video, tmp_path, monkeypatc
     monkeypatch.setattr(decoding, "_read", times_fail_late)
     clips = list(decode_clips(path, ClipOptions(short_side=0, clip_seconds=0.5)))
     assert [number for clip in clips for number in clip.source_frames] == list(range(30))
+
+
+def test_a_clip_too_long_for_one_record(write_video, tmp_path, monkeypatch):
+    """The reason tells the cure, and the cure helps: the limit is of a clip, not of a video."""
+    path = write_video(tmp_path / "clip.mp4", frames=30, fps=10)
+    whole = sum(map(len, _decode(path, ClipOptions(short_side=0)).frames))
+    monkeypatch.setattr(decoding, "_LARGEST_CLIP", whole)
+    assert len(_decode(path, ClipOptions(short_side=0)).frames) == 30
+    monkeypatch.setattr(decoding, "_LARGEST_CLIP", whole - 1)
+    with pytest.raises(ClipError, match=r"its first 30 frames fill .* cut it by --clip_seconds"):
+        _decode(path, ClipOptions(short_side=0))
+    assert len(list(decode_clips(path, ClipOptions(short_side=0, clip_seconds=1)))) == 3

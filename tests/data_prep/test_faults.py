@@ -128,6 +128,39 @@ def test_disk_full(write_video, tmp_path, vfs_prepare):
     assert _accounted(out) == ["a.mp4", "b.mp4"]
 
 
+_TINY_DISK = """
+mount -t tmpfs -o size=300k none "$1" || exit 77
+shift
+"$@"
+"""
+
+
+@pytest.mark.slow
+def test_tiny_disk(write_video, tmp_path, vfs_prepare):
+    """A real file system without room: the smaller clip fits, the larger one does not."""
+    videos, disk = tmp_path / "videos", tmp_path / "disk"
+    write_video(videos / "a.mp4", frames=2)
+    write_video(videos / "b.mp4", frames=60, height=240, width=320)
+    disk.mkdir()
+    arguments = ["all", f"--videos={videos}", f"--out={disk / 'out'}", "--short_side=0", "--shards=2", "--workers=1"]
+    listing = ["sh", "-c", f'"$@"; status=$?; ls -A {disk / "out"} | sort; exit $status', "-"]
+    ended = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", _TINY_DISK, "-", disk, *listing, *COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode == 77 or "unshare failed" in ended.stderr:
+        pytest.skip("no file system of its own for a test here")
+    assert ended.returncode == 1, ended.stderr
+    last = ended.stderr.splitlines()[-1]
+    assert "clips-train.array_record-00001-of-00002: cannot be written: " in last
+    assert "No space left on device; free space and run again" in last
+    left = ended.stdout.splitlines()
+    assert "clips-train.array_record-00000-of-00002.json" in left
+    assert not [name for name in left if "00001-of" in name or name.endswith(".tmp") or name == "manifest.json"]
+
+
 def test_folder_that_cannot_be_written(write_video, tmp_path, vfs_prepare):
     write_video(tmp_path / "videos" / "a.mp4", frames=2)
     (tmp_path / "out").write_text("a file, not a folder")
@@ -146,6 +179,22 @@ def test_two_runs_in_one_folder(write_video, tmp_path, vfs_prepare):
     assert not list(out.glob("clips-*"))
     vfs_prepare("convert", f"--out={out}", "--short_side=0")
     assert len(list(out.glob("clips-*.json"))) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_start_in_one_new_folder(write_video, tmp_path):
+    """One does the work; the other says so, and takes away nothing of it."""
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    for number in range(4):
+        write_video(videos / f"{number}.mp4", frames=2)
+    arguments = ["all", f"--videos={videos}", f"--out={out}", "--short_side=0", "--workers=1"]
+    both = [subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [process.communicate()[1] for process in both]
+    statuses = [process.returncode for process in both]
+    assert 0 in statuses
+    for status, error in zip(statuses, errors, strict=True):
+        assert status == 0 or "another vfs-prepare is at work" in error.splitlines()[-1]
+    assert _accounted(out) == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
 
 
 @pytest.mark.slow

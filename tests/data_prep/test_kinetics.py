@@ -76,7 +76,31 @@ def test_prepares_and_lists_what_does_not_fit(kinetics, tmp_path, vfs_prepare, c
     assert (out / "not_in_table.txt").read_text().endswith("fffffffffff_000004_000014.mp4\n")
     assert len((out / "doubled.txt").read_text().splitlines()) == 1
     assert json.loads((out / "classes.json").read_text()) == ["archery", "walking, fast", "zumba"]
-    assert "index: 1 not on disk" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "index: 1 not on disk" in printed.out
+    warning = f"WARNING: 1 of 5 clips of the table are not on the disk (20.0%); {out / 'not_on_disk.txt'} names them"
+    assert printed.err.count(warning) == 3  # index, finalize, verify
+    assert json.loads((out / "manifest.json").read_text())["not_on_disk"] == 1
+    vfs_prepare("show", out)
+    assert warning in capsys.readouterr().err
+
+
+def test_an_eighth_of_the_clips_is_hard_to_overlook(tmp_path, vfs_prepare, capsys):
+    """The release's issue 10: 30,000 of 240,000 clips. Every missing one is counted and listed."""
+    folder = tmp_path / "k400"
+    names = [f"v{number:010d}" for number in range(2400)]
+    _table(folder / "annotations" / "train.csv", *(("archery", name, 1, 11) for name in names))
+    (folder / "train").mkdir()
+    for name in names[::8]:
+        (folder / "train" / f"{name}_000001_000011.mp4").touch()
+    vfs_prepare("index", f"--kinetics={folder}", f"--out={tmp_path / 'out'}")
+    printed = capsys.readouterr()
+    assert printed.err.splitlines()[-1].startswith(
+        "vfs-prepare: WARNING: 2100 of 2400 clips of the table are not on the disk (87.5%)"
+    )
+    assert "index: 300 clips in 16 shards" in printed.out
+    missing = (tmp_path / "out" / "not_on_disk.txt").read_text().splitlines()
+    assert missing == [f"{name}_000001_000011" for number, name in enumerate(names) if number % 8]
 
 
 @pytest.mark.parametrize("suffix", [".tar.gz", ".tar"])

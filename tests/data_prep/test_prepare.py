@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from tensorflow_datasets.proto import tf_example_pb2
 
 from data_prep.decoder import Decoder
-from data_prep.index import index_list, read_index
+from data_prep.index import Entry, index_list, read_entries, read_index, read_tasks, write_index
 from data_prep.verify import verify
 from vfs_jax.data.records import ClipRecords
 from vfs_jax.errors import InputError
@@ -136,6 +137,27 @@ def test_verify_names_each_fault(videos, tmp_path, vfs_prepare, capsys):
     assert f"{extra}: is not in the manifest" in printed
     assert str(shards[3]) not in printed
     assert str(shards[4]) not in printed
+
+
+def test_verify_names_what_is_wrong_beside_the_shards(videos, tmp_path, vfs_prepare):
+    (videos / "zero.mp4").touch()
+    out = tmp_path / "out"
+    vfs_prepare("all", f"--videos={videos}", f"--out={out}", "--short_side=0", "--shards=2")
+    info = json.loads((out / "dataset_info.json").read_text())
+    info["splits"][0]["shardLengths"][0] = "7"
+    (out / "dataset_info.json").write_text(json.dumps(info))
+    (out / "features.json").unlink()
+    (out / "rejects.jsonl").write_text("")
+    (out / "index.jsonl").write_text((out / "index.jsonl").read_text() + "\n")
+    sidecar = min(out.glob("clips-*.json"))
+    sidecar.write_text("{")
+    assert verify(out) == [
+        f"{out / 'index.jsonl'}: is not the index that the manifest was made from",
+        f"{out / 'features.json'}: is missing",
+        f"{out / 'dataset_info.json'}: lists other numbers of clips than the manifest",
+        f"{out / 'rejects.jsonl'}: lists 0 rejects, the manifest 1",
+        f"{sidecar}: is missing or broken; the records themselves are whole",
+    ]
 
 
 def test_verify_decodes_what_the_checksums_cannot_see(videos, tmp_path, vfs_prepare, monkeypatch):
@@ -301,3 +323,44 @@ def test_cut_videos_are_accounted_for(tmp_path, write_video, vfs_prepare):
     manifest = json.loads((out / "manifest.json").read_text())
     assert (manifest["videos"], manifest["records"], manifest["rejects"]) == (3, 3, 1)
     assert json.loads((out / "rejects.jsonl").read_text())["video"] == "zero.mp4"
+
+
+@pytest.mark.slow
+def test_goes_on_through_hundreds_of_shards(tmp_path, write_video, vfs_prepare):
+    """200 shards, killed at about a third: what was finished is not made again, and every clip is there once."""
+    clip = write_video(tmp_path / "clip.mp4", frames=1).read_bytes()
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    videos.mkdir()
+    for number in range(200):
+        (videos / f"{number:03d}.mp4").write_bytes(clip)
+    vfs_prepare("index", f"--videos={videos}", f"--out={out}", "--shards=200")
+    command = [sys.executable, "-m", "vfs_jax.apps.prepare", "convert", f"--out={out}", "--short_side=0"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while len(list(out.glob("clips-*.json"))) < 60:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    before = _snapshot(out)
+    done = {name for name in before if name.endswith(".json")}
+    assert 60 <= len(done) < 200
+    vfs_prepare("convert", f"--out={out}", "--short_side=0")
+    vfs_prepare("finalize", f"--out={out}")
+    after = _snapshot(out)
+    assert all(after[name] == before[name] for name in done)
+    assert [clip["id"] for clip in ClipRecords(out)] == [f"{number:03d}.mp4" for number in range(200)]
+    assert not list(out.glob(".*.tmp"))
+
+
+@pytest.mark.slow
+def test_an_index_of_240_000_clips(tmp_path):
+    """Every line is in exactly one shard, and a worker reads its own lines alone."""
+    entries = [Entry(f"{number:011d}", f"/k400/train/{number:011d}.mp4", number % 400) for number in range(240_000)]
+    shards = write_index(tmp_path, entries, [])
+    assert shards == 1875
+    tasks = read_tasks(tmp_path)
+    assert {task.videos for task in tasks} == {128}
+    assert [task.shard for task in tasks] == list(range(1875))
+    assert read_entries(tmp_path, tasks[1000]) == entries[128_000:128_128]
+    assert sum(1 for _ in read_index(tmp_path)) == 240_000

@@ -18,9 +18,11 @@ Options of Beam follow after two dashes: vfs-prepare convert --out=DIR --runner=
 
 import contextlib
 import dataclasses
+import fcntl
 import functools
 import logging
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +33,7 @@ from absl import flags
 
 from data_prep.datasets import help_text
 from data_prep.decoding import ClipOptions
-from data_prep.finalize import finalize, read_rejects
+from data_prep.finalize import finalize, read_manifest, read_rejects, shortfall
 from data_prep.index import index_folder, index_list, read_tasks, write_atomically, write_index
 from data_prep.kinetics import index_kinetics
 from data_prep.show import contact_sheet, describe
@@ -83,7 +85,9 @@ def run(arguments: list[str]) -> None:
         raise InputError(f"{stage} takes one folder of records, --out=DIR; {', '.join(folders) or 'none'} given")
     logging.getLogger().setLevel(logging.ERROR)  # Beam says at import which optional libraries it lacks
     try:
-        stages[stage](Path(folders[0]))
+        out = Path(folders[0])
+        with contextlib.nullcontext() if stage in ("verify", "show") else _alone_in(out):
+            stages[stage](out)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"{error.filename or folders[0]}: {reason}; mend that and run again") from error
@@ -97,9 +101,8 @@ def _options() -> ClipOptions:
 
 def _all(out: Path, beam_options: list[str]) -> None:
     _options()  # out of range: nothing starts
-    with _removed_on_bad_input(out):
-        _index(out)
-        _convert(out, beam_options)
+    _index(out)
+    _convert(out, beam_options)
     _finalize(out)
     _verify(out)
 
@@ -123,6 +126,7 @@ def _index(out: Path) -> None:
             names = getattr(found, what)
             write_atomically(out / f"{what}.txt", "".join(f"{name}\n" for name in names))
             print(f"index: {len(names)} {what.replace('_', ' ')} -> {out / what}.txt")
+        _warn(shortfall(out, videos=len(entries)))
 
 
 def _convert(out: Path, beam_options: list[str]) -> None:
@@ -156,6 +160,7 @@ def _finalize(out: Path) -> None:
     )
     for reason, count in Counter(reject["reason"] for reject in read_rejects(out)).most_common(5):
         print(f"finalize: rejected {count}: {reason} (see {out / 'rejects.jsonl'})")
+    _warn_of_manifest(out)
 
 
 def _verify(out: Path) -> None:
@@ -166,12 +171,19 @@ def _verify(out: Path) -> None:
     if faults:
         raise InputError(f"{len(faults)} faults, the first: {faults[0]}; run vfs-prepare convert and finalize again")
     print(f"verify: {out} is as its manifest says")
+    _warn_of_manifest(out)
 
 
 def _show(out: Path) -> None:
     print(describe(out))
+    _warn_of_manifest(out)
     contact_sheet(out).save(out / "contact_sheet.jpg", quality=90)
     print(f"contact sheet -> {out / 'contact_sheet.jpg'}")
+
+
+def _warn_of_manifest(out: Path) -> None:
+    manifest = read_manifest(out)
+    _warn(shortfall(out, videos=manifest["videos"], rejects=manifest["rejects"]))
 
 
 def _compose(out: Path) -> None:
@@ -181,21 +193,37 @@ def _compose(out: Path) -> None:
         raise InputError("compose takes the background, one video file, by --videos=FILE")
     print(f"compose: moves photographs over {FLAGS.videos} -> {out}/davis, otb, jhmdb")
     bar = functools.partial(tqdm.tqdm, desc="compose", unit="sequence")
-    with _removed_on_bad_input(out):
-        cli.claim_folder(out, ml_collections.ConfigDict({"videos": FLAGS.videos, "seed": FLAGS.seed}))
-        write_sequences(out, Path(FLAGS.videos), seed=FLAGS.seed, progress=bar)
+    cli.claim_folder(out, ml_collections.ConfigDict({"videos": FLAGS.videos, "seed": FLAGS.seed}))
+    write_sequences(out, Path(FLAGS.videos), seed=FLAGS.seed, progress=bar)
 
 
 @contextlib.contextmanager
-def _removed_on_bad_input(out: Path) -> Iterator[None]:
-    """Leaves no folder behind where this run made it and no shard was finished."""
-    there = out.exists()
+def _alone_in(out: Path) -> Iterator[None]:
+    """Holds the folder for this run; after bad input none is left where this run made it and no shard was finished."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    made = True
     try:
-        yield
-    except InputError:
-        if not there and out.exists() and not any(out.glob("*.array_record-*")):
-            shutil.rmtree(out)
-        raise
+        out.mkdir()
+    except FileExistsError:
+        if not out.is_dir():
+            raise
+        made = False
+    with (out / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{out}: another vfs-prepare is at work in this folder; wait for it to end") from None
+        try:
+            yield
+        except InputError:
+            if made and not any(out.glob("*.array_record-*")):
+                shutil.rmtree(out)
+            raise
+
+
+def _warn(lines: list[str]) -> None:
+    for line in lines:
+        print(f"vfs-prepare: WARNING: {line}", file=sys.stderr, flush=True)
 
 
 def main() -> None:
