@@ -201,3 +201,53 @@ def test_real_sequences(real_data):
     [train], [val] = open_got10k(real_data / "got10k_like", "train"), open_got10k(real_data / "got10k_like", "val")
     assert (len(train), len(val)) == (35, 43)
     assert set(train.cover) == {8}
+
+
+def _lasot(folder, count=3):
+    _images(folder / "img", count, "{:08d}.jpg")
+    _boxes(folder / "groundtruth.txt", count)
+    for name in ("full_occlusion.txt", "out_of_view.txt"):
+        (folder / name).write_text(",".join("0" * count))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("groundtruth.txt", "1,2,3,4\n", "holds 1 rows for 3 frames"),
+        ("full_occlusion.txt", "0,0", "holds 2 rows for 3 frames"),
+        ("out_of_view.txt", "0,2,0", "holds 0 to 2, 0 to 1 expected"),
+        ("out_of_view.txt", None, "no such file"),
+        ("img/00000002.jpg", None, "has no frame 2 after 1"),
+    ],
+)
+def test_names_the_first_inconsistency_of_lasot(tmp_path, file, content, message):
+    for name in ("cat-1", "cat-2"):
+        _lasot(tmp_path / "cat" / name)
+    (tmp_path / "testing_set.txt").write_text("cat-1\ncat-2\n")
+    assert len(open_lasot(tmp_path)) == 2
+    path = tmp_path / "cat" / "cat-2" / file
+    path.write_text(content) if content is not None else path.unlink()
+    with pytest.raises(InputError) as raised:
+        open_lasot(tmp_path)
+    where = path if file.endswith(".txt") else path.parent
+    assert str(raised.value).startswith(f"{where}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("1,2,3,4\n", "holds 1 rows for 2 frames"),
+        ("1,2,3,4\n1,2,3,4,5,6\n", "2: holds 6 numbers, 4 or 8 expected"),
+        ("1,2,3,4\n1,2,3,4,5,6,7,8\n", "2: holds 8 numbers, 4 or 8 expected"),
+        ("nan\n1,2,3,4\n", "1: holds 1 numbers, 4 or 8 expected"),
+        ("1,2,3,0\n1,2,3,4\n", "1: the first frame's box"),
+    ],
+)
+def test_names_the_first_inconsistency_of_vot(tmp_path, content, message):
+    _images(tmp_path / "ball", 2, "{:08d}.jpg")
+    truth = tmp_path / "ball" / "groundtruth.txt"
+    truth.write_text(content)
+    with pytest.raises(InputError) as raised:
+        open_vot(tmp_path)
+    assert str(raised.value).startswith(f"{truth}:")
+    assert message in str(raised.value)
