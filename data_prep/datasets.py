@@ -5,12 +5,14 @@ from vfs_jax.errors import InputError
 _TEXTS = {
     "kinetics": """\
 Kinetics-400, -600, -700: clips of ten seconds; training.
-From: CVDF's mirror (github cvdfoundation/kinetics-dataset lists the archives).
+From: CVDF's mirror (github cvdfoundation/kinetics-dataset: k400_downloader.sh and its like).
 Terms: those of its page; the clips are YouTube's and their uploaders'.
 Tree (archives may stay packed; replacements take the place of the corrupted clips):
-  DIR/annotations/train.csv                     label,youtube_id,time_start,time_end,split
+  DIR/annotations/train.csv (or .txt)           label,youtube_id,time_start,time_end,split
   DIR/train/*.tar.gz or DIR/train/**/ID_SSSSSS_EEEEEE.mp4
-  DIR/replacement/replacement_for_corrupted_k400/*.mp4
+  DIR/replacement/replacement_for_corrupted_k400.tgz or .../*.mp4
+The downloader puts the archives into k400_targz and the tables into k400: to leave them packed,
+ln -s ../k400/annotations k400_targz/ and give DIR=k400_targz; unpacked, give DIR=k400.
 Then: vfs-prepare all --kinetics=DIR --split=train --out=RECORDS""",
     "davis": """\
 DAVIS 2016 and 2017: short sequences with masks; evaluation of masks.

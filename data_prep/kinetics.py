@@ -58,9 +58,9 @@ def index_kinetics(folder: Path, split: str) -> KineticsIndex:
     """Matches a split's table with the files of a Kinetics folder.
 
     Args:
-      folder: holds SPLIT.csv (or annotations/SPLIT.csv, or one *SPLIT*.csv); videos, or tar archives of videos, below
-        any folder named SPLIT; and replacements of corrupted clips below any folder whose name starts with
-        "replacement", which are preferred.
+      folder: holds annotations/SPLIT.txt, annotations/SPLIT.csv, SPLIT.csv or one *SPLIT*.csv; videos, or tar archives
+        of videos, below any folder named SPLIT; and replacements of corrupted clips below any folder whose name starts
+        with "replacement", which are preferred.
       split: "train", "val" ("validate") or "test".
 
     Returns:
@@ -107,7 +107,8 @@ def index_kinetics(folder: Path, split: str) -> KineticsIndex:
 
 
 def _find_table(folder: Path, split: str) -> Path:
-    for name in (f"annotations/{split}.csv", f"{split}.csv"):
+    # Of Kinetics-600 CVDF calls the .txt complete and the .csv not.
+    for name in (f"annotations/{split}.txt", f"annotations/{split}.csv", f"{split}.csv"):
         if (folder / name).is_file():
             return folder / name
     found = sorted(folder.glob(f"**/*{split}*.csv"))

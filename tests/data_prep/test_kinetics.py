@@ -56,6 +56,13 @@ def test_matches_table_and_files(kinetics):
     assert index.doubled == [str(kinetics / "train" / "ddddddddddd_000004_000014.mp4")]
 
 
+def test_the_complete_table_of_kinetics_600_is_a_txt(kinetics):
+    table = kinetics / "annotations" / "train.csv"
+    table.with_suffix(".txt").write_text(table.read_text())
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:2]))
+    assert len(index_kinetics(kinetics, "train").entries) == 4
+
+
 def test_several_clips_of_one_video_go_by_their_times(kinetics):
     _table(kinetics / "annotations" / "train.csv", ("a", "aaaaaaaaaaa", 1, 11), ("b", "aaaaaaaaaaa", 5, 15))
     index = index_kinetics(kinetics, "train")
