@@ -129,7 +129,7 @@ def make_head_step(
             return focal_loss(responses, jnp.asarray(labels), options.gamma), responses
 
         (loss, responses), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params["head"])
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         updates, opt_state = optimizer.update(gradient, state.opt_state)
         changed = optax.apply_updates(state.params["head"], updates), opt_state
