@@ -244,11 +244,13 @@ def test_video_and_stream_are_the_full_recurrence(name):
 
 
 @pytest.mark.slow
-def test_still_video_prefers_the_oldest_frame():
-    """Equal frames tie in time: the ring of the scan must rank them by age, not by where they lie."""
+@pytest.mark.parametrize("still", [True, False])
+def test_of_ties_in_a_video_the_oldest_frame_wins(still):
+    """Frames tie in time: the ring of the scan must rank them by age, not by where they lie."""
     rng = np.random.default_rng(0)
-    still = rng.integers(0, 2, (4, 5, 3)).astype(np.float32)
-    features = np.stack([still] * 7)
+    features = rng.integers(0, 2, (9, 4, 5, 3)).astype(np.float32)
+    if still:
+        features = np.stack([features[0]] * 9)
     first = rng.uniform(size=(4, 5, 2)).astype(np.float32)
     for options in ({"num_context": 3, "keep_first": False}, {"num_context": 2}):
         options = {"radius": 2.5, "topk": 2, "normalize": False, **options}

@@ -16,7 +16,7 @@ What propagation costs. With t key frames, a circle of radius r and R = ceil(r) 
     about t * 4 * h * (2 * R + 4)**2            numbers of work space,
 
 where full affinity takes 2 * (h * w)**2 * t * c and (h * w)**2 * t. On a 60x107 grid with r = 12, t = 21 and c = 256
-that is some 50 billion operations instead of 440, 135 MB of keys and 50 MB of work space. The loop leans on batched
+that is some 50 billion operations instead of 440, 135 MB of keys and 35 MB of work space. The loop leans on batched
 matmuls, gathers, `lax.top_k` and small sorts. CPUs and GPUs do all of these well; on a TPU the matmuls fill the matrix
 unit and the gathers and sorts are slow, so expect those to set the pace there.
 
