@@ -36,6 +36,13 @@ def get_config(variant: str = "r18") -> ml_collections.ConfigDict:
     config.first_frame_windowed = True
     config.keep_first = True
     config.fill_first = False
+
+    config.all_blocks = False  # every block of the ResNet in place of `output`, in one pass
+    config.sweep = ""  # settings from radius to fill_first, in one pass: "topk=5,10;temperature=0.05,0.07"
+    config.max_sizes = 6  # sizes of frames that programs are compiled for; of more, some are padded to others
+    config.inspect = 2  # sequences whose features the report shows: the worst, the best, the next worst ...
+    config.inspect_frame = -1  # of which frame; -1 for the middle one
+    config.inspect_point = ""  # "x,y" in pixels; the middle of what is labelled where empty
     config.occlusion_threshold = 0.5
     config.published = ()
     if variant == "smoke":

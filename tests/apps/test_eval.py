@@ -1,10 +1,12 @@
 """vfs-eval, as one calls it, on a small made-up data set and on real video."""
 
 import csv
+import itertools
 import json
 import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,12 +16,24 @@ from vfs_jax.apps import score
 from vfs_jax.apps import weights as weights_module
 from vfs_jax.data.video_labels import read_index_mask, write_index_mask
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation import mask_tasks
+from vfs_jax.evaluation import features, mask_tasks
 from vfs_jax.models import backbone_of, init_variables
 from vfs_jax.models.torch_weights import save_torch
 
 # ml_collections loads config files through a deprecated method of importlib.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def _one_device(request, monkeypatch):
+    """Every device compiles its own programs; one is enough except where devices are what is tested."""
+    if "devices" not in request.fixturenames:
+        monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
+
+
+@pytest.fixture
+def devices():
+    """Asks for all of them."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +72,7 @@ def rows(path):
 def test_masks_tables_config_and_report(data, tmp_path, command):
     status, out, stderr = command(eval_app, *flags(data, tmp_path))
     assert status == 0
-    assert "davis: propagating labels through 2 sequences (8 frames)" in out
+    assert "davis: propagating labels through 2 sequences (8 frames, 1 size(s) of network input)" in out
     assert "bee_1" in out
     assert "8/8" in stderr  # progress
     for name in ("ant", "bee"):
@@ -90,13 +104,14 @@ def test_goes_on_where_it_stopped(data, tmp_path, command, monkeypatch):
     write = mask_tasks.write_index_mask
 
     def stop_in_bee(path, mask):
-        if ".masks.partial/bee/00002" in str(path):
+        if path.match("bee/00002.png"):
             raise KeyboardInterrupt
         write(path, mask)
 
     monkeypatch.setattr(mask_tasks, "write_index_mask", stop_in_bee)
     assert command(eval_app, *flags(data, tmp_path))[0] == 130
     assert [folder.name for folder in (tmp_path / "masks").iterdir()] == ["ant"]
+    assert list(tmp_path.glob(".*"))  # what there is of bee
     assert not (tmp_path / "global.csv").exists()
     made = (tmp_path / "masks/ant/00001.png").stat().st_mtime_ns
 
@@ -105,6 +120,7 @@ def test_goes_on_where_it_stopped(data, tmp_path, command, monkeypatch):
     assert status == 0
     assert "1 of 2 sequences are finished already" in out
     assert (tmp_path / "masks/ant/00001.png").stat().st_mtime_ns == made
+    assert not list(tmp_path.glob(".*"))
     assert len(rows(tmp_path / "per_object.csv")) == 2
 
     # Another configuration does not mix with these results.
@@ -122,12 +138,13 @@ def test_several_weights_side_by_side(data, tmp_path, command):
     table = rows(tmp_path / "out/table.csv")
     assert [row["Weights"] for row in table] == ["mine", "random-0"]
     for row in table:
-        (alone,) = rows(tmp_path / "out" / row.pop("Weights") / "global.csv")
+        assert row.pop("Weights") == row["Run"]
+        (alone,) = rows(tmp_path / "out" / row.pop("Run") / "global.csv")
         assert row == alone
     page = (tmp_path / "out/report.html").read_text()
     assert page.count("mine") > 2
     (difference,) = rows(tmp_path / "out/differences.csv")
-    assert (difference["Weights"], difference["Baseline"]) == ("random-0", "mine")
+    assert (difference["Run"], difference["Baseline"]) == ("random-0", "mine")
     assert float(difference["Low"]) <= float(difference["Difference"]) <= float(difference["High"])
     expected = float(table[1]["J&F-Mean"]) - float(table[0]["J&F-Mean"])
     assert float(difference["Difference"]) == pytest.approx(expected)
@@ -137,6 +154,80 @@ def test_several_weights_side_by_side(data, tmp_path, command):
     )
     assert status == 0
     assert out.count("2 of 2 sequences are finished already") == 2
+
+
+def test_several_devices(data, tmp_path, command, devices):
+    """Every device has a sequence of its own, and the masks are those of one device."""
+    used = set()
+    write = mask_tasks.masks_along
+
+    def note(features, *arguments, **options):
+        first, features = itertools.tee(features)
+        used.add(next(first).device)
+        return write(features, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mask_tasks, "masks_along", note)
+        status, out, _ = command(eval_app, *flags(data, tmp_path / "eight"))
+        assert status == 0, out
+        assert "on 8 cpu device(s)" in out
+        assert re.search(r"compiled \d+ programs", out)
+        assert len(used) == 2
+        patch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
+        assert command(eval_app, *flags(data, tmp_path / "one"))[0] == 0
+    for name in ("ant", "bee"):
+        for t in range(4):
+            found = [read_index_mask(tmp_path / run / "masks" / name / f"0000{t}.png") for run in ("eight", "one")]
+            np.testing.assert_array_equal(*found)
+    timed = rows(tmp_path / "eight/timings.csv")
+    assert sorted(row["Sequence"] for row in timed) == ["ant", "bee"]
+
+
+def test_settings_swept_in_one_pass(data, tmp_path, command, monkeypatch):
+    """Each combination gives what it gives alone, from features that are computed once; a chart is drawn."""
+    batches = []
+    compute = features.batch_features
+    monkeypatch.setattr(features, "batch_features", lambda *a, **o: batches.append(1) or compute(*a, **o))
+    sweep = flags(data, tmp_path / "sweep", sweep="topk=1,10;num_context=2,0", inspect=0)
+    status, out, _ = command(eval_app, *sweep)
+    assert status == 0
+    assert "under 4 settings" in out
+    assert len(batches) == 2  # one a sequence of four frames
+    table = rows(tmp_path / "sweep/table.csv")
+    assert [(row["topk"], row["num_context"]) for row in table] == [("1", "2"), ("1", "0"), ("10", "2"), ("10", "0")]
+    assert len({row["J&F-Mean"] for row in table}) > 1
+    assert command(eval_app, *flags(data, tmp_path / "alone", topk=1, num_context=0, inspect=0))[0] == 0
+    (alone,) = rows(tmp_path / "alone/global.csv")
+    for column, value in alone.items():
+        assert table[1][column] == value
+    config = json.loads((tmp_path / "sweep/topk1-num_context0/config.json").read_text())
+    assert (config["topk"], config["num_context"], config["sweep"]) == (1, 0, "")
+    assert "J&amp;F-Mean by topk" in (tmp_path / "sweep/report.html").read_text()
+    with Image.open(tmp_path / "sweep/figures/chart.png") as image:
+        assert image.info["dpi"][0] == pytest.approx(300, abs=1)
+
+    # Another value later: what is there already is kept.
+    batches.clear()
+    wider = flags(data, tmp_path / "sweep", sweep="topk=1,10;num_context=2,0,1", inspect=0)
+    assert command(eval_app, *wider)[0] == 0
+    assert len(rows(tmp_path / "sweep/table.csv")) == 6
+    status, _, stderr = command(eval_app, *flags(data, tmp_path / "bad", sweep="short_side=3"))
+    assert status == 1
+    assert "'short_side' cannot be swept; there are output, radius" in stderr
+
+
+def test_every_block_in_one_pass(data, tmp_path, command):
+    """Eight blocks of ResNet-18, the last of a stage as good as the stage itself, and a chart."""
+    status, _, _ = command(eval_app, *flags(data, tmp_path / "all", all_blocks=True, inspect=0))
+    assert status == 0
+    table = rows(tmp_path / "all/table.csv")
+    assert [row["output"] for row in table] == [f"res{stage}.{block}" for stage in (2, 3, 4, 5) for block in (0, 1)]
+    assert command(eval_app, *flags(data, tmp_path / "res4", output="res4", inspect=0))[0] == 0
+    (alone,) = rows(tmp_path / "res4/global.csv")
+    assert float(table[5]["J&F-Mean"]) == pytest.approx(float(alone["J&F-Mean"]), abs=1e-3)
+    page = (tmp_path / "all/report.html").read_text()
+    assert "J&amp;F-Mean by output" in page
+    assert (tmp_path / "all/figures/chart.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,12 @@ from PIL import Image
 
 from vfs_jax.correspondence import propagate_video
 from vfs_jax.data.video_labels import open_davis, read_frame
-from vfs_jax.evaluation import label_tasks, stream
-from vfs_jax.evaluation.features import batch_features, grid_size, iterate_features
-from vfs_jax.evaluation.label_tasks import Settings, first_labels, masks_of, propagate_masks
+from vfs_jax.evaluation import stream
+from vfs_jax.evaluation.features import batch_features, iterate_features
+from vfs_jax.evaluation.label_tasks import propagate_masks
+from vfs_jax.evaluation.layout import Layout, grid_size
+from vfs_jax.evaluation.readout import first_labels, masks_of, resize_frame
+from vfs_jax.evaluation.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +64,7 @@ def test_equal_to_the_whole_video_at_once(variables, short_side):
 
     inner = {64: (64, 96), 48: (48, 72)}[short_side]
     small = np.array(Image.fromarray(masks[0]).resize(inner[::-1], Image.Resampling.NEAREST))
-    resized = np.stack([label_tasks.resize_frame(image, inner) for image in images])
+    resized = np.stack([resize_frame(image, inner) for image in images])
     features = jnp.concatenate([batch_features(variables, image[None])["res4"] for image in resized])
     grid = np.array(Image.fromarray(small).resize(grid_size(*inner)[::-1], Image.Resampling.NEAREST))
     soft = propagate_video(features, np.eye(3, dtype=np.float32)[grid], radius=4.0, num_context=2)
@@ -95,8 +98,11 @@ def test_frames_are_read_as_they_are_needed(variables):
 
 def test_features_are_on_the_grid(variables):
     images, _ = video(frames=1, h=61, w=75)
-    (features,) = iterate_features(variables, images, output="res4", batch_frames=1)
-    assert features.shape == (*grid_size(61, 75), 256) == (8, 10, 256)
+    settings = Settings(short_side=61, batch_frames=1)
+    layout = Layout.of((61, 75), settings)
+    (features,) = iterate_features(variables, images, layout, settings, outputs=("res2", "res4"))
+    assert features["res4"].shape == (*layout.grid("res4"), 256) == (8, 10, 256)
+    assert features["res2"].shape == (*layout.grid("res2"), 64) == (16, 19, 64)
 
 
 def test_official_first_labels(oracles, inputs):

@@ -11,10 +11,10 @@ from vfs_jax.data.point_labels import open_jhmdb, open_tapvid
 from vfs_jax.data.video_labels import open_vip, write_index_mask
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation import runs
-from vfs_jax.evaluation.label_tasks import Settings
 from vfs_jax.evaluation.mask_tasks import Vip
 from vfs_jax.evaluation.point_tasks import Jhmdb, Tapvid, point_maps_on_grid
 from vfs_jax.evaluation.report import Run, write_report
+from vfs_jax.evaluation.settings import Settings
 from vfs_jax.evaluation.task import write_tables
 
 SETTINGS = Settings(short_side=64, radius=4.0, num_context=2)

@@ -10,8 +10,8 @@ from vfs_jax.data.late_labels import open_youtube_vos
 from vfs_jax.data.video_labels import read_index_mask, write_index_mask
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation import runs
-from vfs_jax.evaluation.label_tasks import Settings
 from vfs_jax.evaluation.mask_tasks import YoutubeVos
+from vfs_jax.evaluation.settings import Settings
 
 
 @pytest.fixture

@@ -4,18 +4,22 @@
 
 The configs davis, vip, jhmdb, tapvid and youtube_vos name the tasks. WEIGHTS is a training folder, one of its
 checkpoints, a .pth file or random:SEED. DIR gets the results (masks/SEQUENCE/00000.png, joints/CLASS/CLIP.npy,
-tracks/VIDEO.npz), global.csv, a table of details (per_object.csv or per_sequence.csv), timings.csv, config.json and
-report.html. Started again with the same configuration it goes on with the sequences that are not finished.
+tracks/VIDEO.npz), global.csv, a table of details (per_object.csv or per_sequence.csv), timings.csv, config.json,
+report.html and figures/*.png. Started again with the same configuration it goes on with the sequences that are not
+finished.
 
 Several WEIGHTS, comma-separated, are evaluated one after the other, each in a folder of its own under DIR, with one
 table (DIR/table.csv), one report (DIR/report.html) and the differences from the first with their confidence intervals
-(DIR/differences.csv).
+(DIR/differences.csv). So are several settings, which share one pass of the network: --config.all_blocks=True takes the
+features of every block, --config.sweep="topk=5,10;temperature=0.05,0.07" all combinations of these values.
+
+All devices of the machine take part, each with a video of its own. A run over several processes that share DIR, each
+started by the same command, needs --processes=auto (SLURM, TPU slices, GKE, MPI) or --processes=HOST:PORT,INDEX,COUNT.
 """
 
-import csv
 import dataclasses
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ from typing import Any
 import jax
 import ml_collections
 from absl import flags
+from jax.experimental import multihost_utils
 from ml_collections import config_flags
 from tqdm import tqdm
 
@@ -30,20 +35,37 @@ from vfs_jax.apps import cli
 from vfs_jax.apps.weights import resolve
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation import runs
-from vfs_jax.evaluation.compare import paired_difference
-from vfs_jax.evaluation.label_tasks import Settings
+from vfs_jax.evaluation.compare import write_comparison
+from vfs_jax.evaluation.inspection import Inspector
+from vfs_jax.evaluation.layout import Layout
 from vfs_jax.evaluation.point_tasks import Tapvid
 from vfs_jax.evaluation.report import Run, write_report
+from vfs_jax.evaluation.settings import Settings, Variant, variants
 from vfs_jax.evaluation.task import SequenceScore, Task, format_table, write_tables
 from vfs_jax.evaluation.tasks import TASKS
 from vfs_jax.models.resnet import Variables
+from vfs_jax.training.processes import join
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.", flag_values=FLAGS)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the results go.", flag_values=FLAGS)
+_PROCESSES = flags.DEFINE_string(
+    "processes", "", "auto, or HOST:PORT,INDEX,COUNT, in a run over several processes.", flag_values=FLAGS
+)
 flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
 
 _PACKAGES = ("vfs_jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless", "pillow")
+_REPORT_FIELDS = ("inspect", "inspect_frame", "inspect_point")  # what is shown, not what is computed
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """One run to be done: weights under some settings, in a folder of its own."""
+
+    name: str
+    weights: str
+    variant: Variant
+    folder: Path
 
 
 def run(arguments: list[str]) -> None:
@@ -53,43 +75,54 @@ def run(arguments: list[str]) -> None:
             f"{arguments[0]}: vfs-eval takes no arguments, only --config, --workdir and --config.KEY=VALUE"
         )
     config, workdir = _CONFIG.value, Path(str(_WORKDIR.value))
+    join(str(_PROCESSES.value))  # before anything asks for a device
     task = _task(config)
     wanted = [name for name in config.sequences.split(",") if name]
     opened = task.open(config.data, split=config.split, year=config.get("year", 0), sequences=wanted)
     sequences = [sequence.cut(config.max_frames) for sequence in opened]
-    names = run_names(config.weights)
+    common, names = settings_of(config), run_names(config.weights)
+    swept = variants(common, config.sweep, blocks_of=config.depth if config.all_blocks else None)
+    inspector = Inspector(config.inspect, config.inspect_frame, config.inspect_point)
     # All weights are read before anything is written, so that a wrong name costs no hour.
     resolved = {name: resolve(weights, config.depth) for name, weights in names.items()}
-    joint = len(names) > 1
-    folders = {name: workdir / name if joint else workdir for name in names}
-    if joint:
-        cli.claim_folder(workdir, config, free=["weights"])
-    for name, (_, about) in resolved.items():
-        _claim(folders[name], config, about, names[name])
+    jobs = [_job(workdir, name, variant, len(names), len(swept)) for name in names for variant in swept]
+    joint = len(jobs) > 1
+    if jax.process_index() == 0:
+        if joint:
+            cli.claim_folder(workdir, config, free=["weights", "sweep", "all_blocks", *_REPORT_FIELDS])
+        for job in jobs:
+            _claim(job, config, resolved[job.weights][1], names[job.weights])
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("folders claimed")
 
+    layouts = runs.layouts_of(sequences, common, max_sizes=config.max_sizes)
+    sizes = {(layout.canvas, layout.padded) for layout in layouts.values()}
     print(
-        f"{config.task}: propagating labels through {len(sequences)} sequences ({sum(map(len, sequences))} frames) of "
-        f"{config.data} with {', '.join(names.values())} on {jax.device_count()} {jax.default_backend()} device(s); "
-        f"results in {workdir}",
+        f"{config.task}: propagating labels through {len(sequences)} sequences ({sum(map(len, sequences))} frames, "
+        f"{len(sizes)} size(s) of network input) of {config.data} with {', '.join(names.values())}"
+        f"{f' under {len(swept)} settings' if len(swept) > 1 else ''} on {jax.device_count()} {jax.default_backend()} "
+        f"device(s); results in {workdir}",
         flush=True,
     )
-    finished = [
-        _evaluate(task, name, folders[name], variables, about, sequences, settings_of(config))
-        for name, (variables, about) in resolved.items()
-    ]
+    finished: list[Run] = []
+    for name, (variables, about) in resolved.items():
+        mine = [job for job in jobs if job.weights == name]
+        finished += _evaluate(task, mine, variables, about, sequences, layouts)
+    if jax.process_index() > 0:
+        print(f"process {jax.process_index()} of {jax.process_count()} is done; process 0 scores and reports")
+        return
     scored = [sequence for sequence in sequences if sequence.has_truth]
     if not scored:
         print(f"wrote the results; {config.data} has first labels alone for split {config.split}, so there is no score")
         return
-    for run_, folder in zip(finished, folders.values(), strict=True):
-        write_tables(folder, task, run_.scores)
-        _report(folder / "report.html", task, [run_], scored, config)
-        print(f"\n{run_.name}\n{format_table(task, run_.scores)}")
+    for each, job in zip(finished, jobs, strict=True):
+        write_tables(job.folder, task, each.scores)
+        _report(job.folder, task, [each], scored, config, None if joint else inspector)
+        print(f"\n{each.name}\n{format_table(task, each.scores)}")
     if joint:
-        _write_joint_table(workdir / "table.csv", task, finished)
-        notes = _compare(workdir / "differences.csv", task, finished)
+        notes = write_comparison(workdir, task, finished)
         print("\n" + "\n".join(notes))
-        _report(workdir / "report.html", task, finished, scored, config, notes)
+        _report(workdir, task, finished, scored, config, inspector, notes)
     print(f"\nwrote {workdir / 'report.html'} and the tables beside it")
 
 
@@ -133,83 +166,124 @@ def run_names(weights: str) -> dict[str, str]:
     return names
 
 
-def _claim(folder: Path, config: ml_collections.ConfigDict, about: dict[str, Any], weights: str) -> None:
+def _job(workdir: Path, weights: str, variant: Variant, num_weights: int, num_variants: int) -> _Job:
+    """A run's name tells what differs between the runs; its folder is below the workdir where there are several."""
+    name = variant.name if num_weights == 1 and num_variants > 1 else "-".join(filter(None, (weights, variant.name)))
+    return _Job(name, weights, variant, workdir / name if num_weights * num_variants > 1 else workdir)
+
+
+def _claim(job: _Job, config: ml_collections.ConfigDict, about: dict[str, Any], weights: str) -> None:
     """Writes config.json: the configuration, what the weights are, the versions; refuses another run's folder."""
-    whole = ml_collections.ConfigDict(config.to_dict())
-    whole.weights = weights
-    whole.weights_found = about
+    own = {"all_blocks": False, "sweep": "", "weights": weights, "weights_found": about, **job.variant.changes}
+    whole = ml_collections.ConfigDict(config.to_dict() | own)
     whole.versions = {package.replace("-", "_"): importlib.metadata.version(package) for package in _PACKAGES}
     whole.device = jax.devices()[0].device_kind
-    free = ["device", *(f"versions.{package.replace('-', '_')}" for package in _PACKAGES)]
+    free = ["device", *(f"versions.{package.replace('-', '_')}" for package in _PACKAGES), *_REPORT_FIELDS]
     # The same weights may lie elsewhere than at the first run: what counts is their checksum.
-    cli.claim_folder(folder, whole, free=[*free, "weights", "weights_found.weights"])
+    cli.claim_folder(job.folder, whole, free=[*free, "weights", "weights_found.weights"])
 
 
 def _evaluate(
     task: Task,
-    name: str,
-    folder: Path,
+    jobs: Sequence[_Job],
     variables: Variables,
-    about: dict[str, Any],
-    sequences: list[Any],
-    settings: Settings,
-) -> Run:
-    """Propagates through all unfinished sequences and scores all of them."""
-    scores: list[Future[SequenceScore]] = []
-    variables = jax.device_put(variables)
-    left = [sequence.name for sequence in sequences if not runs.finished(task, folder, sequence)]
-    if len(left) < len(sequences):
-        print(f"{name}: {len(sequences) - len(left)} of {len(sequences)} sequences are finished already", flush=True)
-    total = sum(len(sequence) for sequence in sequences if sequence.name in left)
-    with ThreadPoolExecutor(1) as scoring, tqdm(total=total, desc=name, unit="frame", smoothing=0.1) as progress:
+    about: Mapping[str, Any],
+    sequences: Sequence[Any],
+    layouts: Mapping[str, Layout],
+) -> list[Run]:
+    """Propagates one weights' runs through the sequences that they lack, this process's share, and scores all."""
+    name = jobs[0].weights
+    lacking = [each for each in sequences if not all(runs.finished(task, job.folder, each) for job in jobs)]
+    if len(lacking) < len(sequences):
+        print(f"{name}: {len(sequences) - len(lacking)} of {len(sequences)} sequences are finished already", flush=True)
+    share = sorted(lacking, key=len, reverse=True)[jax.process_index() :: jax.process_count()]
+    scores: dict[tuple[str, str], Future[SequenceScore]] = {}
+
+    def score(sequence: Any) -> None:
+        if jax.process_index() == 0 and sequence.has_truth:
+            for job in jobs:
+                results = job.folder / task.folder
+                scores[job.name, sequence.name] = scoring.submit(task.score, results, sequence)
+
+    with (
+        ThreadPoolExecutor() as scoring,  # sequences are scored while others are propagated
+        tqdm(total=sum(map(len, share)), desc=name, unit="frame", smoothing=0.1) as progress,
+        runs.count_programs() as programs,
+    ):
         for sequence in sequences:
-            if sequence.name in left:
-                progress.set_postfix_str(sequence.name)
-                runs.propagate_sequence(task, variables, sequence, folder, settings, on_frame=progress.update)
-            if sequence.has_truth:  # scored while the next one is propagated
-                scores.append(scoring.submit(task.score, folder / task.folder, sequence))
-    frames, seconds = (sum(values) for values in zip(*runs.read_timings(folder).values(), strict=True))
-    facts = {**about, "seconds": f"{seconds:.1f}", "seconds a frame": f"{seconds / frames:.3f}"}
-    found = [score.result() for score in scores]
-    return Run(name, folder / task.folder, found, task.summary(found) if found else {}, facts)
+            if sequence not in lacking:
+                score(sequence)
+        runs.propagate_all(
+            task,
+            variables,
+            [sequence for sequence in sequences if sequence in share],
+            {job.folder: job.variant.settings for job in jobs},
+            layouts,
+            on_frame=progress.update,
+            on_sequence=score,
+        )
+        if jax.process_index() > 0:
+            return []
+        for sequence in lacking:
+            if sequence not in share:
+                runs.wait_for(task, [job.folder for job in jobs], sequence)
+                score(sequence)
+        found = {key: future.result() for key, future in scores.items()}
+    if share:
+        print(f"{name}: compiled {len(programs)} programs in {sum(programs):.1f} s", flush=True)
+    out = []
+    for job in jobs:
+        runs.clean(task, job.folder)
+        frames, seconds = (sum(values) for values in zip(*runs.read_timings(job.folder).values(), strict=True))
+        pass_ = f" (one pass of the network for {len(jobs)} settings)" if len(jobs) > 1 else ""
+        facts = {
+            **about,
+            **job.variant.changes,
+            "seconds": f"{seconds:.1f}{pass_}",
+            "seconds a frame": f"{seconds / frames:.3f}",
+        }
+        scored = [found[job.name, sequence.name] for sequence in sequences if sequence.has_truth]
+        summary = task.summary(scored) if scored else {}
+        out.append(
+            Run(
+                job.name,
+                job.folder / task.folder,
+                scored,
+                summary,
+                facts,
+                weights=name,
+                changes=job.variant.changes,
+                variables=variables,
+                settings=job.variant.settings,
+            )
+        )
+    return out
 
 
 def _report(
-    path: Path,
+    folder: Path,
     task: Task,
     finished: list[Run],
     sequences: list[Any],
     config: ml_collections.ConfigDict,
+    inspector: Inspector | None,
     notes: Sequence[str] = (),
 ) -> None:
     shown = {key: value for key, value in config.items() if key not in ("weights", "published")}
     versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in _PACKAGES)
     settings = {**shown, "versions": versions, "device": jax.devices()[0].device_kind}
     title = f"Label propagation on {Path(config.data).resolve().name}, {config.split}".removesuffix(", ")
-    published = config.published
-    write_report(path, task, finished, sequences, title=title, settings=settings, published=published, notes=notes)
-
-
-def _compare(path: Path, task: Task, finished: list[Run]) -> list[str]:
-    """Writes how far the later runs are from the first, with confidence intervals; the same in words."""
-    first, *others = finished
-    differences = {other.name: paired_difference(task, other.scores, first.scores) for other in others}
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["Weights", "Baseline", "Column", "Difference", "Low", "High"])
-        for name, found in differences.items():
-            writer.writerow([name, first.name, task.columns[0], found.value, found.low, found.high])
-    return [
-        f"{name} against {first.name}: {task.columns[0]} {found} (95% interval, paired bootstrap over sequences)"
-        for name, found in differences.items()
-    ]
-
-
-def _write_joint_table(path: Path, task: Task, finished: list[Run]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["Weights", *task.columns], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({"Weights": run_.name, **run_.summary} for run_ in finished)
+    write_report(
+        folder / "report.html",
+        task,
+        finished,
+        sequences,
+        title=title,
+        settings=settings,
+        published=config.published,
+        notes=notes,
+        inspector=inspector,
+    )
 
 
 def main() -> None:

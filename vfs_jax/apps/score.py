@@ -13,12 +13,17 @@ precision. The other tasks likewise, with OUT/per_sequence.csv: vip (masks of cl
 scores boxes: RESULTS/SEQUENCE.txt, a row "left,top,width,height" a frame as in the data set's own files; lasot and
 uav123 likewise, got10k RESULTS/NAME/NAME_001.txt (the layouts of the got10k toolkit). OUT gets the success and
 precision plots too.
+
+In a folder that vfs-eval wrote, its config.json says which split, year, sequences and frames it evaluated: flags that
+are not given are taken from there.
 """
 
+import json
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from tqdm import tqdm
@@ -33,9 +38,9 @@ from vfs_jax.evaluation.tasks import TASKS
 FLAGS = flags.FlagValues()
 _RESULTS = flags.DEFINE_string("results", None, "Folder of results, a folder a sequence.", flag_values=FLAGS)
 _DATA = flags.DEFINE_string("data", None, "Folder of the data set, in its own layout.", flag_values=FLAGS)
-_SPLIT = flags.DEFINE_string("split", "val", "Which list of sequences.", flag_values=FLAGS)
+_SPLIT = flags.DEFINE_string("split", None, "Which list of sequences; val if not known.", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", None, "Folder for the tables.", flag_values=FLAGS)
-_YEAR = flags.DEFINE_enum("year", "2017", ["2016", "2017"], "Of DAVIS: 2016 merges the objects.", flag_values=FLAGS)
+_YEAR = flags.DEFINE_enum("year", None, ["2016", "2017"], "Of DAVIS: 2016 merges the objects.", flag_values=FLAGS)
 flags.mark_flags_as_required(["results", "data", "out"], flag_values=FLAGS)
 
 
@@ -47,14 +52,18 @@ def run(arguments: list[str]) -> None:
         raise InputError(f"{' '.join(arguments) or 'no task'}: give one task, {' or '.join(tasks)}")
     task = tasks[arguments[0]]()
     data, out = str(_DATA.value), Path(str(_OUT.value))
-    sequences = task.open(data, split=_SPLIT.value, year=int(_YEAR.value), sequences=())
     results = results_folder(str(_RESULTS.value), task)
+    known = _evaluated(Path(str(_RESULTS.value)), arguments[0])
+    split, year = _SPLIT.value or known.get("split", "val"), int(_YEAR.value or known.get("year", 2017))
+    names = [] if _SPLIT.value else [name for name in known.get("sequences", "").split(",") if name]
+    opened = task.open(data, split=split, year=year, sequences=names)
+    sequences = [sequence.cut(known.get("max_frames")) for sequence in opened]
     for sequence in sequences:
         if not sequence.has_truth:
             raise InputError(f"{data}: holds no truth of {sequence.name} past first labels; there is nothing to score")
         if not task.output(results, sequence).exists():
             raise InputError(f"{task.output(results, sequence)}: is missing; every sequence of the split needs results")
-    print(f"scoring {results} against {len(sequences)} sequences of {data} ({_SPLIT.value})")
+    print(f"scoring {results} against {len(sequences)} sequences of {data} ({split})")
     with ThreadPoolExecutor() as pool:
         each = pool.map(lambda sequence: task.score(results, sequence), sequences)
         scores = list(tqdm(each, total=len(sequences), unit="video"))
@@ -65,6 +74,22 @@ def run(arguments: list[str]) -> None:
         speed = read_speed(task, results, sequences)
         print("" if math.isnan(speed) else f"{speed:.1f} frames/s, as the files of times say\n", end="")
     print(f"wrote {out / 'global.csv'} and {out / task.table}")
+
+
+def _evaluated(results: Path, task: str) -> dict[str, Any]:
+    """What vfs-eval says it evaluated in a folder of results; empty where it is not vfs-eval's."""
+    path = results / "config.json"
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text())
+    except json.JSONDecodeError:
+        raise InputError(f"{path}: is not JSON; delete it, or evaluate again") from None
+    if not isinstance(config, dict) or "task" not in config:
+        return {}
+    if config["task"] != task:
+        raise InputError(f"{path}: these are results of {config['task']}, not of {task}")
+    return config
 
 
 def main() -> None:

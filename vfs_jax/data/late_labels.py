@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vfs_jax.data.video_labels import VOID, check_sizes, list_images, read_frame, read_index_mask, select
+from vfs_jax.data.video_labels import VOID, check_sizes, image_size, list_images, read_frame, read_index_mask, select
 from vfs_jax.errors import InputError
 
 
@@ -36,6 +36,11 @@ class LateMaskSequence:
     def has_truth(self) -> bool:
         """Never: the truth is not public."""
         return False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames, from the first one's header."""
+        return image_size(self.frames[0])
 
     def frame(self, index: int) -> np.ndarray:
         """One frame, RGB uint8 [h, w, 3]."""

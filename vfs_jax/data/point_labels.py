@@ -12,7 +12,7 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from vfs_jax.data.video_labels import check_sizes, list_images, read_frame, select
+from vfs_jax.data.video_labels import check_sizes, image_size, list_images, read_frame, select
 from vfs_jax.errors import InputError
 
 
@@ -38,6 +38,11 @@ class JointSequence:
     def has_truth(self) -> bool:
         """Whether there is something to score against."""
         return True
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames, from the first one's header."""
+        return image_size(self.frames[0])
 
     def frame(self, index: int) -> np.ndarray:
         """One frame, RGB uint8 [h, w, 3]."""
@@ -139,6 +144,15 @@ class TrackSequence:
     def has_truth(self) -> bool:
         """Whether there is something to score against."""
         return True
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames."""
+        image = self.images[0]
+        if isinstance(image, bytes):
+            with Image.open(io.BytesIO(image)) as header:
+                return header.height, header.width
+        return image.shape[0], image.shape[1]
 
     def frame(self, index: int) -> np.ndarray:
         """One frame, RGB uint8 [h, w, 3]."""

@@ -43,6 +43,11 @@ class MaskSequence:
         """Whether every frame has a mask."""
         return len(self.masks) == len(self.frames)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames, from the first one's header."""
+        return image_size(self.frames[0])
+
     def frame(self, index: int) -> np.ndarray:
         """One frame, RGB uint8 [h, w, 3]."""
         return read_frame(self.frames[index])

@@ -11,10 +11,11 @@ from jaxtyping import Array
 from vfs_jax.data.late_labels import LateMaskSequence, open_youtube_vos
 from vfs_jax.data.video_labels import MaskSequence, open_davis, open_vip, read_index_mask, write_index_mask
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.label_tasks import Settings, propagate_masks
+from vfs_jax.evaluation.label_tasks import masks_along
+from vfs_jax.evaluation.layout import Layout, Size
 from vfs_jax.evaluation.metrics import davis, miou
+from vfs_jax.evaluation.settings import Settings
 from vfs_jax.evaluation.task import SequenceScore, existing_file
-from vfs_jax.models.resnet import Variables
 
 
 class _MaskTask:
@@ -27,18 +28,13 @@ class _MaskTask:
         return results / sequence.name
 
     def write(
-        self,
-        variables: Variables,
-        sequence: MaskSequence,
-        frames: Iterable[np.ndarray],
-        output: Path,
-        settings: Settings,
+        self, features: Iterable[Array], sequence: MaskSequence, output: Path, settings: Settings, layout: Layout
     ) -> Iterator[Callable[[], object]]:
         """Propagates through one sequence; yields jobs that wait and write."""
         output.mkdir(parents=True)
-        masks = propagate_masks(variables, frames, sequence.mask(0), settings)
+        masks = masks_along(features, sequence.mask(0), settings, layout)
         for path, mask in zip(sequence.frames, masks, strict=True):
-            yield functools.partial(_write_mask, output / f"{path.stem}.png", mask)
+            yield functools.partial(_write_mask, output / f"{path.stem}.png", mask, layout.picture)
 
     def truth(self, sequence: MaskSequence, index: int) -> np.ndarray:
         """What is true of a frame, to be drawn."""
@@ -49,8 +45,9 @@ class _MaskTask:
         return [read_index_mask(results / sequence.name / f"{sequence.frames[index].stem}.png") for index in indices]
 
 
-def _write_mask(path: Path, mask: Array | np.ndarray) -> None:
-    write_index_mask(path, np.asarray(mask))  # waits for the device
+def _write_mask(path: Path, mask: Array | np.ndarray, size: Size) -> None:
+    whole = np.asarray(mask)  # waits for the device
+    write_index_mask(path, np.ascontiguousarray(whole[: size[0], : size[1]]))
 
 
 class Davis(_MaskTask):
@@ -139,20 +136,15 @@ class YoutubeVos:
         return results / sequence.name
 
     def write(
-        self,
-        variables: Variables,
-        sequence: LateMaskSequence,
-        frames: Iterable[np.ndarray],
-        output: Path,
-        settings: Settings,
+        self, features: Iterable[Array], sequence: LateMaskSequence, output: Path, settings: Settings, layout: Layout
     ) -> Iterator[Callable[[], object]]:
         """Propagates through one sequence; writes the masks of the frames that the server asks for."""
         output.mkdir(parents=True)
         later = {index: sequence.mask(index) for index in sequence.masks if index > 0}
-        masks = propagate_masks(variables, frames, sequence.mask(0), settings, new_masks=later)
+        masks = masks_along(features, sequence.mask(0), settings, layout, new_masks=later)
         for path, mask in zip(sequence.frames, masks, strict=True):
             if path.stem in sequence.wanted:
-                yield functools.partial(_write_mask, output / f"{path.stem}.png", mask)
+                yield functools.partial(_write_mask, output / f"{path.stem}.png", mask, layout.picture)
             else:
                 yield functools.partial(np.asarray, mask)
 

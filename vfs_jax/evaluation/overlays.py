@@ -33,9 +33,7 @@ def overlay(result: np.ndarray, truth: np.ndarray | None, size: tuple[int, int])
     width, height = thumb_size(*size)
     out = np.zeros((height, width, 4), np.uint8)
     if result.ndim == 1:
-        for box, color in ((truth, (255, 255, 255)), (result, LABEL_COLORS[0])):
-            if box is not None:
-                draw_box(out, box * (width / size[1]), (*np.asarray(color).tolist(), 255), thickness=2)
+        _draw_boxes(out, result, truth, width / size[1])
     elif result.dtype == np.uint8:
         _draw_masks(out, result, truth)
     else:
@@ -43,10 +41,8 @@ def overlay(result: np.ndarray, truth: np.ndarray | None, size: tuple[int, int])
     return out
 
 
-def blend(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A frame with its mask's labels over it: RGB uint8 [h, w, 3] and index mask uint8 [h, w] to RGB uint8."""
-    layer = np.zeros((*mask.shape, 4), np.uint8)
-    _color_labels(layer, mask)
+def blend(frame: np.ndarray, layer: np.ndarray) -> np.ndarray:
+    """A translucent layer over a frame: RGB uint8 [h, w, 3] and RGBA uint8 [h, w, 4] to RGB uint8."""
     alpha = layer[..., 3:].astype(np.float32) / 255
     return np.round(frame * (1 - alpha) + layer[..., :3] * alpha).astype(np.uint8)
 
@@ -56,6 +52,34 @@ def draw_box(out: np.ndarray, box: np.ndarray, color: tuple[int, ...], *, thickn
     if np.isfinite(box).all():
         left, top, right, bottom = (int(v) for v in np.round(np.clip([*box[:2], *(box[:2] + box[2:])], -1e6, 1e6)))
         cv2.rectangle(out, (left, top), (right, bottom), color, thickness, cv2.LINE_AA)
+
+
+def draw_over(frame: np.ndarray, result: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
+    """A frame in its own size with labels over it.
+
+    Args:
+      frame: RGB uint8 [h, w, 3].
+      result: an index mask uint8 [h, w], or points or a box as `overlay` takes them.
+      truth: the same kind, drawn in white; or None.
+
+    Returns:
+      RGB uint8 [h, w, 3].
+    """
+    layer = np.zeros((*frame.shape[:2], 4), np.uint8)
+    size = max(1, round(frame.shape[1] / THUMB_WIDTH))
+    if result.ndim == 1:
+        _draw_boxes(layer, result, truth, 1.0, size=size)
+    elif result.dtype == np.uint8:
+        _draw_masks(layer, result, truth)
+    else:
+        _draw_points(layer, result, truth, 1.0, size=size)
+    return blend(frame, layer)
+
+
+def _draw_boxes(out: np.ndarray, result: np.ndarray, truth: np.ndarray | None, scale: float, size: int = 1) -> None:
+    for box, color in ((truth, (255, 255, 255)), (result, LABEL_COLORS[0])):
+        if box is not None:
+            draw_box(out, box * scale, (*np.asarray(color).tolist(), 255), thickness=2 * size)
 
 
 def _draw_masks(out: np.ndarray, mask: np.ndarray, truth: np.ndarray | None) -> None:
@@ -76,14 +100,14 @@ def _color_labels(out: np.ndarray, mask: np.ndarray) -> None:
         out[inside & ~cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)] = (*color, 255)
 
 
-def _draw_points(out: np.ndarray, points: np.ndarray, truth: np.ndarray | None, scale: float) -> None:
+def _draw_points(out: np.ndarray, points: np.ndarray, truth: np.ndarray | None, scale: float, size: int = 1) -> None:
     for index, point in enumerate(points):
         if not (point >= 0).all():  # lost, or NaN
             continue
         place = tuple(int(value) for value in np.round(point * scale))
         if truth is not None and (truth[index] >= 0).all():
             target = tuple(int(value) for value in np.round(truth[index] * scale))
-            cv2.line(out, place, target, (255, 255, 255, 255), 1)
-            cv2.circle(out, target, 2, (255, 255, 255, 255), -1)
+            cv2.line(out, place, target, (255, 255, 255, 255), size)
+            cv2.circle(out, target, 2 * size, (255, 255, 255, 255), -1)
         color = (*LABEL_COLORS[index % len(LABEL_COLORS)].tolist(), 255)
-        cv2.circle(out, place, 4, color, -1)
+        cv2.circle(out, place, 4 * size, color, -1)

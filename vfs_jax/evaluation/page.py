@@ -57,14 +57,16 @@ dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; font-variant
 """
 
 
-def page(title: str, body: Iterable[str], *, style: str = "") -> str:
-    """The whole page; `style` is added to its own style sheet."""
+def page(title: str, body: Iterable[str], *, style: str = "", script: str = "") -> str:
+    """The whole page; `style` is added to its own style sheet, `script` runs when all of it is there."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{text(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(body)
-        + "\n</main>\n</body>\n</html>\n"
+        + "\n</main>\n"
+        + (f"<script>{script}</script>\n" if script else "")
+        + "</body>\n</html>\n"
     )
 
 
@@ -138,6 +140,40 @@ def bars(rows: Iterable[tuple[str, str, Sequence[tuple[str, float]]]]) -> str:
             out.append(f'<div class="bar">{fill}<b>{percent(value)}</b></div>')
         out.append("</div>")
     return "".join([*out, "</div>"])
+
+
+def chart(labels: Sequence[str], lines: Iterable[tuple[str, Sequence[float]]], *, title: str) -> str:
+    """Lines of shares over named places, which do not lie on a scale, between the least and the greatest share.
+
+    Args:
+      labels: of the places, from left to right.
+      lines: (colour, a share at each place) a line; NaN leaves a gap.
+      title: what is drawn, told to screen readers.
+    """
+    drawn = [(color, np.asarray(values, float)) for color, values in lines]
+    width, height, left, bottom = 1180, 260, 44, 34
+    known = np.concatenate([values[~np.isnan(values)] for _, values in drawn])
+    low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
+    low, high = max(low - 0.02, 0.0), min(high + 0.02, 1.0)
+
+    def x(place: int) -> float:
+        return left + (width - left - 30) * (place + 0.5) / len(labels)
+
+    def y(value: float) -> float:
+        return 8 + (height - bottom - 8) * (1 - (value - low) / (high - low))
+
+    out = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text(title)}">']
+    for share in np.linspace(low, high, 5):
+        out.append(f'<line x1="{left}" x2="{width - 6}" y1="{y(share):.1f}" y2="{y(share):.1f}" stroke="#e3e7ed"/>')
+        out.append(f'<text x="{left - 6}" y="{y(share) + 4:.1f}" text-anchor="end">{100 * share:.1f}</text>')
+    for place, label in enumerate(labels):
+        out.append(f'<text x="{x(place):.1f}" y="{height - 12}" text-anchor="middle">{text(label)}</text>')
+    for color, values in drawn:
+        there = [(x(place), y(value)) for place, value in enumerate(values) if not np.isnan(value)]
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in there)
+        out.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>')
+        out += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" fill="{color}"></circle>' for a, b in there]
+    return "".join([*out, "</svg>"])
 
 
 def curves(lines: Iterable[tuple[str, np.ndarray]], *, first: int = 0, label: str = "") -> str:

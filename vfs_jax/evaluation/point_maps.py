@@ -51,18 +51,29 @@ def _covered(value: float, reach: int, sigma: float, side: int) -> tuple[slice, 
     return covered, np.arange(covered.start, covered.stop) - (first + reach)
 
 
-@functools.partial(jax.jit, static_argnames=("size",))
-def positions_of(labels: Array, *, size: tuple[int, int]) -> tuple[Array, Array]:
+def point_maps_on_grid(points: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """A Gaussian of one grid cell around every point: (x, y) as shares [n, 2] to float32 [rows, cols, n]."""
+    rows, cols = (np.arange(side) + 0.5 for side in grid)
+    x, y = points[:, 0] * grid[1], points[:, 1] * grid[0]
+    squares = (cols[None, :, None] - x) ** 2 + (rows[:, None, None] - y) ** 2
+    return np.exp(-squares / 2).astype(np.float32)
+
+
+@functools.partial(jax.jit, static_argnames=("size", "grid"))
+def positions_of(labels: Array, *, size: tuple[int, int], grid: tuple[int, int] | None = None) -> tuple[Array, Array]:
     """Where the points lie: the maps brought to a picture's size, the five highest pixels averaged by their values.
 
     Args:
       labels: soft maps [h, w, n].
       size: height and width of the picture.
+      grid: rows and columns of the maps that belong to the picture; all where None.
 
     Returns:
       (x, y) of every point, [n, 2], the first pixel's centre at 0, and -1, -1 where a map sums to 0; and the highest
       value of every map, [n].
     """
+    if grid is not None:
+        labels = labels[: grid[0], : grid[1]]
     large = jnp.moveaxis(resize_bilinear(labels, size), -1, 0)
     values, x, y = jax.vmap(functools.partial(_highest, count=_PEAKS))(large)
     total = values.sum(axis=1, keepdims=True)

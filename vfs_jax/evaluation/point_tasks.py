@@ -1,7 +1,7 @@
 """The tasks with points: joints of people on JHMDB, tracked points on TAP-Vid."""
 
 import dataclasses
-import itertools
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -10,21 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from vfs_jax.correspondence import Memory, propagate_next
 from vfs_jax.data.point_labels import JointSequence, TrackSequence, open_jhmdb, open_tapvid
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.features import grid_size
-from vfs_jax.evaluation.label_tasks import (
-    Settings,
-    network_features,
-    network_size,
-    propagate_labels,
-    propagate_maps,
-    resize_maps,
-)
+from vfs_jax.evaluation.label_tasks import first_maps_on_grid, pad_channels, propagate_labels, start
+from vfs_jax.evaluation.layout import Layout
 from vfs_jax.evaluation.metrics import pck, tapvid
-from vfs_jax.evaluation.point_maps import draw_maps, positions_of
+from vfs_jax.evaluation.point_maps import draw_maps, point_maps_on_grid, positions_of
+from vfs_jax.evaluation.readout import resize_maps
+from vfs_jax.evaluation.settings import Settings
 from vfs_jax.evaluation.task import SequenceScore, existing_file
-from vfs_jax.models.resnet import Variables
 
 
 class Jhmdb:
@@ -50,25 +45,22 @@ class Jhmdb:
         return results / f"{sequence.name}.npy"
 
     def write(
-        self,
-        variables: Variables,
-        sequence: JointSequence,
-        frames: Iterable[np.ndarray],
-        output: Path,
-        settings: Settings,
+        self, features: Iterable[Array], sequence: JointSequence, output: Path, settings: Settings, layout: Layout
     ) -> Iterator[Callable[[], object]]:
         """Propagates through one sequence; yields jobs that wait and write."""
         output.parent.mkdir(parents=True, exist_ok=True)
-        size = sequence.frame(0).shape[:2]
+        size = layout.picture
         first = draw_maps(sequence.joints[0], size)
         # The first frame is scored too, after its maps went to the network's size and back, bilinearly both ways.
-        inner = resize_maps(first, network_size(size[0], size[1], settings))
+        inner = resize_maps(first, layout.network)
         found: list[Array | np.ndarray] = [np.asarray(positions_of(jnp.asarray(inner), size=size)[0])]
-        for labels in propagate_maps(variables, frames, first, settings):
-            positions, _ = positions_of(labels, size=size)
+        grid = first_maps_on_grid(first, settings, layout)
+        for labels in propagate_labels(features, grid, settings, layout):
+            positions, _ = positions_of(labels, size=size, grid=grid.shape[:2])
             found.append(positions)
             yield positions.block_until_ready
-        yield lambda: np.save(output, np.stack(found).astype(np.float64))
+        joints = len(sequence.joints[0])
+        yield lambda: np.save(output, np.stack([np.asarray(each)[:joints] for each in found]).astype(np.float64))
 
     def score(self, results: Path, sequence: JointSequence) -> SequenceScore:
         """Scores the results of one sequence."""
@@ -127,38 +119,41 @@ class Tapvid:
         return results / f"{sequence.name}.npz"
 
     def write(
-        self,
-        variables: Variables,
-        sequence: TrackSequence,
-        frames: Iterable[np.ndarray],
-        output: Path,
-        settings: Settings,
+        self, features: Iterable[Array], sequence: TrackSequence, output: Path, settings: Settings, layout: Layout
     ) -> Iterator[Callable[[], object]]:
         """Propagates through one sequence; yields jobs that wait and write."""
         output.parent.mkdir(parents=True, exist_ok=True)
-        features = []
-        for each in network_features(variables, frames, settings):
-            features.append(each)
-            if len(features) < len(sequence):
-                yield each.block_until_ready
-        height, width = sequence.frame(0).shape[:2]
-        inner = network_size(height, width, settings)
-        grid = grid_size(inner[0], inner[1])
-        points, frames_ = sequence.points.shape[:2]
-        tracks = np.zeros((points, frames_, 2))
-        occluded = np.zeros((points, frames_), bool)
+        grid = layout.grid(settings.output)
         # Points that are queried at the same frame are propagated together.
-        for query in np.unique(sequence.query_frames):
-            group = np.flatnonzero(sequence.query_frames == query)
-            first = point_maps_on_grid(sequence.points[group, query], grid)
-            maps = itertools.chain([first], propagate_labels(features[query:], first, settings))
-            at_query = np.zeros(len(group))
-            for frame, labels in enumerate(maps, start=query):
-                positions, highest = positions_of(labels, size=(256, 256))
-                tracks[group, frame] = np.asarray(positions) + 0.5  # from the picture's corner, as TAP-Vid counts
-                at_query = np.asarray(highest) if frame == query else at_query
-                occluded[group, frame] = np.asarray(highest) < self.occlusion_threshold * at_query
-        yield lambda: np.savez(output, tracks=tracks, occluded=occluded)
+        groups: list[tuple[np.ndarray, Memory]] = []
+        placed: list[tuple[int, np.ndarray, Array, Array]] = []
+        for number, frame in enumerate(features):
+            found: list[tuple[np.ndarray, Array | np.ndarray]] = []
+            for index, (members, memory) in enumerate(groups):
+                labels, memory = propagate_next(memory, frame, topk=settings.topk, temperature=settings.temperature)
+                groups[index] = members, memory
+                found.append((members, labels))
+            members = np.flatnonzero(sequence.query_frames == number)
+            if len(members):
+                first = pad_channels(point_maps_on_grid(sequence.points[members, number], grid))
+                groups.append((members, start(frame, first, settings, layout)))
+                found.append((members, first))
+            placed += [(number, group, *positions_of(maps, size=(256, 256), grid=grid)) for group, maps in found]
+            if number < len(sequence) - 1:
+                yield placed[-1][-1].block_until_ready if placed else frame.block_until_ready
+        yield functools.partial(self._save, output, sequence, placed)
+
+    def _save(self, output: Path, sequence: TrackSequence, placed: list[tuple[int, np.ndarray, Array, Array]]) -> None:
+        """Writes what was found: (frame, points, places, highest values) a group and frame."""
+        points, frames = sequence.points.shape[:2]
+        tracks, highest = np.zeros((points, frames, 2)), np.zeros((points, frames))
+        for number, members, positions, values in placed:
+            tracks[members, number] = np.asarray(positions)[: len(members)] + 0.5  # from the corner, as TAP-Vid counts
+            highest[members, number] = np.asarray(values)[: len(members)]
+        at_query = highest[np.arange(points), sequence.query_frames]
+        occluded = highest < self.occlusion_threshold * at_query[:, None]
+        before = np.arange(frames)[None] < sequence.query_frames[:, None]  # not there yet, so neither seen nor hidden
+        np.savez(output, tracks=tracks, occluded=occluded & ~before)
 
     def score(self, results: Path, sequence: TrackSequence) -> SequenceScore:
         """Scores the results of one sequence."""
@@ -184,23 +179,15 @@ class Tapvid:
 
     def truth(self, sequence: TrackSequence, index: int) -> np.ndarray:
         """What is true of a frame, to be drawn."""
-        height, width = sequence.frame(index).shape[:2]
+        height, width = sequence.size
         points = sequence.points[:, index] * np.array([width, height]) - 0.5
         return np.where(sequence.occluded[:, index, None], np.nan, points)
 
     def results(self, results: Path, sequence: TrackSequence, indices: Iterable[int]) -> list[np.ndarray]:
         """What was found in some frames, to be drawn."""
-        height, width = sequence.frame(0).shape[:2]
+        height, width = sequence.size
         with np.load(self.output(results, sequence)) as file:
             tracks, hidden = file["tracks"], file["occluded"]
         before = np.arange(len(sequence))[None] < sequence.query_frames[:, None]
         shown = np.where((hidden | before)[..., None], np.nan, tracks / 256 * np.array([width, height]) - 0.5)
         return [shown[:, index] for index in indices]
-
-
-def point_maps_on_grid(points: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """A Gaussian of one grid cell around every point: (x, y) as shares [n, 2] to float32 [rows, cols, n]."""
-    rows, cols = (np.arange(side) + 0.5 for side in grid)
-    x, y = points[:, 0] * grid[1], points[:, 1] * grid[0]
-    squares = (cols[None, :, None] - x) ** 2 + (rows[:, None, None] - y) ** 2
-    return np.exp(-squares / 2).astype(np.float32)

@@ -1,6 +1,5 @@
 """The report of an evaluation: one HTML file that opens without a network, several runs side by side."""
 
-import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,36 +8,23 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vfs_jax.evaluation import page
+from vfs_jax.evaluation import attention, page
+from vfs_jax.evaluation.attention import LookCard
+from vfs_jax.evaluation.compare import Chart, Run, chart_of
+from vfs_jax.evaluation.figures import draw_figures
+from vfs_jax.evaluation.inspection import Inspector
 from vfs_jax.evaluation.overlays import overlay, thumb_size
-from vfs_jax.evaluation.task import ScoredTask, SequenceScore
+from vfs_jax.evaluation.task import ScoredTask
 
 Published = Sequence[tuple[str, Sequence[float | None]]]
 _FRAMES = 6  # a filmstrip
 _STRIPS = 12  # sequences with a filmstrip; of more, half are the worst and half the best
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One run of the report.
-
-    Attributes:
-      name: shown everywhere.
-      results: folder that holds the results of the sequences.
-      scores: of all sequences.
-      summary: the task's columns over all sequences.
-      facts: what else to tell (weights, checksum, seconds a frame ...), name to value.
-    """
-
-    name: str
-    results: Path
-    scores: Sequence[SequenceScore]
-    summary: Mapping[str, float]
-    facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
-
-    def of(self, sequence: str) -> SequenceScore:
-        """The score of one sequence."""
-        return next(score for score in self.scores if score.name == sequence)
+_PICTURED = 6  # runs with filmstrips, the first ones
+_LOOKED_AT = 4  # runs whose features are shown, the first ones
+_LOOK_TEXT = (
+    '<p class="soft small">The keys whose labels a point takes, in the frames that it is compared with: the first one '
+    "and those before it. A dot's size is its weight; the lines name frame, column and row on the grid, and cosine.</p>"
+)
 
 
 def write_report(
@@ -52,8 +38,9 @@ def write_report(
     published: Published = (),
     notes: Sequence[str] = (),
     figures: Sequence[str] = (),
+    inspector: Inspector | None = None,
 ) -> None:
-    """Writes the report.
+    """Writes the report, and its figures beside it for print: figures/*.png.
 
     Args:
       path: the HTML file.
@@ -65,11 +52,25 @@ def write_report(
       published: rows to show below the runs': (name, the task's columns in percent, None where not published).
       notes: lines to show below the table.
       figures: HTML to show below the notes.
+      inspector: looks into the features of the first runs; nothing is shown of them where None.
     """
     order = sorted(sequences, key=lambda sequence: np.nan_to_num(runs[0].of(sequence.name).value, nan=-1.0))
     shown = order if len(order) <= _STRIPS else order[: _STRIPS // 2] + order[-_STRIPS // 2 :]
-    strips = [_Strip(index, task, sequence, runs) for index, sequence in enumerate(shown)]
+    pictured = runs[:_PICTURED]
+    strips = [_Strip(index, task, sequence, pictured) for index, sequence in enumerate(shown)]
     colors = _colors(runs)
+    cards: list[LookCard] = []
+    chart = chart_of(task, runs)
+    for index, sequence in enumerate(_ends(order, inspector.count if inspector else 0)):
+        assert inspector is not None
+        looks = [
+            (run.name, color, run.settings.temperature, inspector.look(run.name, run.variables, run.settings, sequence))
+            for run, color in zip(runs[:_LOOKED_AT], colors, strict=False)
+            if run.settings is not None and run.variables is not None
+        ]
+        if looks and len(sequence) > 1:
+            number, point = inspector.frame_of(sequence), inspector.point_of(task, sequence)
+            cards.append(LookCard(index, sequence, number, point, looks))
     body = [
         f"<header><h1>{page.text(title)}</h1>",
         f'<p class="soft">{len(sequences)} sequences, {sum(map(len, sequences))} frames. {page.text(task.explanation)} '
@@ -79,6 +80,7 @@ def write_report(
         *(f'<p class="soft small">{page.text(note)}</p>' for note in notes),
         "</section>",
         *(f'<section class="card">{figure}</section>' for figure in figures),
+        *_chart_section(chart),
         f"<h2>{page.text(task.headline)} by sequence, worst first</h2>",
         '<section class="card">',
         _legend(runs),
@@ -95,6 +97,8 @@ def write_report(
         f'<p class="soft small">White is the truth, numbers are those of the frame ({page.text(task.frame_value)}). '
         "Point at a picture to see the frame alone.</p>",
         *(strip.html() for strip in strips),
+        *(["<h2>What a point is compared with</h2>", _LOOK_TEXT] if cards else []),
+        *(card.html() for card in cards),
         "<h2>How it was made</h2>",
         '<section class="card">',
         page.facts(settings),
@@ -104,8 +108,36 @@ def write_report(
             for run, color in zip(runs, colors, strict=True)
         ),
     ]
-    style = "\n".join(strip.style() for strip in strips)
-    Path(path).write_text(page.page(title, body, style=style), encoding="utf-8")
+    style = "\n".join(
+        [attention.STYLE if cards else "", *(each.style() for each in strips), *(each.style() for each in cards)]
+    )
+    text = page.page(title, body, style=style, script=attention.SCRIPT if cards else "")
+    temporary = Path(path).with_suffix(".tmp")  # renamed when whole
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+    draw_figures(Path(path).parent / "figures", task, pictured, order, chart, cards)
+
+
+def _ends(order: Sequence[Any], count: int) -> list[Any]:
+    """Some of the ordered sequences: the first, the last, the second, the last but one ..."""
+    there = [index // 2 if index % 2 == 0 else len(order) - 1 - index // 2 for index in range(len(order))]
+    return [order[index] for index in there[:count]]
+
+
+def _chart_section(chart: Chart | None) -> list[str]:
+    if chart is None:
+        return []
+    colored = list(zip(chart.lines.items(), page.RUN_COLORS * len(chart.lines), strict=False))
+    legend = (f"<span>{page.swatch(color)}{page.text(name)}</span>" for (name, _), color in colored if name)
+    title = f"{chart.column} by {chart.field}"
+    lines = [(color, values) for (_, values), color in colored]
+    return [
+        f"<h2>{page.text(title)}</h2>",
+        '<section class="card">',
+        f'<p class="legend small">{"".join(legend)}</p>',
+        page.chart(chart.places, lines, title=title),
+        "</section>",
+    ]
 
 
 def _colors(runs: Sequence[Run]) -> list[str]:

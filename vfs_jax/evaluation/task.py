@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+from jaxtyping import Array
 
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.label_tasks import Settings
-from vfs_jax.models.resnet import Variables
+from vfs_jax.evaluation.layout import Layout
+from vfs_jax.evaluation.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +76,9 @@ class Task(ScoredTask, Protocol):
     """One label-propagation task."""
 
     def write(
-        self, variables: Variables, sequence: Any, frames: Iterable[np.ndarray], output: Path, settings: Settings
+        self, features: Iterable[Array], sequence: Any, output: Path, settings: Settings, layout: Layout
     ) -> Iterator[Callable[[], object]]:
-        """Propagates through one sequence; yields a job a frame that writes something below `output`."""
+        """Propagates along the features of one sequence; yields a job a frame that writes something below `output`."""
 
 
 def existing_file(path: Path) -> Path:

@@ -1,0 +1,16 @@
+"""The benchmark of evaluation runs, at toy size."""
+
+import json
+
+import evaluation
+import pytest
+
+
+@pytest.mark.slow
+def test_benchmark_runs(tmp_path, capsys):
+    report = evaluation.main([f"--out={tmp_path}", "--toy"])
+    assert json.loads((tmp_path / "evaluation.json").read_text())["frames"] == 6
+    assert set(report["pixels_that_differ"]) == {1, 2}
+    assert max(report["pixels_that_differ"].values()) < 2e-3  # both pipelines compute the same
+    assert report["ours"]["whole_over_slowest_stage"] > 0
+    assert "no CUDA GPU is at hand" in capsys.readouterr().out
