@@ -27,7 +27,6 @@ from typing import Any
 import jax
 import ml_collections
 from absl import flags
-from jax.experimental import multihost_utils
 from ml_collections import config_flags
 from tqdm import tqdm
 
@@ -44,7 +43,7 @@ from vfs_jax.evaluation.settings import Settings, Variant, variants
 from vfs_jax.evaluation.task import SequenceScore, Task, format_table, write_tables
 from vfs_jax.evaluation.tasks import TASKS
 from vfs_jax.models.resnet import Variables
-from vfs_jax.training.processes import join
+from vfs_jax.training.processes import from_first, join
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.", flag_values=FLAGS)
@@ -87,14 +86,15 @@ def run(arguments: list[str]) -> None:
     resolved = {name: resolve(weights, config.depth) for name, weights in names.items()}
     jobs = [_job(workdir, name, variant, len(names), len(swept)) for name in names for variant in swept]
     joint = len(jobs) > 1
-    if jax.process_index() == 0:
+
+    def claim() -> str:
         if joint:
             cli.claim_folder(workdir, config, free=["weights", "sweep", "all_blocks", *_REPORT_FIELDS])
         for job in jobs:
             _claim(job, config, resolved[job.weights][1], names[job.weights])
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("folders claimed")
+        return ""
 
+    from_first("claim", claim)
     layouts = runs.layouts_of(sequences, common, max_sizes=config.max_sizes)
     sizes = {(layout.canvas, layout.padded) for layout in layouts.values()}
     print(
@@ -109,8 +109,28 @@ def run(arguments: list[str]) -> None:
         mine = [job for job in jobs if job.weights == name]
         finished += _evaluate(task, mine, variables, about, sequences, layouts)
     if jax.process_index() > 0:
-        print(f"process {jax.process_index()} of {jax.process_count()} is done; process 0 scores and reports")
-        return
+        print(
+            f"process {jax.process_index()} of {jax.process_count()} is done; process 0 scores and reports", flush=True
+        )
+
+    def report() -> str:
+        _score_and_report(task, jobs, finished, sequences, config, workdir, inspector)
+        return ""
+
+    from_first("report", report)  # a process that ends before the others would take them along
+
+
+def _score_and_report(
+    task: Task,
+    jobs: Sequence[_Job],
+    finished: list[Run],
+    sequences: Sequence[Any],
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    inspector: Inspector,
+) -> None:
+    """Writes and prints the tables, the reports and the comparison of all runs."""
+    joint = len(jobs) > 1
     scored = [sequence for sequence in sequences if sequence.has_truth]
     if not scored:
         print(f"wrote the results; {config.data} has first labels alone for split {config.split}, so there is no score")
