@@ -19,6 +19,7 @@ started by the same command, needs --processes=auto (SLURM, TPU slices, GKE, MPI
 
 import dataclasses
 import importlib.metadata
+import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -92,9 +93,10 @@ def run(arguments: list[str]) -> None:
             cli.claim_folder(workdir, config, free=["weights", "sweep", "all_blocks", *_REPORT_FIELDS])
         for job in jobs:
             _claim(job, config, resolved[job.weights][1], names[job.weights])
-        return ""
+        return json.dumps({name: _lacking(task, jobs, name, sequences) for name in names})
 
-    from_first("claim", claim)
+    # What there is to do is looked up once: a later process would see what the first ones have done by then.
+    lacking = json.loads(from_first("claim", claim))
     layouts = runs.layouts_of(sequences, common, max_sizes=config.max_sizes)
     sizes = {(layout.canvas, layout.padded) for layout in layouts.values()}
     print(
@@ -107,7 +109,7 @@ def run(arguments: list[str]) -> None:
     finished: list[Run] = []
     for name, (variables, about) in resolved.items():
         mine = [job for job in jobs if job.weights == name]
-        finished += _evaluate(task, mine, variables, about, sequences, layouts)
+        finished += _evaluate(task, mine, variables, about, sequences, lacking[name], layouts)
     if jax.process_index() > 0:
         print(
             f"process {jax.process_index()} of {jax.process_count()} is done; process 0 scores and reports", flush=True
@@ -203,17 +205,24 @@ def _claim(job: _Job, config: ml_collections.ConfigDict, about: dict[str, Any], 
     cli.claim_folder(job.folder, whole, free=[*free, "weights", "weights_found.weights"])
 
 
+def _lacking(task: Task, jobs: Sequence[_Job], weights: str, sequences: Sequence[Any]) -> list[str]:
+    """Names of the sequences that some run of these weights has not finished."""
+    folders = [job.folder for job in jobs if job.weights == weights]
+    return [each.name for each in sequences if not all(runs.finished(task, folder, each) for folder in folders)]
+
+
 def _evaluate(
     task: Task,
     jobs: Sequence[_Job],
     variables: Variables,
     about: Mapping[str, Any],
     sequences: Sequence[Any],
+    lacking_names: Sequence[str],
     layouts: Mapping[str, Layout],
 ) -> list[Run]:
     """Propagates one weights' runs through the sequences that they lack, this process's share, and scores all."""
     name = jobs[0].weights
-    lacking = [each for each in sequences if not all(runs.finished(task, job.folder, each) for job in jobs)]
+    lacking = [sequence for sequence in sequences if sequence.name in lacking_names]
     if len(lacking) < len(sequences):
         print(f"{name}: {len(sequences) - len(lacking)} of {len(sequences)} sequences are finished already", flush=True)
     share = sorted(lacking, key=len, reverse=True)[jax.process_index() :: jax.process_count()]
