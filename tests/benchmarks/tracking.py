@@ -21,11 +21,11 @@ import numpy as np
 import torch
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("models", "evaluation")]
-from torch_tracker import TorchTracker
+from torch_tracker import TorchTracker  # noqa: E402
 
-from vfs_jax.evaluation import SiamFCTracker
-from vfs_jax.models import SiamFCHead, backbone_of, init_variables, save_torch
-from vfs_jax.models.resnet import feature_width
+from vfs_jax.evaluation import SiamFCTracker  # noqa: E402
+from vfs_jax.models import SiamFCHead, backbone_of, init_variables, save_torch  # noqa: E402
+from vfs_jax.models.resnet import feature_width  # noqa: E402
 
 
 def measure(depth: int, frames: int, rounds: int, folder: Path) -> dict[str, float]:
