@@ -1,5 +1,6 @@
 """The training loop: where options, data, step, checkpoints, guards and logs meet."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -79,7 +80,12 @@ def train(
         )
 
     monitor = Monitor(options, workdir, start=start, num_records=len(records), step_flops=flops)
-    with Watchdog(options.watchdog_seconds) as watchdog, Termination() as termination:
+    with (
+        contextlib.closing(checkpoints),
+        contextlib.closing(monitor),
+        Watchdog(options.watchdog_seconds) as watchdog,
+        Termination() as termination,
+    ):
 
         def evaluate_if_due(step: int) -> None:
             """Evaluates the state, which is saved, on process 0, if it is not evaluated yet; the others wait."""
@@ -116,8 +122,6 @@ def train(
                 if monitor.stop and step < options.steps:
                     sys.exit(Termination.STATUS)
                 evaluate_if_due(step)
-    monitor.close()
-    checkpoints.close()
     return state
 
 
