@@ -117,6 +117,9 @@ def _start() -> "subprocess.Popen[bytes]":
         "OPENCV_LOG_LEVEL": "SILENT",
         "OPENCV_FFMPEG_LOGLEVEL": "-8",  # FFmpeg's AV_LOG_QUIET: what does not decode is reported once, as a reject
         "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",  # a playlist named .mp4 opens no network
+        # glibc: the megabytes of a record are used again by the next one instead of being faulted in page by page.
+        "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+        "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
     }
     child = subprocess.Popen(
         [sys.executable, "-c", "from data_prep.decoder import serve; serve()"],

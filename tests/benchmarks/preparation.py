@@ -78,7 +78,7 @@ def measure(command: Sequence[str], count: Callable[[str], tuple[int, int]]) -> 
         memory = 0.0
         while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             memory = max(memory, _memory(process.pid))
-            time.sleep(0.05)
+            time.sleep(0.25)  # looking takes time of the process that is looked at
         output.seek(0)
         printed = output.read()
     _, status, usage = os.wait4(process.pid, 0)
