@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vfs_jax.data.tracking import OTB_RANGES, box_of_polygon, open_got10k, open_lasot, open_otb, open_vot
+from vfs_jax.data.tracking import (
+    OTB50,
+    OTB_RANGES,
+    box_of_polygon,
+    open_got10k,
+    open_lasot,
+    open_otb,
+    open_uav123,
+    open_vot,
+)
 from vfs_jax.errors import InputError
 
 
@@ -89,6 +98,40 @@ def test_lasot(tmp_path):
     assert [sequence.name for sequence in open_lasot(tmp_path, "train")] == ["cat-1"]
     assert len(open_lasot(tmp_path, "all")) == 3
     np.testing.assert_array_equal(open_lasot(tmp_path)[0].absent, [False, True, True])
+
+
+def test_an_empty_second_target_of_otb_does_not_count(tmp_path):
+    _images(tmp_path / "Human4" / "img", 3)
+    (tmp_path / "Human4" / "groundtruth_rect.1.txt").touch()
+    _boxes(tmp_path / "Human4" / "groundtruth_rect.2.txt", 3)
+    assert [sequence.name for sequence in open_otb(tmp_path)] == ["Human4"]
+    assert len(set(OTB50)) == 49  # with both targets of Skating2: 50
+
+
+def test_uav123(tmp_path):
+    _images(tmp_path / "data_seq/UAV123/bird1", 6, "{:06d}.jpg")
+    lines = [
+        r"struct('name','bird1_1','path','D:\\data_seq\\UAV123\\bird1\\','startFrame',1,'endFrame',2,'ext','jpg'),...",
+        r"struct('name','bird1_2','path','D:\\data_seq\\UAV123\\bird1\\','startFrame', 4,'endFrame',6,'ext','jpg'),...",
+        r"struct('name','bird1','path','D:\\data_seq\\UAV123\\bird1\\','startFrame',1,'endFrame',6,'ext','jpg')};",
+    ]
+    (tmp_path / "configSeqs.m").write_text("\n".join(lines))
+    _boxes(tmp_path / "anno/UAV123/bird1_1.txt", 2)
+    _boxes(tmp_path / "anno/UAV123/bird1_2.txt", 3)
+    _boxes(tmp_path / "anno/UAV20L/bird1.txt", 6)
+    text = (tmp_path / "anno/UAV123/bird1_2.txt").read_text().splitlines()
+    (tmp_path / "anno/UAV123/bird1_2.txt").write_text("\n".join([text[0], "NaN,NaN,NaN,NaN", text[2]]))
+    first, second = open_uav123(tmp_path)
+    assert [path.name for path in first.frames] == ["000001.jpg", "000002.jpg"]
+    assert [path.name for path in second.frames] == ["000004.jpg", "000005.jpg", "000006.jpg"]
+    np.testing.assert_array_equal(second.absent, [False, True, False])
+    assert [len(sequence) for sequence in open_uav123(tmp_path, "UAV20L")] == [6]
+    _boxes(tmp_path / "anno/UAV123/bird1_1.txt", 5)
+    with pytest.raises(InputError, match=r"bird1_1\.txt: holds 5 rows, .*configSeqs\.m lists"):
+        open_uav123(tmp_path)
+    (tmp_path / "configSeqs.m").unlink()
+    with pytest.raises(InputError, match=r"configSeqs\.m: no such file"):
+        open_uav123(tmp_path)
 
 
 def test_vot(tmp_path):
