@@ -96,7 +96,7 @@ def index_list(file: Path) -> tuple[list[Entry], list[str]]:
     """
     if not file.is_file():
         raise InputError(f"{file}: no such file; --list takes a text file with a video (and a label) on each line")
-    entries = []
+    entries, missing = [], []
     for number, line in enumerate(os.fsdecode(file.read_bytes()).splitlines(), 1):
         if not line.strip():
             continue
@@ -106,8 +106,11 @@ def index_list(file: Path) -> tuple[list[Entry], list[str]]:
         label = int(words[1]) if labelled else 0
         path = file.parent.resolve() / name
         if not path.is_file():
-            raise InputError(f"{file}:{number}: {name}: no such file")
+            missing.append(f"{file}:{number}: {name}: no such file")
         entries.append(Entry(_readable(name), os.fspath(path), label))
+    if missing:
+        more = f" (nor {len(missing) - 1} more of its {len(entries)} files)" if len(missing) > 1 else ""
+        raise InputError(f"{missing[0]}{more}; correct the list or take them out")
     if not entries:
         raise InputError(f"{file}: is empty; each line is a video and, if there are classes, its label")
     return entries, []

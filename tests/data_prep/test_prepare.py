@@ -198,7 +198,7 @@ def test_verify_decodes_what_the_checksums_cannot_see(videos, tmp_path, vfs_prep
         (["all", "--videos=empty"], "empty: no video in it"),
         (["all", "--videos=bad"], "bad/a.mp4: no video stream that FFmpeg can open; none of the 2 videos decodes"),
         (["all", "--list=nowhere.txt"], "nowhere.txt: no such file"),
-        (["all", "--list=list.txt"], "list.txt:2: gone.mp4: no such file"),
+        (["all", "--list=list.txt"], "list.txt:2: gone.mp4: no such file (nor 1 more of its 3 files)"),
         (["all", "--list=twice.txt"], "good.mp4: the id of more than one clip"),
         (["all", "--videos=good", "--quality=101"], "--quality=101"),
         (["all", "--videos=good", "--clip_timeout=0"], "--clip_timeout=0"),
@@ -225,7 +225,7 @@ def test_bad_input_leaves_nothing_behind(arguments, message, tmp_path, monkeypat
     Path("bad/a.mp4").write_text("text")
     Path("bad/b.mp4").touch()
     write_video(Path("good/good.mp4"), frames=1)
-    Path("list.txt").write_text("good/good.mp4 3\ngone.mp4 1\n")
+    Path("list.txt").write_text("good/good.mp4 3\ngone.mp4 1\nlost.mp4 1\n")
     Path("twice.txt").write_text("good/good.mp4 3\ngood/good.mp4 1\n")
     with pytest.raises(InputError) as raised:
         vfs_prepare(*arguments, "--out=out")
