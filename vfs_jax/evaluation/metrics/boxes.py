@@ -120,7 +120,9 @@ def mean_score(scores: Sequence[BoxScore]) -> BoxScore:
 def bounded_overlaps(
     boxes: Float[np.ndarray, "t 4"], truth: Float[np.ndarray, "t 4"], size: tuple[int, int]
 ) -> Float[np.ndarray, " t"]:
-    """IoU as GOT-10k takes it: both boxes pass through three decimals and are cut at the image's border before.
+    """IoU as GOT-10k's toolkit takes it: after three decimals of the boxes found, and cut at the image's border.
+
+    Quirk of the toolkit: a corner left of or above the image is moved to its border, while width and height stay.
 
     Args:
       boxes: found (left, top, width, height), a row a frame.
@@ -132,7 +134,7 @@ def bounded_overlaps(
 
     >>> whole = np.array([[-10.0, 0, 20, 10]])
     >>> bounded_overlaps(np.array([[0.0, 0, 10, 10]]), whole, (100, 50)).tolist()
-    [1.0]
+    [0.5]
     """
     bound = np.array(size, np.float64)
 
