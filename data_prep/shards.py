@@ -25,11 +25,6 @@ def shard_name(shard: int, shards: int) -> str:
     return f"{DATASET}-train.array_record-{shard:05d}-of-{shards:05d}"
 
 
-def sidecar_name(shard: int, shards: int) -> str:
-    """The file name of a shard's sidecar."""
-    return f"{shard_name(shard, shards)}.json"
-
-
 def write_shard(
     path: Path,
     entries: Sequence[Entry],
