@@ -10,6 +10,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8, jaxtyped
 
+from vfs_jax.models.max_pool import max_pool
+
 Variables = dict[str, Any]  # {"params": tree, "batch_stats": tree}
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -180,7 +182,7 @@ class ResNet(nn.Module):
         wanted = _block_names(self.depth, self.outputs)
         x = jnp.asarray(images).astype(self.dtype)
         x = nn.relu(batch_norm(_convolution(x, 64, 7, stride=2, name="conv1"), train, name="bn1"))
-        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        x = max_pool(x)
 
         missing, blocks = set(wanted.values()), {}
         for stage, stage_name in enumerate(STAGES):

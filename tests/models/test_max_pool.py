@@ -1,0 +1,25 @@
+"""The max-pool against torch's, its gradient at equal maxima included."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from vfs_jax.models.max_pool import max_pool
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (6, 5), (1, 1), (2, 3)])
+def test_torch(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    # Few different values, so that most windows hold their maximum more than once.
+    x = rng.integers(-2, 3, (2, *size, 3)).astype(np.float32)
+    inputs = torch.from_numpy(x).permute(0, 3, 1, 2).requires_grad_()
+    expected = torch.nn.functional.max_pool2d(inputs, 3, 2, 1)
+    g = rng.integers(-8, 9, expected.permute(0, 2, 3, 1).shape).astype(np.float32)  # sums of whole numbers are exact
+    (expected_dx,) = torch.autograd.grad(expected, inputs, torch.from_numpy(g).permute(0, 3, 1, 2))
+
+    y, pullback = jax.vjp(max_pool, x)
+
+    np.testing.assert_array_equal(y, expected.detach().permute(0, 2, 3, 1))
+    np.testing.assert_array_equal(pullback(jnp.asarray(g))[0], expected_dx.permute(0, 2, 3, 1))
