@@ -53,7 +53,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.eval_every = 0  # steps; 0 for no evaluation within the run
     config.eval_data = ""  # a folder of DAVIS layout
-    config.eval_sequences = ""  # comma-separated names; all of the validation split where empty
+    config.eval_split = "val"
+    config.eval_sequences = ""  # comma-separated names; all of the split where empty
     config.eval_max_frames = 0  # of each sequence; 0 for all
     config.eval_short_side = 480
 

@@ -79,7 +79,7 @@ def evaluator(options: TrainOptions, workdir: Path) -> Evaluate | None:
     wanted = [name for name in options.eval_sequences.split(",") if name]
     sequences = [
         sequence.cut(options.eval_max_frames or None)
-        for sequence in task.open(options.eval_data, split="val", year=2017, sequences=wanted)
+        for sequence in task.open(options.eval_data, split=options.eval_split, year=2017, sequences=wanted)
     ]
     # The release's radius is 12 cells for ResNet-18 and 18 for ResNet-50.
     settings = Settings(short_side=options.eval_short_side, radius=12.0 if options.depth < 50 else 18.0)

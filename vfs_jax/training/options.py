@@ -44,7 +44,8 @@ class TrainOptions:
       watchdog_seconds: a step, or an evaluation, that takes longer ends the process with all its stacks on stderr.
       eval_every: steps between evaluations; 0 for none.
       eval_data: folder of DAVIS layout to evaluate on.
-      eval_sequences: comma-separated names; all of the validation split where empty.
+      eval_split: of its sequences.
+      eval_sequences: comma-separated names; all of the split where empty.
       eval_max_frames: frames of each sequence; 0 for all.
       eval_short_side: of the frames that are evaluated, in pixels.
     """
@@ -81,6 +82,7 @@ class TrainOptions:
     watchdog_seconds: float = 1800.0
     eval_every: int = 0
     eval_data: str = ""
+    eval_split: str = "val"
     eval_sequences: str = ""
     eval_max_frames: int = 0
     eval_short_side: int = 480
@@ -117,7 +119,7 @@ class TrainOptions:
 FREE_FIELDS = (
     *("checkpoint_every", "keep_checkpoints", "log_every", "peak_flops", "num_workers"),
     *("max_bad_steps", "max_unreadable", "collapse_below", "watchdog_seconds"),
-    *("eval_every", "eval_data", "eval_sequences", "eval_max_frames", "eval_short_side"),
+    *("eval_every", "eval_data", "eval_split", "eval_sequences", "eval_max_frames", "eval_short_side"),
 )
 
 

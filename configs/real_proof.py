@@ -1,0 +1,29 @@
+"""vfs_r18_fine on two cores: the recipe of the paper, small enough to show within 90 minutes that it learns.
+
+Differs from vfs_r18_fine in the sizes that the hardware decides (batch, crops, frames a clip, steps) and in the
+learning rate, which was chosen for them. launch/real_proof.sh trains it on 33 clips (see docs/proof).
+
+    vfs-train --config=configs/real_proof.py --workdir=runs/real_proof/train-0 --config.data=RECORDS
+"""
+
+import runpy
+from pathlib import Path
+
+import ml_collections
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """The experiment; variant "smoke" is a run of three steps."""
+    config = runpy.run_path(str(Path(__file__).with_name("vfs_r18_fine.py")))["get_config"](variant)
+    config.learning_rate = 0.05
+    config.num_workers = 0
+    config.eval_every = config.steps
+    if variant != "smoke":
+        config.steps = 2000
+        config.batch_size = 16
+        config.segments = 2
+        config.image_size = 96
+        config.checkpoint_every = 100
+        config.log_every = 20
+        config.eval_every = 400
+    return config
