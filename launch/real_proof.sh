@@ -28,9 +28,9 @@ done
 use_venv .venv-proof --editable .
 mkdir -p "$out"
 
-echo "== 1/5 prepare: all clips of kinetics_like and davis_train_clips but tennis -> $out/records"
+echo "== 1/5 prepare: one-second clips of kinetics_like and davis_train_clips but tennis -> $out/records"
 find "$data/kinetics_like" "$data/davis_train_clips" -type f ! -name '*.txt' ! -name 'tennis.*' | sort >"$out/clips.txt"
-vfs-prepare all --list="$out/clips.txt" --out="$out/records"
+vfs-prepare all --list="$out/clips.txt" --out="$out/records" --clip_seconds=1
 
 echo "== 2/5 train, and follow the sequence tennis: $out/train-$seed"
 vfs-train --config="configs/real_proof.py$variant" --workdir="$out/train-$seed" --config.data="$out/records" \
