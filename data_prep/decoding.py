@@ -19,7 +19,7 @@ from vfs_jax.errors import InputError
 
 # Containers round times, Matroska to whole milliseconds: a frame this little before a tick still belongs to it.
 _TIME_ROUNDING = 0.001
-# A record is read whole whenever a few of its frames are wanted, and protobuf ends at 2 GiB.
+# TFDS reads a record whole, and protobuf ends at 2 GiB.
 _LARGEST_CLIP = 512 << 20
 
 

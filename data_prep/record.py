@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
 from data_prep.decoding import Clip
+from vfs_jax.data.stored_frames import INDEX_FIELD, index_frames
 
 # JPEG files as bytes and not as tfds Images: those are decoded, all of them, whenever a clip is read. TFDS stores
 # floats in 32 bits whatever their type here.
@@ -60,6 +61,8 @@ def make_record(clip: Clip, name: str, label: int) -> Record:
 def serialize(clip: Clip, name: str, label: int) -> bytes:
     """A record, the bytes that TFDS itself would write and the same ones whenever and wherever it is made.
 
+    Before them goes an index, by which ClipRecords reads a few frames and not all; TFDS passes over it.
+
     TFDS's own serializer makes an array of every frame: that took a sixth of the time of decoding.
     """
     example = tf_example_pb2.Example()
@@ -70,9 +73,12 @@ def serialize(clip: Clip, name: str, label: int) -> bytes:
     fields["width"].int64_list.value.append(clip.width)
     fields["source_frames"].int64_list.value.extend(clip.source_frames)
     fields["times"].float_list.value.extend(clip.times)
-    fields["frames"].bytes_list.value.extend(clip.frames)
     fields["source_sha256"].bytes_list.value.append(clip.source_sha256.encode())
-    # The fields of a tf.train.Example are a map, whose order protobuf leaves to chance unless told.
+    # The fields of a tf.train.Example are a map, whose order protobuf leaves to chance unless told: by name. So the
+    # frames come before all others, and the index before them.
+    rest = example.features.SerializeToString(deterministic=True)
+    fields["frames"].bytes_list.value.extend(clip.frames)
+    fields[INDEX_FIELD].bytes_list.value.append(index_frames(clip.frames, rest))
     return example.SerializeToString(deterministic=True)
 
 

@@ -17,7 +17,7 @@ def test_benchmark_runs(tmp_path):
     text = preparation.report(tmp_path, repeat=1, workers=[1], short_side=32, quality=90, price=0.04)
     assert "| bare loop |" in text
     assert "| vfs-prepare --workers=1 |" in text
-    assert "| grain |" in text
+    assert "| the same through grain |" in text
 
 
 def test_on_paper():

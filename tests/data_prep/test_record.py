@@ -4,14 +4,16 @@ import zlib
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
 
 from data_prep.decoding import Clip
 from data_prep.record import FEATURES, clip_name, make_record, parse
+from vfs_jax.data.stored_frames import INDEX_FIELD
 
 CLIP = Clip(48, 64, [0, 3, 2**40], [0.0, 0.1, 1 / 3], [b"\xff\xd8one", b"", bytes(range(256))], "ab" * 32)
 
 
-def test_the_bytes_that_tfds_writes():
+def test_the_bytes_that_tfds_writes_after_an_index():
     record = make_record(CLIP, "été/a.mp4", 2**40)
     example = FEATURES.encode_example(
         {
@@ -26,7 +28,10 @@ def test_the_bytes_that_tfds_writes():
         }
     )
     serializer = tfds.core.example_serializer.ExampleSerializer(FEATURES.get_serialized_info())
-    assert record.data == serializer.get_tf_example(example).SerializeToString(deterministic=True)
+    written = serializer.get_tf_example(example)
+    index = tf_example_pb2.Example.FromString(record.data).features.feature[INDEX_FIELD]
+    written.features.feature[INDEX_FIELD].CopyFrom(index)
+    assert record.data == written.SerializeToString(deterministic=True)
     assert (record.id, record.frames, record.seconds) == ("été/a.mp4", 3, 0.333333)
     assert record.crc32 == zlib.crc32(record.data)
 

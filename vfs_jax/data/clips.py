@@ -80,10 +80,9 @@ class ClipBatches(Sequence[dict[str, Any]]):
                 record = self.records[index]
                 name = str(record["id"])
                 frames = record["frames"]
-                for s, frame in enumerate(sample_frames(rng, len(frames), self.segments)):
-                    out[s] = random_resized_crop(
-                        rng, decode_jpeg(frames[frame]), self.image_size, min_area=self.min_area
-                    )
+                chosen = [frames[frame] for frame in sample_frames(rng, len(frames), self.segments)]
+                for s, frame in enumerate(chosen):
+                    random_resized_crop(rng, decode_jpeg(frame), self.image_size, min_area=self.min_area, out=out[s])
                 return name, failed
             except (OSError, ValueError, RuntimeError) as error:
                 failed.append(f"{name}: {error}")

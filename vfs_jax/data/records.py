@@ -1,5 +1,7 @@
 """Prepared clips, read at random without TensorFlow."""
 
+import bisect
+import itertools
 import json
 import warnings
 from collections.abc import Sequence
@@ -9,6 +11,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 import tensorflow_datasets as tfds
 
+from vfs_jax.data.stored_frames import IndexedShard
 from vfs_jax.errors import InputError
 
 
@@ -21,7 +24,8 @@ class ClipRecords(Sequence[dict[str, Any]]):
       height, width: int, pixels of every frame.
       source_frames: int64 [n], number of each frame in the source.
       times: float64 [n], seconds since the first frame.
-      frames: list of n JPEG files, bytes.
+      frames: n JPEG files, bytes, each read when it is asked for; a list where records have no index of their frames
+        (those of earlier versions), which TFDS reads whole.
       source_sha256: str.
 
     It can be pickled, so that loader processes can have it.
@@ -41,7 +45,10 @@ class ClipRecords(Sequence[dict[str, Any]]):
 
     def __init__(self, directory: str | Path) -> None:
         self._directory = Path(directory)
-        _check(self._directory)
+        shards = _check(self._directory)
+        self._paths = [self._directory / shard["shard"] for shard in shards]
+        self._ends = list(itertools.accumulate(shard["count"] for shard in shards))
+        self._indexed: dict[int, IndexedShard] = {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # TFDS asks protobuf in a way that protobuf outgrew
             builder = tfds.builder_from_directory(self._directory)
@@ -54,7 +61,7 @@ class ClipRecords(Sequence[dict[str, Any]]):
         number = index.__index__()
         if not 0 <= number < len(self):
             raise IndexError(f"{number}: there are {len(self)} clips")
-        record = self._source[number]
+        record = self._in_parts(number) or self._whole(number)
         return {
             "id": record["id"].decode(),
             "label": int(record["label"]),
@@ -62,9 +69,31 @@ class ClipRecords(Sequence[dict[str, Any]]):
             "width": int(record["width"]),
             "source_frames": np.array(record["source_frames"], np.int64),
             "times": np.array(record["times"], np.float64),
-            "frames": list(record["frames"]),
+            "frames": record["frames"],
             "source_sha256": record["source_sha256"].decode(),
         }
+
+    def _in_parts(self, number: int) -> dict[str, Any] | None:
+        """The record with its frames left on the disk; None where that cannot be: TFDS may read it, or says why not."""
+        shard = bisect.bisect_right(self._ends, number)
+        first = self._ends[shard - 1] if shard else 0
+        try:
+            if shard not in self._indexed:
+                self._indexed[shard] = IndexedShard(self._paths[shard], self._ends[shard] - first)
+            fields, frames = self._indexed[shard].read(number - first)
+            return {
+                **{name: fields[name].bytes_list.value[0] for name in ("id", "source_sha256")},
+                **{name: fields[name].int64_list.value[0] for name in ("label", "height", "width")},
+                "source_frames": fields["source_frames"].int64_list.value[:],
+                "times": fields["times"].float_list.value[:],
+                "frames": frames,
+            }
+        except (ValueError, LookupError):
+            return None
+
+    def _whole(self, number: int) -> dict[str, Any]:
+        record = self._source[number]
+        return record | {"frames": list(record["frames"])}
 
     def __reduce__(self) -> tuple[type["ClipRecords"], tuple[Path]]:
         return ClipRecords, (self._directory,)
@@ -73,7 +102,8 @@ class ClipRecords(Sequence[dict[str, Any]]):
         return f"ClipRecords({str(self._directory)!r})"
 
 
-def _check(directory: Path) -> None:
+def _check(directory: Path) -> list[dict[str, Any]]:
+    """The shards of the manifest, all of them there and of the size it says."""
     path = directory / "manifest.json"
     if not path.is_file():
         raise InputError(f"{directory}: no manifest.json in it; run vfs-prepare all --videos=DIR --out={directory}")
@@ -87,3 +117,4 @@ def _check(directory: Path) -> None:
         if size != shard["bytes"]:
             state = "is missing" if size is None else f"has {size} of {shard['bytes']} bytes"
             raise InputError(f"{file}: {state}; run vfs-prepare convert and finalize --out={directory} again")
+    return shards

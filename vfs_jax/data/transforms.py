@@ -57,7 +57,13 @@ def random_crop_box(
 
 
 def random_resized_crop(
-    rng: np.random.Generator, image: np.ndarray, size: int, *, min_area: float = 0.2, flip_probability: float = 0.5
+    rng: np.random.Generator,
+    image: np.ndarray,
+    size: int,
+    *,
+    min_area: float = 0.2,
+    flip_probability: float = 0.5,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Cuts a random box, resizes it to a square, and mirrors it left to right with the given probability.
 
@@ -67,16 +73,21 @@ def random_resized_crop(
       size: side of the result in pixels.
       min_area: least share of the image's area that the box covers; see `random_crop_box`.
       flip_probability: share of results that are mirrored.
+      out: uint8 [size, size, 3], contiguous, that takes the result; a new array where it is None.
 
     Returns:
-      uint8 [size, size, 3]; bilinear without antialiasing, as OpenCV computes it and the release uses it.
+      uint8 [size, size, 3], out where that is given; bilinear without antialiasing, as OpenCV computes it and the
+      release uses it.
 
     >>> random_resized_crop(np.random.default_rng(0), np.zeros((240, 320, 3), np.uint8), 64).shape
     (64, 64, 3)
     """
     top, left, h, w = random_crop_box(rng, image.shape[0], image.shape[1], min_area=min_area)
-    crop = cv2.resize(image[top : top + h, left : left + w], (size, size), interpolation=cv2.INTER_LINEAR)
-    return cv2.flip(crop, 1) if rng.uniform() < flip_probability else crop
+    out = np.empty((size, size, 3), np.uint8) if out is None else out
+    cv2.resize(image[top : top + h, left : left + w], (size, size), dst=out, interpolation=cv2.INTER_LINEAR)
+    if rng.uniform() < flip_probability:
+        cv2.flip(out, 1, dst=out)
+    return out
 
 
 Image = Float[Array, "h w 3"]
