@@ -1,5 +1,6 @@
 """Reading prepared clips: through ClipRecords, TFDS and grain, in a process that cannot import TensorFlow."""
 
+import json
 import pickle
 import subprocess
 import sys
@@ -108,3 +109,17 @@ def test_names_what_is_wrong_with_a_folder(folder, tmp_path):
     first.unlink()
     with pytest.raises(InputError, match="is missing"):
         ClipRecords(tmp_path)
+
+
+def test_tells_what_is_missing(folder, tmp_path):
+    """A model trained on an eighth of the clips looks like one that trained badly."""
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"not_on_disk": 4}))
+    assert ClipRecords(tmp_path).shortfall() == (
+        "of 8 videos 4 were not on the disk (50.0%) and 1 videos or clips were rejected; "
+        f"vfs-prepare show {tmp_path} tells more"
+    )
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"rejects": 0}))
+    assert ClipRecords(tmp_path).shortfall() == ""

@@ -9,6 +9,7 @@ by the same command, needs --processes=auto (SLURM, TPU slices, GKE, MPI) or --p
 SIGTERM saves and ends with status 143.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ def run(arguments: list[str]) -> None:
             f"{jax.default_backend()} device(s), {jax.process_count()} process(es); checkpoints and logs in {workdir}",
             flush=True,
         )
+        if lacking := records.shortfall():
+            print(f"vfs-train: WARNING: {lacking}", file=sys.stderr, flush=True)
         return ""
 
     from_first("claim the workdir", claim)

@@ -45,7 +45,8 @@ class ClipRecords(Sequence[dict[str, Any]]):
 
     def __init__(self, directory: str | Path) -> None:
         self._directory = Path(directory)
-        shards = _check(self._directory)
+        self._manifest = _check(self._directory)
+        shards = self._manifest["shards"]
         self._paths = [self._directory / shard["shard"] for shard in shards]
         self._ends = list(itertools.accumulate(shard["count"] for shard in shards))
         self._indexed: dict[int, IndexedShard] = {}
@@ -95,6 +96,17 @@ class ClipRecords(Sequence[dict[str, Any]]):
         record = self._source[number]
         return record | {"frames": list(record["frames"])}
 
+    def shortfall(self) -> str:
+        """What the records lack of what they were to be made from, in one line; "" where nothing is amiss."""
+        missing, rejects = self._manifest.get("not_on_disk", 0), self._manifest.get("rejects", 0)
+        if not missing and not rejects:
+            return ""
+        videos = self._manifest["videos"] + missing
+        return (
+            f"of {videos} videos {missing} were not on the disk ({missing / videos:.1%}) and {rejects} videos or clips "
+            f"were rejected; vfs-prepare show {self._directory} tells more"
+        )
+
     def __reduce__(self) -> tuple[type["ClipRecords"], tuple[Path]]:
         return ClipRecords, (self._directory,)
 
@@ -102,13 +114,14 @@ class ClipRecords(Sequence[dict[str, Any]]):
         return f"ClipRecords({str(self._directory)!r})"
 
 
-def _check(directory: Path) -> list[dict[str, Any]]:
-    """The shards of the manifest, all of them there and of the size it says."""
+def _check(directory: Path) -> dict[str, Any]:
+    """The manifest, whose shards are all there and of the size it says."""
     path = directory / "manifest.json"
     if not path.is_file():
         raise InputError(f"{directory}: no manifest.json in it; run vfs-prepare all --videos=DIR --out={directory}")
     try:
-        shards = json.loads(path.read_text())["shards"]
+        manifest = json.loads(path.read_text())
+        shards = manifest["shards"]
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: is not a manifest; run vfs-prepare finalize --out={directory} again") from None
     for shard in shards:
@@ -117,4 +130,4 @@ def _check(directory: Path) -> list[dict[str, Any]]:
         if size != shard["bytes"]:
             state = "is missing" if size is None else f"has {size} of {shard['bytes']} bytes"
             raise InputError(f"{file}: {state}; run vfs-prepare convert and finalize --out={directory} again")
-    return shards
+    return manifest

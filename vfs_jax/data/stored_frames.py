@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_feature_pb2
 
 # A record's fields are written in the order of their names: this one is the first.
@@ -140,7 +139,7 @@ class IndexedShard:
             _, place, _ = _field(content, after - at)
             frames = StoredFrames(file, begin + at + place, index)
             fields = tf_feature_pb2.Features.FromString(frames.rest()).feature
-        except (DecodeError, IndexError) as error:
+        except IndexError as error:
             raise ValueError(f"{self._path}: a record is damaged ({error})") from None
         return fields, frames
 
