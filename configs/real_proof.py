@@ -19,11 +19,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.num_workers = 0
     config.eval_every = config.steps
     if variant != "smoke":
-        config.steps = 2000
-        config.batch_size = 32
+        config.steps = 1800
+        config.batch_size = 16
         config.segments = 2
-        config.image_size = 96
-        config.checkpoint_every = 100
+        config.image_size = 128
+        config.checkpoint_every = 150
         config.log_every = 20
-        config.eval_every = 400
+        config.eval_every = 450
     return config
