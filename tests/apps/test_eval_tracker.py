@@ -1,7 +1,8 @@
-"""vfs-eval-tracker and vfs-score on short sequences made here, in the layouts of OTB and GOT-10k."""
+"""vfs-eval-tracker and vfs-score on short sequences, made here or cut from real ones, in every layout."""
 
 import csv
 import json
+import shutil
 
 import cv2
 import jax
@@ -159,6 +160,79 @@ def test_got10k(tmp_path, command):
     [overall] = read_csv(tmp_path / "run/global.csv")
     assert float(overall["AO"]) == pytest.approx(np.mean(overlaps), abs=1e-9)
     assert float(overall["SR-0.50"]) == np.mean(np.array(overlaps) > 0.5)
+
+
+def naive_success(found, truth):
+    """Mean over 21 thresholds of the share of frames whose IoU is above, written out."""
+    overlaps = []
+    for (x, y, w, h), (u, v, k, m) in zip(found, truth, strict=True):
+        shared = max(min(x + w, u + k) - max(x, u), 0) * max(min(y + h, v + m) - max(y, v), 0)
+        overlaps.append(shared / (w * h + k * m - shared))
+    return np.mean([np.mean(np.array(overlaps) > i / 20) for i in range(21)])
+
+
+def copy_frames(source, target, first, count, name):
+    """Frames of a real sequence, `first` from 0, under another layout's names, which count from 1; their boxes."""
+    target.mkdir(parents=True)
+    for number, file in enumerate(sorted((source / "img").iterdir())[first : first + count], 1):
+        shutil.copy(file, target / name.format(number))
+    text = (source / "groundtruth_rect.txt").read_text().replace("\t", ",").splitlines()
+    return np.array([line.split(",") for line in text[first : first + count]], float)
+
+
+def test_lasot(real_data, tmp_path, command):
+    truth = {}
+    for name, source, first in (("person-1", "Crossing", 0), ("person-7", "Crossing", 40), ("ball-2", "Soccer", 0)):
+        folder = tmp_path / "lasot" / name.split("-")[0] / name
+        truth[name] = copy_frames(real_data / "otb_like" / source, folder / "img", first, 5, "{:08d}.jpg")
+        np.savetxt(folder / "groundtruth.txt", truth[name], fmt="%d", delimiter=",")
+        (folder / "full_occlusion.txt").write_text("0,0,1,0,0\n")
+        (folder / "out_of_view.txt").write_text("0,0,0,1,0\n" if name == "ball-2" else "0,0,0,0,0\n")
+    (tmp_path / "lasot/testing_set.txt").write_text("person-1\nball-2\n")
+    status, _, stderr = command(eval_tracker, *flags(tmp_path, "lasot"))
+    assert status == 0, stderr
+    run = tmp_path / "run"
+    rows = {row["Sequence"]: float(row["Success"]) for row in read_csv(run / "per_sequence.csv")}
+    seen = {"person-1": [0, 1, 3, 4], "ball-2": [0, 1, 4]}  # neither covered nor out of view
+    expected = {}
+    for name, frames in seen.items():
+        found = np.loadtxt(run / "boxes" / f"{name}.txt", delimiter=",")
+        assert found.shape == (5, 4)  # the tracker follows through frames that do not count
+        expected[name] = naive_success(found[frames], truth[name][frames])
+    assert rows == pytest.approx(expected)  # of the testing set alone
+    [overall] = read_csv(run / "global.csv")
+    assert float(overall["Success"]) == pytest.approx(np.mean(list(expected.values())))
+    assert 0.2 < float(overall["Success"]) <= 20 / 21
+    assert (run / "report.html").exists()
+
+
+def test_uav123(real_data, tmp_path, command):
+    """Two sequences cut from one folder of frames, a frame of one of them without a box."""
+    root = tmp_path / "uav123"
+    boxes = copy_frames(real_data / "otb_like/Crossing", root / "data_seq/UAV123/walk", 0, 9, "{:06d}.jpg")
+    line = r"struct('name','{}','path','F:\\data_seq\\UAV123\\walk\\','startFrame',{},'endFrame',{},'ext','jpg'),..."
+    parts = {"walk_1": (1, 4), "walk_2": (5, 9)}
+    (root / "configSeqs.m").write_text("\n".join(line.format(name, *ends) for name, ends in parts.items()))
+    (root / "anno/UAV123").mkdir(parents=True)
+    for name, (first, last) in parts.items():
+        lines = [",".join(f"{value:g}" for value in box) for box in boxes[first - 1 : last]]
+        lines[2] = "NaN,NaN,NaN,NaN" if name == "walk_2" else lines[2]
+        (root / f"anno/UAV123/{name}.txt").write_text("\n".join(lines))
+    status, _, stderr = command(eval_tracker, *flags(tmp_path, "uav123"))
+    assert status == 0, stderr
+    assert "9/9" in stderr
+    run = tmp_path / "run"
+    found = {name: np.loadtxt(run / "boxes" / f"{name}.txt", delimiter=",") for name in parts}
+    assert [len(each) for each in found.values()] == [4, 5]
+    np.testing.assert_array_equal(found["walk_2"][0], boxes[4])
+    annotated = [0, 1, 3, 4]
+    expected = {
+        "walk_1": naive_success(found["walk_1"], boxes[:4]),
+        "walk_2": naive_success(found["walk_2"][annotated], boxes[4:][annotated]),
+    }
+    rows = {row["Sequence"]: float(row["Success"]) for row in read_csv(run / "per_sequence.csv")}
+    assert rows == pytest.approx(expected)
+    assert 0.2 < np.mean(list(rows.values())) <= 20 / 21
 
 
 def test_bad_input_is_one_clear_line(otb, command):

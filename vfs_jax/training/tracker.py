@@ -99,7 +99,12 @@ def focal_loss(responses: jax.Array, labels: jax.Array, gamma: float) -> jax.Arr
 
 
 def make_head_step(
-    options: HeadOptions, depth: int, optimizer: optax.GradientTransformation, schedule: optax.Schedule
+    options: HeadOptions,
+    depth: int,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    *,
+    features: Callable[[Variables, Any], jax.Array] = tracking_features,
 ) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
     """A training step: (state, batch) -> (state, metrics); the backbone stays as it is.
 
@@ -108,6 +113,8 @@ def make_head_step(
       depth: of the backbone.
       optimizer: of the head.
       schedule: the learning rate by step, for the log.
+      features: (backbone, array of the batch) -> float [b, h, w, c]. The backbone is frozen, so that a batch may hold
+        features that were computed before; then this hands the array on.
 
     Returns:
       The function. State: params {"backbone", "head"}, batch_stats {"backbone"}, opt_state of the head. Batch:
@@ -120,8 +127,7 @@ def make_head_step(
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
         backbone = {"params": state.params["backbone"], "batch_stats": state.batch_stats["backbone"]}
-        features = (tracking_features(backbone, batch["exemplar"]), tracking_features(backbone, batch["search"]))
-        z, x = jax.lax.stop_gradient(features)
+        z, x = jax.lax.stop_gradient((features(backbone, batch["exemplar"]), features(backbone, batch["search"])))
 
         def loss_of(parameters: Any) -> tuple[jax.Array, jax.Array]:
             responses = cross_correlate(*head.apply({"params": parameters}, z, x)) * scale
