@@ -1,8 +1,8 @@
 """Whether training the tracking head pays: success of raw features and of the trained head on sequences held out.
 
     python tests/benchmarks/tracker_learning.py --weights=WEIGHTS --clips=DIR --got10k=DIR --held_out=DIR --out=DIR
-    ... --choose    scores on sequences of the last fifth of --clips instead: the settings below were chosen so
-    ... --toy       seconds: only that it runs
+    ... --choose    scores on sequences over the last fifth of --clips instead: settings are to be chosen there
+    ... --toy       tiny sizes: only that it runs
 
 Each seed composes its own sequences and draws its own head, pairs and order. It trains on GOT-10k's train split and on
 sequences composed from all but the last fifth of --clips: clips as backgrounds, and their middle frames as photographs
@@ -182,10 +182,10 @@ def main(arguments: list[str]) -> list[dict[str, float]]:
         ("clips", "videos to train over"),
         ("got10k", "folder of GOT-10k's layout, its train split is trained on"),
         ("held_out", "videos to test over"),
-        ("out", "for sequences, heads, boxes and learning.json"),
+        ("out", "for sequences, boxes and learning.json"),
     ):
         parser.add_argument(f"--{name}", type=Path, required=True, help=about)
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--seeds", default="0,1,2", help="of sequences, head, pairs and order, comma-separated")
     parser.add_argument("--choose", action="store_true", help="score on the last fifth of --clips")
     parser.add_argument("--toy", action="store_true", help="tiny sizes: only to see that everything runs")
     args = parser.parse_args(arguments)
