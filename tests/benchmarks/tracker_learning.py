@@ -120,7 +120,7 @@ def train(options: HeadOptions, backbone, sequences: list[BoxSequence], sizes: S
 
     schedule = optax.exponential_decay(options.learning_rate, sizes.steps, 0.1)
     optimizer = optax.adam(schedule)
-    cells = pool["exemplar"][:1, :1, :1]
+    cells = jnp.asarray(pool["exemplar"][:1, :1, :1])
     head = SiamFCHead(cells.shape[-1]).init(jax.random.key(options.seed), cells, cells)["params"]
     zero = jnp.zeros((), jnp.int32)
     params, statistics = {"backbone": backbone["params"], "head": head}, {"backbone": backbone["batch_stats"]}
