@@ -30,6 +30,6 @@ def test_measures_small_sequences(real_data, tmp_path, capsys, monkeypatch):
         assert cells[3:5] == [f"{row['raw']:.3f}", f"{row['trained']:.3f}"]
 
         [chosen] = tracker_learning.main([*flags, "--seeds=3", "--choose"])
-        assert chosen["targets"] == 2
+        assert chosen["targets"] == 4
         grounds = {name: {path.name for path in (folder / name).iterdir()} for name in ("train", "held_out", "choose")}
         assert not grounds["choose"] & (grounds["train"] | grounds["held_out"])

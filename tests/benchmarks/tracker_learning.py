@@ -64,7 +64,7 @@ class Sizes:
     )
 
 
-TOY = Sizes(clips=3, held_out=1, train_each=1, train_frames=3, test_frames=3, height=120, pool=2, steps=10)
+TOY = Sizes(clips=6, held_out=1, train_each=1, train_frames=3, test_frames=3, height=120, pool=2, steps=10)
 
 
 def videos(folder: Path) -> list[Path]:
