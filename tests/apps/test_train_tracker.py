@@ -9,6 +9,8 @@ import pytest
 
 from vfs_jax.apps import train_tracker
 from vfs_jax.apps.weights import resolve_tracker
+from vfs_jax.data.tracking import open_got10k
+from vfs_jax.evaluation import SiamFCTracker
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning"),
@@ -22,9 +24,9 @@ def standard_promotion():
         yield
 
 
-def call(command, workdir, data, **changes):
+def call(command, workdir, data, *, variant="smoke", **changes):
     flags = [f"--config.{name}={value}" for name, value in {"data": data, **changes}.items()]
-    return command(train_tracker, "--config=configs/siamfc.py:smoke", f"--workdir={workdir}", *flags)
+    return command(train_tracker, f"--config=configs/siamfc.py:{variant}", f"--workdir={workdir}", *flags)
 
 
 @pytest.mark.slow
@@ -51,6 +53,20 @@ def test_trains_and_goes_on(real_data, tmp_path, command):
     again, _ = resolve_tracker(str(tmp_path / "cut"), 18)
     jax.tree.map(np.testing.assert_array_equal, again, variables)
     assert (tmp_path / "cut/metrics.jsonl").read_text().count("\n") == 2
+
+
+@pytest.mark.long
+def test_resnet_50(real_data, tmp_path, command):
+    status, _, stderr = call(command, tmp_path / "run", real_data / "got10k_like", variant="r50,smoke")
+    assert status == 0, stderr
+    variables, about = resolve_tracker(str(tmp_path / "run"), 50)
+    assert about["head"]
+    (sequence,) = open_got10k(real_data / "got10k_like", "val")
+    tracker = SiamFCTracker(variables)
+    tracker.init(sequence.frame(0), sequence.boxes[0])
+    box = tracker.update(sequence.frame(1))
+    assert np.isfinite(box).all()
+    assert min(box[2:]) > 0
 
 
 def test_bad_input_is_one_clear_line(real_data, tmp_path, command):
