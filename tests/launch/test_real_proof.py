@@ -38,6 +38,7 @@ def test_copied_masks(real_data, proof, tmp_path):
     assert proof.read_rows(tmp_path)["all"]["J"] == pytest.approx(100 * np.mean(overlaps))
 
 
+@pytest.mark.slow
 def test_patch_masks(real_data, proof, tmp_path):
     """Two frames, all patches in reach compared by loops in float64: the mask is the same but for its edge."""
     (opened,) = open_davis(real_data / "davis_like", "val", year=2017, sequences=["bmx-trees"])
