@@ -1,7 +1,7 @@
 """vfs_r18_fine on two cores: the recipe of the paper, small enough to show within 90 minutes that it learns.
 
-Differs from vfs_r18_fine in the sizes that the hardware decides (batch, crops, frames a clip, steps) and in the
-learning rate, which was chosen for them. launch/real_proof.sh trains it on 33 clips (see docs/proof).
+Differs from vfs_r18_fine in batch, crops, frames a clip and steps, and keeps the release's learning rate although the
+batch is smaller. launch/real_proof.sh trains it on 33 videos; docs/proof tells how the settings were chosen.
 
     vfs-train --config=configs/real_proof.py --workdir=runs/real_proof/train-0 --config.data=RECORDS
 """
