@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from small_steps import OPTIMIZER, compiled, host_batch, initial, run, step_function
 
+from vfs_jax.models import winograd
 from vfs_jax.training.sharding import make_mesh
 from vfs_jax.training.state import init_state
 
@@ -103,3 +104,15 @@ def test_the_step_lowers_for_accelerators(platform):
     assert "bf16" in exported.mlir_module()
     kept = [leaf.dtype for leaf in exported.out_avals]
     assert set(map(str, kept)) == {"float32", "int32", "bool"}  # computed in bfloat16, kept in float32
+
+
+def test_rematerialisation_convolves_once(monkeypatch):
+    monkeypatch.setattr(winograd, "_LARGE", 0)  # what large convolutions are made of, which "cuda" lowers to plain ones
+    shapes = jax.eval_shape(lambda: init_state(0, 18, OPTIMIZER))
+    batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, host_batch()))
+
+    def convolutions(remat):
+        step = jax.jit(step_function(remat=remat))
+        return jax.export.export(step, platforms=["cuda"])(shapes, batch).mlir_module().count("stablehlo.convolution")
+
+    assert convolutions(remat=True) == convolutions(remat=False)

@@ -7,15 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 from beartype import beartype
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8, jaxtyped
 
 from vfs_jax.models.max_pool import max_pool
+from vfs_jax.models.winograd import convolve_3x3
 
 Variables = dict[str, Any]  # {"params": tree, "batch_stats": tree}
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 STAGES = ("res2", "res3", "res4", "res5")
+CONVOLUTION = "convolution"
 
 # ImageNet statistics of RGB on 0..255, those of the release's configurations.
 IMAGE_MEAN = (123.675, 116.28, 103.53)
@@ -79,12 +82,20 @@ def batch_norm(x: Array, train: bool, *, name: str, scale_init: Any = nn.initial
     return norm(x.astype(compute_dtype)).astype(x.dtype)
 
 
+def _stride_1(x: Array, kernel: Array, *_: Any, rhs_dilation: tuple[int, int], **__: Any) -> Array:
+    """What `nn.Conv` calls for a padded 3x3 convolution of stride 1."""
+    return convolve_3x3(x, kernel, rhs_dilation[0])
+
+
 def _convolution(
     x: Array, features: int, kernel: int, *, name: str, stride: int = 1, dilation: int = 1, padding: int | None = None
 ) -> Array:
-    """A convolution without bias, padded alike on both sides (torch's way; SAME would shift strided ones)."""
+    """A convolution without bias, padded alike on both sides (torch's way; SAME would shift strided ones).
+
+    Its output has the name CONVOLUTION for policies of `jax.checkpoint`.
+    """
     padding = dilation * (kernel // 2) if padding is None else padding
-    return nn.Conv(
+    convolution = nn.Conv(
         features,
         (kernel, kernel),
         strides=(stride, stride),
@@ -93,8 +104,10 @@ def _convolution(
         use_bias=False,
         dtype=x.dtype,
         kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+        conv_general_dilated=_stride_1 if kernel == 3 and stride == 1 else None,
         name=name,
-    )(x)
+    )
+    return checkpoint_name(convolution(x), CONVOLUTION)
 
 
 class ResidualBlock(nn.Module):

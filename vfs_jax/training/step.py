@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 
 from vfs_jax.data.transforms import augment_color
 from vfs_jax.models import VFS, normalize_images
+from vfs_jax.models.resnet import CONVOLUTION
 from vfs_jax.training.contrastive import contrastive_loss
 from vfs_jax.training.losses import embedding_std, frame_similarity_loss
 from vfs_jax.training.sharding import batch_sharding, replicated
@@ -69,7 +70,7 @@ def make_train_step(
         return z, p, updated["batch_stats"]
 
     if remat:
-        embed = jax.checkpoint(embed, policy=lambda primitive, *_, **__: primitive is jax.lax.conv_general_dilated_p)
+        embed = jax.checkpoint(embed, policy=jax.checkpoint_policies.save_only_these_names(CONVOLUTION))
 
     def gradient_of(
         state: TrainState, batch_stats: Any, images: jax.Array, targets: jax.Array | None
