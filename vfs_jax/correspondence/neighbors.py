@@ -25,8 +25,8 @@ from vfs_jax.correspondence.affinity import (
 
 # Rows of a strip of keys and columns of a block of queries. Larger ones make faster matmuls that compute more scores
 # outside the windows; the best balance is flat around these.
-_STRIP_ROWS = 4
-_BLOCK_COLS = 4
+_STRIP_ROWS = 6
+_BLOCK_COLS = 6
 # Queries that are compared at once where there is no window.
 _CHUNK = 64
 # Frames that are compared at a time. XLA's CPU runs a batched matmul of this size on one core, so two fill two cores.
