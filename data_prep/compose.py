@@ -106,12 +106,17 @@ def compose(
     Returns:
       The sequence. Which piece covers which is drawn, but each labelled one is seen at least by a share of MIN_SEEN.
 
+    Raises:
+      ValueError: there are fewer photographs than objects.
+
     >>> rng = np.random.default_rng(0)
     >>> photos = [rng.integers(0, 256, (240, 240, 3), dtype=np.uint8) for _ in range(2)]
     >>> composed = compose(rng, np.zeros((3, 48, 80, 3), np.uint8), photos)
     >>> composed.frames.shape, composed.masks.shape, composed.boxes.shape, composed.points.shape
     ((3, 48, 80, 3), (3, 48, 80), (3, 2, 4), (3, 10, 2))
     """
+    if len(photos) < objects:
+        raise ValueError(f"each of {objects} objects needs a photograph of its own, got {len(photos)}")
     frames, height, width, _ = background.shape
     pieces = _pieces(rng, photos, objects, frames, height, width)
     while not _stay_visible(pieces, frames, height, width):

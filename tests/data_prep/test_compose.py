@@ -125,3 +125,9 @@ def test_a_video_that_does_not_decode_is_named(tmp_path: Path):
     (tmp_path / "notes.mp4").write_text("no video")
     with pytest.raises(InputError, match=r"notes\.mp4: does not decode"):
         compose.read_background(tmp_path / "notes.mp4", 3, 48)
+
+
+def test_too_few_photographs_are_refused():
+    photo = np.zeros((240, 240, 3), np.uint8)
+    with pytest.raises(ValueError, match="each of 2 objects needs a photograph of its own, got 1"):
+        compose.compose(np.random.default_rng(0), np.zeros((3, 48, 80, 3), np.uint8), [photo])
