@@ -119,7 +119,7 @@ def _start() -> "subprocess.Popen[bytes]":
         "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",  # a playlist named .mp4 opens no network
         # glibc: the megabytes of a record are used again by the next one instead of being faulted in page by page.
         "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-        "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+        "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
     }
     child = subprocess.Popen(
         [sys.executable, "-c", "from data_prep.decoder import serve; serve()"],
