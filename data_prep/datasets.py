@@ -6,7 +6,7 @@ _TEXTS = {
     "kinetics": """\
 Kinetics-400, -600, -700: clips of ten seconds; training.
 From: CVDF's mirror (github cvdfoundation/kinetics-dataset: k400_downloader.sh and its like).
-Terms: those of its page; the clips are YouTube's and their uploaders'.
+Terms: the tables CC BY 4.0; the clips are YouTube's and their uploaders'.
 Tree (archives may stay packed; replacements take the place of the corrupted clips):
   DIR/annotations/train.csv (or .txt)           label,youtube_id,time_start,time_end,split
   DIR/train/*.tar.gz or DIR/train/**/ID_SSSSSS_EEEEEE.mp4
@@ -50,7 +50,7 @@ Tree:
     "tapvid": """\
 TAP-Vid: points tracked through real videos; evaluation of points.
 From: github google-deepmind/tapnet, "TAP-Vid" (tapvid_davis.zip holds one pickle).
-Terms: those of its page.
+Terms: the points CC BY 4.0; the videos keep DAVIS's.
 Tree:
   DIR/tapvid_davis.pkl                          {name: {video, points, occluded}}
 A pickle could run code: the reader here takes arrays, strings and bytes alone.""",
@@ -78,6 +78,15 @@ Tree:
   DIR/CLASS/CLASS-N/img/00000001.jpg
   DIR/CLASS/CLASS-N/groundtruth.txt, full_occlusion.txt, out_of_view.txt
   DIR/testing_set.txt                           a sequence on each line""",
+    "uav123": """\
+UAV123 and UAV20L: sequences seen from drones; evaluation of tracking.
+From: cemse.kaust.edu.sa/ivul/uav123.
+Terms: those of its page.
+Tree:
+  DIR/data_seq/UAV123/FOLDER/000001.jpg         several sequences are cut from one folder
+  DIR/anno/UAV123/SEQUENCE.txt                  x,y,w,h, NaN where there is no target; UAV20L/ beside it
+  DIR/configSeqs.m                              folder, first and last frame of each sequence
+Then: vfs-eval-tracker --config=configs/uav123.py --workdir=OUT --config.data=DIR --config.weights=HEAD""",
     "vot": """\
 VOT (short-term): sequences with boxes or polygons; evaluation of tracking.
 From: votchallenge.net, or "vot initialize" of the official toolkit.
