@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shows on real footage with true masks that training makes correspondence better, in an hour and a half on two cores:
+# Shows on real footage with true masks that training makes correspondence better, in some two hours on two cores:
 # prepares clips, trains on them, and measures random and trained weights beside two baselines without a network.
 #   bash launch/real_proof.sh DATA_DIR             DATA_DIR holds kinetics_like/, davis_train_clips/, davis_like/, otb_like/
 #   bash launch/real_proof.sh DATA_DIR --seed 1    another seed, beside the first one
