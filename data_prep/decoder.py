@@ -57,6 +57,7 @@ class Decoder:
             try:
                 for record in self._ask(path, video, label):
                     yield record
+                    del record  # it has megabytes, and the next one is about to come
                     received += 1
                 return
             except _Ended as ended:
@@ -118,7 +119,7 @@ def _start() -> "subprocess.Popen[bytes]":
         "OPENCV_FFMPEG_LOGLEVEL": "-8",  # FFmpeg's AV_LOG_QUIET: what does not decode is reported once, as a reject
         "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",  # a playlist named .mp4 opens no network
         # glibc: the megabytes of a record are used again by the next one instead of being faulted in page by page.
-        "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+        "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
         "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
     }
     child = subprocess.Popen(
@@ -158,6 +159,7 @@ def serve() -> None:
             for number, clip in enumerate(decode_clips(Path(path), options)):
                 _send(answers, make_record(clip, clip_name(video, number, cut=options.clip_seconds > 0), label))
                 signal.setitimer(signal.ITIMER_REAL, limit)
+                del clip  # before the next one is decoded
         except ClipError as error:
             reason = str(error)
         except (cv2.error, MemoryError) as error:
@@ -166,30 +168,40 @@ def serve() -> None:
         _send(answers, reason)
 
 
-def _send(pipe: Any, message: object) -> None:
-    data = pickle.dumps(message, protocol=5)
-    for part in (len(data).to_bytes(8, "little"), data):  # not joined: a record has megabytes
-        view = memoryview(part)
-        while view:
-            view = view[pipe.write(view) :]
+def _send(pipe: IO[bytes], message: object) -> None:
+    pickle.dump(message, pipe, protocol=5)
     pipe.flush()
 
 
 def _receive(pipe: IO[bytes], deadline: float | None) -> Any:
-    size = int.from_bytes(_read(pipe, 8, deadline), "little")
-    return pickle.loads(_read(pipe, size, deadline))
+    return pickle.load(_Incoming(pipe, deadline))
 
 
-def _read(pipe: IO[bytes], size: int, deadline: float | None) -> bytearray:
-    data = bytearray(size)
-    view, filled = memoryview(data), 0
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)
-    while filled < size:
-        if deadline is not None and not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            raise TimeoutError
-        count = os.readv(pipe.fileno(), [view[filled:]])
-        if count == 0:
-            raise EOFError
-        filled += count
-    return data
+class _Incoming:
+    """What pickle.load reads from: a pipe, until a deadline. A record's megabytes go to their place without a copy."""
+
+    def __init__(self, pipe: IO[bytes], deadline: float | None) -> None:
+        self._pipe = pipe
+        self._deadline = deadline
+        self._poll = select.poll()
+        self._poll.register(pipe, select.POLLIN)
+
+    def readinto(self, target: Any) -> int:
+        view, filled = memoryview(target), 0
+        while filled < len(view):
+            left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic()) * 1000
+            if not self._poll.poll(left):
+                raise TimeoutError
+            count = os.readv(self._pipe.fileno(), [view[filled:]])
+            if count == 0:
+                raise EOFError
+            filled += count
+        return filled
+
+    def read(self, size: int) -> bytes:
+        data = bytearray(size)
+        self.readinto(data)
+        return bytes(data)
+
+    def readline(self) -> bytes:
+        raise pickle.UnpicklingError("no line in this protocol")

@@ -63,6 +63,7 @@ def write_shard(
                     for record in decoder.decode(file, entry.id, entry.label):
                         write(record.data)
                         records.append(_summary(entry, record))
+                        del record  # before the next one is received
                         made += 1
                 except ClipError as error:
                     name = clip_name(entry.id, made, cut=settings["clip_seconds"] > 0)
