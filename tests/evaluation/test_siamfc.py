@@ -43,7 +43,7 @@ def test_boxes_are_those_of_pytorch(real_data, oracles, tmp_path, head):
     assert np.abs(np.diff(boxes[:, :2], axis=0)).max() > 1  # it moves
 
 
-# In frame 91 of Soccer the two highest pixels of the final response differ by 4e-8 of it, which float32 cannot tell apart.
+# In frame 91 of Soccer the two highest pixels of the final response differ by 4e-8 of it, too little for float32.
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "frames"), [("Crossing", 100), ("Soccer", 91), ("bag", 100)])
 def test_boxes_are_those_of_pytorch_over_100_frames(real_data, oracles, tmp_path, name, frames):
