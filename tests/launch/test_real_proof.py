@@ -72,7 +72,7 @@ def test_patch_masks(real_data, proof, tmp_path):
 def test_every_step(real_data, tmp_path):
     done = subprocess.run(
         ["bash", str(ROOT / "launch" / "real_proof.sh"), str(real_data), "--smoke"],
-        env=os.environ,
+        env=os.environ | {"XLA_FLAGS": ""},  # one device, as at a user's
         capture_output=True,
         text=True,
         cwd=tmp_path,
