@@ -263,13 +263,6 @@ def _valid_scores(block: _Block, keys: KeyGroup) -> Iterator[jax.Array]:
         yield piece if valid is None else jnp.where(valid, piece, -jnp.inf)
 
 
-def _rising(numbers: jax.Array) -> jax.Array:
-    """Sort the few, different numbers [p, k] of each row by counting, which XLA's CPU does 20 times as fast."""
-    place = jnp.sum(numbers[:, :, None] > numbers[:, None], axis=2)
-    at_place = place[:, None] == jnp.arange(numbers.shape[1])[None, :, None]
-    return jnp.sum(jnp.where(at_place, numbers[:, None], 0), axis=2)
-
-
 def _best_steps(block: _Block, keys: KeyGroup, count: int) -> jax.Array:
     """Pick, for every query position, the steps [p, count] that can lead to its `count` best keys, in rising order.
 
@@ -300,7 +293,7 @@ def _best_steps(block: _Block, keys: KeyGroup, count: int) -> jax.Array:
         rank = jnp.where(ranked > last, -1, jnp.where(ranked == last, frame, never))
         return jnp.argsort(rank, axis=1, stable=True)[:, :count].astype(chosen.dtype)
 
-    return _rising(jax.lax.cond(tied, by_frame, lambda: chosen[:, :count]))
+    return jnp.sort(jax.lax.cond(tied, by_frame, lambda: chosen[:, :count]), axis=1)
 
 
 def _choose_best(block: _Block, keys: KeyGroup, topk: int) -> tuple[jax.Array, jax.Array]:
