@@ -118,7 +118,7 @@ def _start() -> "subprocess.Popen[bytes]":
         "OPENCV_LOG_LEVEL": "SILENT",
         "OPENCV_FFMPEG_LOGLEVEL": "-8",  # FFmpeg's AV_LOG_QUIET: what does not decode is reported once, as a reject
         "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",  # a playlist named .mp4 opens no network
-        # glibc: the megabytes of a record are used again by the next one instead of being faulted in page by page.
+        # glibc: the memory of an image is kept for the next one; that of a record, which has megabytes, is given back.
         "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
         "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
     }
@@ -203,5 +203,5 @@ class _Incoming:
         self.readinto(data)
         return bytes(data)
 
-    def readline(self) -> bytes:
+    def readline(self) -> bytes:  # pickle.load asks for it and, in this protocol, never calls it
         raise pickle.UnpicklingError("no line in this protocol")
