@@ -246,12 +246,17 @@ def _full_blocks(choose: Callable[[_Block], tuple], query: Frames, keys: tuple[F
     return jax.tree.map(assemble, jax.lax.map(one, jax.tree.map(chunks, query)))
 
 
-def _gather(block: _Block, keys: KeyGroup, index: jax.Array, inside: jax.Array) -> jax.Array:
-    """Look up the scores of all frames at index [p, k]: [p, t, k] in order of time, -inf where no key is."""
-    scores = jnp.concatenate([jnp.take(piece, index, axis=1, mode="clip") for piece in block.scores])
+def _in_time(scores: jax.Array, keys: KeyGroup, inside: jax.Array) -> jax.Array:
+    """Bring scores [t, p, k] into order of time, [p, t, k], -inf where no key is; inside [p, k]: on the grid."""
     allowed = inside[None] if keys.valid is None else inside[None] & keys.valid[:, None, None]
     scores = jnp.where(allowed, scores, -jnp.inf)
     return (scores if keys.order is None else scores[keys.order]).swapaxes(0, 1)
+
+
+def _gather(block: _Block, keys: KeyGroup, index: jax.Array, inside: jax.Array) -> jax.Array:
+    """Look up the scores of all frames at index [p, k]: [p, t, k] in order of time, -inf where no key is."""
+    scores = jnp.concatenate([jnp.take(piece, index, axis=1, mode="clip") for piece in block.scores])
+    return _in_time(scores, keys, inside)
 
 
 def _valid_scores(block: _Block, keys: KeyGroup) -> Iterator[jax.Array]:
@@ -261,6 +266,19 @@ def _valid_scores(block: _Block, keys: KeyGroup) -> Iterator[jax.Array]:
         valid = None if keys.valid is None else keys.valid[start : start + len(piece), None]
         start += len(piece)
         yield piece if valid is None else jnp.where(valid, piece, -jnp.inf)
+
+
+def _top_steps(ranked: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Pick the `count` best steps by their scores [p, s], of which there are more.
+
+    Returns:
+        The last score that was picked [p, 1], the steps [p, count], and whether it ties with one that was not picked.
+    """
+    # The barrier keeps XLA from joining the slices below to the choice, which would turn it into a full sort.
+    # One barrier each: XLA's rewriting of top_k fails on a barrier around both.
+    best, chosen = (jax.lax.optimization_barrier(part) for part in jax.lax.top_k(ranked, count + 1))
+    last = best[:, count - 1 : count]
+    return last, chosen[:, :count], jnp.any((last == best[:, count:]) & (last > -jnp.inf))
 
 
 def _best_steps(block: _Block, keys: KeyGroup, count: int) -> jax.Array:
@@ -275,11 +293,7 @@ def _best_steps(block: _Block, keys: KeyGroup, count: int) -> jax.Array:
         return jnp.broadcast_to(jnp.arange(count, dtype=np.int32), block.where.shape)
     largest = functools.reduce(jnp.maximum, (piece.max(axis=0) for piece in _valid_scores(block, keys)))
     ranked = jnp.where(block.inside, jnp.take(largest, block.where, mode="clip"), -jnp.inf)
-    # The barrier keeps XLA from joining the slices below to the choice, which would turn it into a full sort.
-    # One barrier each: XLA's rewriting of top_k fails on a barrier around both.
-    best, chosen = (jax.lax.optimization_barrier(part) for part in jax.lax.top_k(ranked, count + 1))
-    last = best[:, count - 1 : count]
-    tied = jnp.any((last == best[:, count:]) & (last > -jnp.inf))
+    last, chosen, tied = _top_steps(ranked, count)
 
     def by_frame() -> jax.Array:
         never, start = np.int32(np.iinfo(np.int32).max), 0
@@ -291,24 +305,99 @@ def _best_steps(block: _Block, keys: KeyGroup, count: int) -> jax.Array:
             oldest, start = jnp.minimum(oldest, reached.min(axis=0)), start + len(piece)
         frame = jnp.take(oldest, block.where, mode="clip")
         rank = jnp.where(ranked > last, -1, jnp.where(ranked == last, frame, never))
-        return jnp.argsort(rank, axis=1, stable=True)[:, :count].astype(chosen.dtype)
+        return jax.lax.top_k(-rank, count)[1]
 
-    return jnp.sort(jax.lax.cond(tied, by_frame, lambda: chosen[:, :count]), axis=1)
+    return jnp.sort(jax.lax.cond(tied, by_frame, lambda: chosen), axis=1)
 
 
-def _choose_best(block: _Block, keys: KeyGroup, topk: int) -> tuple[jax.Array, jax.Array]:
-    """Find the top-k keys of every position: scores [p, k], falling, -inf for missing ones, and labels [p, k, l]."""
-    steps = min(topk, block.where.shape[1])
-    picked = _best_steps(block, keys, steps)
-    index, place, inside = (jnp.take_along_axis(table, picked, axis=1) for table in block[1:])
-    candidates = _gather(block, keys, index, inside)
-    frames = candidates.shape[1]
-    best, winner = jax.lax.top_k(candidates.reshape(len(candidates), frames * steps), min(topk, frames * steps))
+def _best_keys(candidates: jax.Array, place: jax.Array, keys: KeyGroup, topk: int) -> tuple[jax.Array, jax.Array]:
+    """Find the top-k of candidates [p, t, k] that lie at place [p, k].
+
+    Returns:
+        Scores [p, k], falling, -inf for missing ones, and labels [p, k, l].
+    """
+    positions, frames, steps = candidates.shape
+    best, winner = jax.lax.top_k(candidates.reshape(positions, frames * steps), min(topk, frames * steps))
     frame = winner // steps if keys.order is None else keys.order[winner // steps]
     place = jnp.take_along_axis(place, winner % steps, axis=1)
     height, width, size = keys.labels.shape[1:]
     labels = keys.labels.reshape(-1, height * width, size)
     return best, labels[frame, jnp.clip(place, 0, height * width - 1)]
+
+
+def _choose_best(block: _Block, keys: KeyGroup, topk: int) -> tuple[jax.Array, jax.Array]:
+    """Find the top-k keys of every position: scores [p, k], falling, -inf for missing ones, and labels [p, k, l]."""
+    picked = _best_steps(block, keys, min(topk, block.where.shape[1]))
+    index, place, inside = (jnp.take_along_axis(table, picked, axis=1) for table in block[1:])
+    return _best_keys(_gather(block, keys, index, inside), place, keys, topk)
+
+
+@functools.cache
+def _has_hopper() -> bool:
+    """Tell whether this process computes on GPUs that have the instructions of `window_maxima`."""
+    devices = jax.local_devices() if jax.default_backend() == "gpu" else []
+    return bool(devices) and all(device.compute_capability == "9.0" for device in devices)
+
+
+def _kernel_best(
+    query: Frames, keys: KeyGroup, steps: np.ndarray, topk: int, if_tied: Callable[[], tuple]
+) -> tuple[jax.Array, jax.Array]:
+    """Do what `_choose_best` does, for a whole frame, with the kernel: scores [h, w, k] and labels [h, w, k, l].
+
+    The kernel gives the best score of every step, which tells the steps that matter; the scores of these are computed
+    again, for all frames. Where a tie crosses the border of the choice, `if_tied` gives the result.
+    """
+    # Imported here, since it takes a third of a second that only GPUs repay.
+    from vfs_jax.correspondence.window_maxima import window_maxima
+
+    height, width = query.values.shape[1:3]
+    known = query.values[0], keys.frames, keys.valid
+    largest = window_maxima(*jax.lax.stop_gradient(known), steps).reshape(height * width, len(steps))
+    _, chosen, tied = _top_steps(largest, topk)
+
+    def score_again() -> tuple[jax.Array, jax.Array]:
+        picked = jnp.sort(chosen, axis=1)
+        moves = jnp.asarray(steps[:, 0] * width + steps[:, 1], np.int32)
+        place = jnp.arange(height * width, dtype=np.int32)[:, None] + moves[picked]
+
+        def near(array: jax.Array) -> jax.Array:
+            flat = array.reshape(len(array), height * width, *array.shape[3:])
+            return jnp.take(flat, place, axis=1, mode="clip").astype(np.float32)
+
+        def score(piece: Frames) -> jax.Array:
+            values = query.values.reshape(height * width, -1).astype(np.float32)
+            exact = jax.lax.Precision.HIGHEST
+            scores = jnp.einsum("pc,tpkc->tpk", values, near(piece.values), precision=exact)
+            return scores if piece.scales is None else scores * near(piece.scales)
+
+        scores = jnp.concatenate([score(piece) for piece in keys.frames])
+        if query.scales is not None:
+            scores *= query.scales.reshape(1, -1, 1)
+        inside = jnp.take_along_axis(largest, picked, axis=1) > -jnp.inf
+        best, labels = _best_keys(_in_time(scores, keys, inside), place, keys, topk)
+        return best.reshape(height, width, -1), labels.reshape(height, width, *labels.shape[1:])
+
+    return jax.lax.cond(tied, if_tied, score_again)
+
+
+def _search_window(query: Frames, keys: KeyGroup, steps: np.ndarray, topk: int) -> tuple[jax.Array, jax.Array]:
+    """Find the top-k keys inside the window for a frame: scores [h, w, k] and labels [h, w, k, l]."""
+
+    def by_blocks() -> tuple[jax.Array, jax.Array]:
+        return _window_blocks(lambda block: _choose_best(block, keys, topk), query, keys.frames, steps)
+
+    if not _has_hopper():
+        return by_blocks()
+    from vfs_jax.correspondence.window_maxima import fits
+
+    dtype = product_dtype(query.values, keys.frames[0].values)
+    if len(steps) <= topk or not fits(dtype, steps):
+        return by_blocks()
+
+    def by_kernel() -> tuple[jax.Array, jax.Array]:
+        return _kernel_best(query, keys, steps, topk, if_tied=by_blocks)
+
+    return jax.lax.platform_dependent(cuda=by_kernel, default=by_blocks)
 
 
 def _choose_all(block: _Block, keys: KeyGroup, temperature: Number) -> tuple[jax.Array, jax.Array]:
@@ -361,10 +450,12 @@ def blend_labels(
         steps = window_offsets(keys.radius, window, height, width)
         if keys.radius is None:
             best, values = _full_blocks(choose, query, keys.frames)
-        elif len(steps):
+        elif len(steps) == 0:
+            continue
+        elif topk is None:
             best, values = _window_blocks(choose, query, keys.frames, steps)
         else:
-            continue
+            best, values = _search_window(query, keys, steps, topk)
         scores.append(best)
         labels.append(values)
     if not scores:
