@@ -18,6 +18,7 @@ import statistics
 import time
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ from operators_charts import draw
 from vfs_jax.correspondence import (
     Memory,
     cross_correlate,
+    neighbors,
     propagate_frame,
     propagate_next,
     propagate_video,
@@ -35,6 +37,7 @@ from vfs_jax.correspondence import (
 )
 from vfs_jax.correspondence.affinity import window_offsets
 from vfs_jax.correspondence.memory import _step
+from vfs_jax.correspondence.propagation import _propagate_video
 
 TOPK, TEMPERATURE, LABELS = 10, 0.07, 3
 
@@ -317,20 +320,36 @@ def measure_correlation(options: argparse.Namespace) -> dict:
     return result
 
 
+def time_video(case: Case, features: jax.Array, labels: jax.Array, repeats: int, *, by_kernel: bool) -> dict:
+    """Time one scan over a video, and keep its labels; by_kernel=False: without the kernel for Hopper GPUs."""
+    with mock.patch.object(neighbors, "_has_hopper", neighbors._has_hopper if by_kernel else lambda: False):
+        scan = jax.jit(lambda f, v: propagate_video(f, v, num_context=case.context, radius=case.radius))
+        _propagate_video.clear_cache()
+        scan = scan.lower(features, labels).compile()
+    times = timed(scan, features, labels, repeats=repeats)
+    return {
+        **times,
+        "frames_per_second": (len(features) - 1) / times["median_s"],
+        "memory_above_inputs": memory_above_inputs(scan),
+        "labels": np.asarray(scan(features, labels)),
+    }
+
+
 def measure_gpu(cases: list[Case], options: argparse.Namespace) -> dict | str:
     """Frames a second of one scan over a video on a CUDA GPU, beside the official way there and the roofline."""
     if jax.default_backend() != "gpu":
         note = "no CUDA GPU is at hand: run this where jax and PyTorch see one for frames/s, the ratio and the roofline"
         print(note, flush=True)
         return note
-    results: dict = {}
+    results: dict = {"device": jax.devices()[0].device_kind}
     for case in (case._replace(dtype=dtype) for case in cases for dtype in ("float32", "bfloat16")):
         frames = 8 if options.toy else 60
         video, labels = make_video(case, 4)
         features = jnp.stack([video[number % 4] for number in range(frames)])
-        scan = jax.jit(lambda f, v, case=case: propagate_video(f, v, num_context=case.context, radius=case.radius))
-        ours = timed(scan, features, labels[0], repeats=options.repeats)
-        seconds = ours["median_s"] / (frames - 1)
+        ours = time_video(case, features, labels[0], options.repeats, by_kernel=True)
+        blocks = time_video(case, features, labels[0], 1, by_kernel=False)
+        difference = float(np.abs(ours.pop("labels") - blocks.pop("labels")).max())
+        seconds = 1 / ours["frames_per_second"]
         # Ceilings of this device, measured: a matmul, and adding one to a large array (read and write).
         rate = best_matmul_rate(options.toy, case.dtype)
         large = jnp.zeros(10**6 if options.toy else 5 * 10**8, np.float32)
@@ -338,8 +357,9 @@ def measure_gpu(cases: list[Case], options: argparse.Namespace) -> dict | str:
         read = features[0].nbytes * (case.context + 2) + labels.nbytes
         roofline = max(circle_operations(case) / rate, read / bandwidth)
         entry = {
-            "stream": ours,
-            "frames_per_second": 1 / seconds,
+            "video": ours,
+            "video_by_blocks": blocks,
+            "largest_difference_from_blocks": difference,
             "roofline_s": roofline,
             "times_roofline": seconds / roofline,
         }

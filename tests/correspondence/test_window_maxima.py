@@ -1,5 +1,10 @@
 """The GPU kernel, run by Pallas' interpreter of GPU kernels, beside the search by blocks that it replaces."""
 
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +13,11 @@ import pytest
 from vfs_jax.correspondence import neighbors, propagate_frame, propagation
 from vfs_jax.correspondence.affinity import window_offsets
 from vfs_jax.correspondence.window_maxima import fits, window_maxima
+
+
+def has_cuda_plugin():
+    return any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
+
 
 interpreter = pytest.importorskip("jax._src.pallas.mosaic_gpu.interpret.params")
 
@@ -125,6 +135,16 @@ def test_kernel_is_picked_on_cuda_alone(monkeypatch, hopper):
         lowered = traced.lower(lowering_platforms=(platform,)).as_text()
         assert ("mosaic_gpu" in lowered) == (hopper and platform == "cuda"), platform
     propagation._propagate_frame.clear_cache()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not has_cuda_plugin(), reason="JAX's CUDA plugin is not installed: pip install -e '.[cuda]'")
+def test_compiles_for_an_h100():
+    """By the compilers of CUDA, which need no GPU."""
+    script = Path(__file__).with_name("compile_for_h100.py")
+    done = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("by kernel: compiled") == 4
 
 
 def test_what_the_kernel_takes():
