@@ -4,7 +4,8 @@ Scores stay on the chip: of the t scores of a query and a step, only the largest
 Pallas for Mosaic GPU. Its matmul instruction (wgmma) takes 16-bit floats and sums in float32; float32 features are
 split into three bfloat16 parts and multiplied in six products, which is as exact as float32.
 
-It has been compiled for the H100 and run by Pallas' interpreter, not on a GPU: how fast it is remains to be seen.
+It has been compiled for the H100 and run by Pallas' interpreter, not on a GPU: how fast it is remains to be seen. Where
+it is used, `jax.export` takes one platform at a time, since Pallas lowers no kernel for several.
 """
 
 from typing import Any, NamedTuple
@@ -141,7 +142,6 @@ def _run(parts: int, plan: _Plan, queries: jax.Array, keys: jax.Array, adjust: j
                     mosaic_gpu.barrier_wait(arrived.at[slot])
                     mosaic_gpu.wgmma(sums, key_part.at[slot], query_part.at[slot])
                     mosaic_gpu.wgmma_wait(0)
-
                     pallas.when(step + stages < steps)(lambda: fetch(step + stages))
 
                 lax.fori_loop(0, products * chunks, one, None)
