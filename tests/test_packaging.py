@@ -56,7 +56,7 @@ def test_shell_scripts_pass_the_linter():
 
 
 def test_constraints_pin_what_setup_cfg_asks_for():
-    """Every direct dependency is pinned, inside its range."""
+    """Every direct dependency is pinned, once for each Python, inside its range."""
     import configparser
 
     from packaging.requirements import Requirement
@@ -67,9 +67,13 @@ def test_constraints_pin_what_setup_cfg_asks_for():
     asked = [Requirement(line) for line in config["options"]["install_requires"].splitlines() if line]
     asked += [Requirement(line) for name in ("torch", "compose", "test") for line in extras[name].splitlines() if line]
     lines = (line.split("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines())
-    pins = {pin.name.lower().replace("_", "-"): pin for pin in map(Requirement, filter(None, lines))}
-    for requirement in asked:
-        if requirement.name != "vfs_jax":
-            (exact,) = pins[requirement.name.lower().replace("_", "-")].specifier
-            assert exact.operator == "=="
-            assert requirement.specifier.contains(exact.version), requirement
+    pins = [Requirement(line) for line in lines if line]
+    for python in ("3.11", "3.12", "3.13", "3.14"):
+        of_this_python = [pin for pin in pins if not pin.marker or pin.marker.evaluate({"python_version": python})]
+        by_name = {pin.name.lower().replace("_", "-"): pin for pin in of_this_python}
+        assert len(by_name) == len(of_this_python), python
+        for requirement in asked:
+            if requirement.name != "vfs_jax":
+                (exact,) = by_name[requirement.name.lower().replace("_", "-")].specifier
+                assert exact.operator == "=="
+                assert requirement.specifier.contains(exact.version), (requirement, python)
