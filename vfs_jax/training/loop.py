@@ -69,9 +69,9 @@ def train(
         num_workers=options.num_workers,
     )
     clock = time.monotonic()
-    lowered = program.lower()
-    train_step = lowered.compile()
-    flops = program.flops(lowered)
+    traced = program.trace()
+    train_step = traced.lower().compile()
+    flops = program.flops(traced)
     if jax.process_index() == 0:
         print(
             f"compiled a step of {flops / 1e9:.3g} GFLOP in {duration(time.monotonic() - clock)}; "

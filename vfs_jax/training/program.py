@@ -9,6 +9,7 @@ import optax
 from jax.sharding import Mesh
 
 from vfs_jax.errors import InputError
+from vfs_jax.training.flops import count_flops
 from vfs_jax.training.optimizer import cosine, sgd
 from vfs_jax.training.options import TrainOptions
 from vfs_jax.training.sharding import batch_sharding, replicated
@@ -34,25 +35,29 @@ class Program:
     state_shapes: TrainState
     batch_shapes: dict[str, jax.ShapeDtypeStruct]
 
+    def trace(self) -> jax.stages.Traced:
+        """The step, ready to be counted and lowered."""
+        return self._trace(self.options)
+
     def lower(self) -> jax.stages.Lowered:
         """The step, ready to be compiled."""
-        return self._lower(self.options)
+        return self.trace().lower()
 
-    def flops(self, lowered: jax.stages.Lowered) -> float:
-        """Floating-point operations of a step over all devices, as the compiler counts them before it optimises.
+    def flops(self, traced: jax.stages.Traced) -> int:
+        """Floating-point operations of a step over all devices; see `count_flops`.
 
         What is computed twice to save memory counts once.
 
         Args:
-          lowered: what `lower` gave.
+          traced: what `trace` gave.
         """
-        if self.options.remat or self.options.accumulate > 1:  # the compiler counts the body of a loop once
-            lowered = self._lower(dataclasses.replace(self.options, remat=False, accumulate=1))
-        return float((lowered.cost_analysis() or {}).get("flops", 0.0))
+        if self.options.remat:
+            traced = self._trace(dataclasses.replace(self.options, remat=False))
+        return count_flops(traced.jaxpr)
 
-    def _lower(self, options: TrainOptions) -> jax.stages.Lowered:
+    def _trace(self, options: TrainOptions) -> jax.stages.Traced:
         step = _make_step(options, *_make_optimizer(options))
-        return compile_train_step(step, self.mesh).lower(self.state_shapes, self.batch_shapes)
+        return compile_train_step(step, self.mesh).trace(self.state_shapes, self.batch_shapes)
 
 
 def make_program(options: TrainOptions, mesh: Mesh) -> Program:
