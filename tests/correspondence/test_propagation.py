@@ -60,13 +60,15 @@ def test_frame_is_the_full_affinity(name):
     assert_equal_where_clear(result, *full_propagation(query, keys, labels, **SETTINGS[name]))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 17), (17, 1), (23, 6)])
+@pytest.mark.parametrize(
+    ("shape", "radius"), [((1, 1), 4.0), ((1, 17), 4.0), ((17, 1), 4.0), ((23, 6), 4.0), ((47, 7), 14.0)], ids=str
+)
 @pytest.mark.slow
-def test_any_grid(shape):
-    """Grids smaller than a strip, than a window, and that no strip or block divides."""
+def test_any_grid(shape, radius):
+    """Grids smaller than a strip, than a window, that no strip or block divides, and several strips at the border."""
     query, keys, labels = some_frames(height=shape[0], width=shape[1])
-    result = propagate_frame(query, keys, labels, radius=4.0)
-    assert_equal_where_clear(result, *full_propagation(query, keys, labels, radius=4.0))
+    result = propagate_frame(query, keys, labels, radius=radius)
+    assert_equal_where_clear(result, *full_propagation(query, keys, labels, radius=radius))
 
 
 @pytest.mark.parametrize("options", [{"first_frame_windowed": False}, {"topk": None}], ids=str)

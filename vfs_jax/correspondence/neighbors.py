@@ -1,8 +1,8 @@
 """Search of the best keys of every query position, inside its window only; shared by all functions that propagate.
 
 The frame is cut into blocks of columns. For one block of query columns, and for one key frame, the key columns within
-reach are cut out and split into strips of rows; each strip is compared, in one batched matmul, with the rows of the
-query block within its reach. So nearly every product that is computed lies in somebody's window, the scores of a block
+reach are cut out and split into strips of rows; each strip is compared, in batched matmuls, with the rows of the query
+block within its reach. So nearly every product that is computed lies in somebody's window, the scores of a block
 are the largest array there is, and no key is stored twice.
 """
 
@@ -120,18 +120,20 @@ def _score(query: Frames, keys: Frames) -> jax.Array:
 
 
 def _score_frames(
-    query: Frames, cut: Callable[[jax.Array, jax.Array], jax.Array], keys: tuple[Frames, ...]
+    queries: list[Frames], cut: Callable[[Frames, jax.Array], list[Frames]], keys: tuple[Frames, ...]
 ) -> list[jax.Array]:
-    """Score what `cut` takes from each frame's arrays [h, w, ...]: for each piece of the keys [frames, n]."""
+    """Score each of the queries with what `cut` takes for it from a frame: for each piece of the keys [frames, n]."""
     now = jnp.zeros((), np.int32)
 
     def score(frame: Frames, after: jax.Array = now) -> jax.Array:
-        return _score(query, jax.tree.map(lambda array: cut(array, after), frame)).reshape(-1)
+        # Rows [1, n] are joined by copying; XLA would put flat ones into a loop over elements, which is far slower.
+        pairs = zip(queries, cut(frame, after), strict=True)
+        return jnp.concatenate([_score(query, part).reshape(1, -1) for query, part in pairs], axis=1)
 
     results: list[jax.Array] = []
     for piece in keys:
         if len(piece.values) > 1:
-            results.append(jax.lax.map(score, piece))
+            results.append(jax.lax.map(score, piece)[:, 0])
             continue
         # All cuts together are several times as large as the scores. A number that is always 0, though XLA cannot know,
         # and that earlier scores decide, makes it take a few at a time.
@@ -139,7 +141,7 @@ def _score_frames(
         if len(results) >= _AT_ONCE:
             last = results[-_AT_ONCE][0, 0]
             after = (jnp.isnan(last) & (last < 0)).astype(np.int32)
-        results.append(score(jax.tree.map(lambda array: array[0], piece), after)[None])
+        results.append(score(jax.tree.map(lambda array: array[0], piece), after))
     return results
 
 
@@ -166,18 +168,27 @@ def _window_blocks(
     row_reach, col_reach = (int(reach) for reach in abs(steps).max(axis=0))
     # A strip of keys holds `rows` rows and is compared with `near` rows of queries; a block of queries has `cols`
     # columns and is compared with `wide` columns of keys. Near the border the larger of two is moved inwards.
+    # Strips at the border have fewer rows near them: a strip at the top and one at the bottom are a group of their own.
     rows, cols = min(_STRIP_ROWS, height), min(_BLOCK_COLS, width)
-    near, wide = min(rows + 2 * row_reach, height), min(cols + 2 * col_reach, width)
+    wide = min(cols + 2 * col_reach, width)
     strips, blocks = -(-height // rows), -(-width // cols)
-    near_start = np.clip(np.arange(strips) * rows - row_reach, 0, height - near)
+    numbers = np.arange(strips)
+    near_start = np.maximum(numbers * rows - row_reach, 0)
+    near = np.minimum((numbers + 1) * rows + row_reach, height) - near_start
+    near = np.maximum(near, near[::-1])
+    near_start = np.minimum(near_start, height - near)
+    groups = [np.flatnonzero(near == size) for size in np.unique(near)]
+    order = np.concatenate(groups)
+    near_before = np.zeros(strips, int)
+    near_before[order] = near[order].cumsum() - near[order]
 
-    # Where the score of query row y with the key of a step lies in [strips, near, cols, rows, wide]: a part that
-    # rows decide, [h, 1, s], one that columns decide, [1, cols, s], and one that the block decides.
+    # Where the score of query row y with the key of a step lies in [near, cols, rows, wide] of all strips, group by
+    # group: a part that rows decide, [h, 1, s], one that columns decide, [1, cols, s], and one that the block decides.
     key_rows = np.arange(height)[:, None] + steps[:, 0]
     on_rows = (key_rows >= 0) & (key_rows < height)
     strip, row = np.divmod(np.clip(key_rows, 0, height - 1), rows)
     near_row = np.arange(height)[:, None] - near_start[strip]
-    row_part = ((strip * near + near_row) * cols * rows + row) * wide
+    row_part = ((near_before[strip] + near_row) * cols * rows + row) * wide
     key_cols = np.arange(cols)[:, None] + steps[:, 1]
     col_part = np.arange(cols)[:, None] * rows * wide + key_cols
     padded = jax.tree.map(lambda array: _pad_end(array[0], 1, blocks * cols), query)
@@ -186,16 +197,22 @@ def _window_blocks(
         col = number * cols
         key_col = jnp.clip(col - col_reach, 0, width - wide)
 
-        def near_rows(array: jax.Array) -> jax.Array:
+        def near_rows(group: np.ndarray, array: jax.Array) -> jax.Array:
             block = jax.lax.dynamic_slice_in_dim(array, col, cols, axis=1)
-            strip = jnp.stack([block[start : start + near] for start in near_start])
-            return strip.reshape(strips, near * cols, *array.shape[2:])
+            strip = jnp.stack([block[near_start[n] : near_start[n] + near[n]] for n in group])
+            return strip.reshape(len(group), -1, *array.shape[2:])
 
-        def key_strips(array: jax.Array, after: jax.Array) -> jax.Array:
-            block = jax.lax.dynamic_slice_in_dim(array, key_col + after, wide, axis=1)
-            return _pad_end(block, 0, strips * rows).reshape(strips, rows * wide, *array.shape[2:])
+        def key_strips(group: np.ndarray, after: jax.Array, array: jax.Array) -> jax.Array:
+            runs = np.split(group, np.flatnonzero(np.diff(group) > 1) + 1)
+            blocks = [array[run[0] * rows : (run[-1] + 1) * rows] for run in runs]
+            blocks = [jax.lax.dynamic_slice_in_dim(block, key_col + after, wide, axis=1) for block in blocks]
+            strip = _pad_end(jnp.concatenate(blocks), 0, len(group) * rows)
+            return strip.reshape(len(group), rows * wide, *array.shape[2:])
 
-        queries = jax.tree.map(near_rows, padded)
+        def cut(frame: Frames, after: jax.Array) -> list[Frames]:
+            return [jax.tree.map(functools.partial(key_strips, group, after), frame) for group in groups]
+
+        queries = [jax.tree.map(functools.partial(near_rows, group), padded) for group in groups]
 
         def spread(row_table: np.ndarray, col_table: np.ndarray, offset: jax.Array) -> jax.Array:
             table = jnp.asarray(row_table, np.int32)[:, None] + jnp.asarray(col_table, np.int32)[None] + offset
@@ -205,7 +222,7 @@ def _window_blocks(
         on_cols = (key_cols + col >= 0) & (key_cols + col < width) & (np.arange(cols)[:, None] + col < width)
         return choose(
             _Block(
-                scores=_score_frames(queries, key_strips, keys),
+                scores=_score_frames(queries, cut, keys),
                 where=spread(row_part, col_part, col - key_col),
                 place=spread(key_rows * width, key_cols, col),
                 inside=(jnp.asarray(on_rows)[:, None] & on_cols[None]).reshape(-1, len(steps)),
@@ -233,12 +250,12 @@ def _full_blocks(choose: Callable[[_Block], tuple], query: Frames, keys: tuple[F
         return flat.reshape(blocks, count, *flat.shape[1:])
 
     def one(queries: Frames) -> tuple:
-        def flatten(array: jax.Array, _: jax.Array) -> jax.Array:
-            return array.reshape(size, *array.shape[2:])
+        def flatten(frame: Frames, _: jax.Array) -> list[Frames]:
+            return [jax.tree.map(lambda array: array.reshape(size, *array.shape[2:]), frame)]
 
         place = jnp.broadcast_to(jnp.arange(size, dtype=np.int32), (count, size))
         index = jnp.arange(count * size, dtype=np.int32).reshape(count, size)
-        return choose(_Block(_score_frames(queries, flatten, keys), index, place, jnp.ones(index.shape, bool)))
+        return choose(_Block(_score_frames([queries], flatten, keys), index, place, jnp.ones(index.shape, bool)))
 
     def assemble(result: jax.Array) -> jax.Array:
         return result.reshape(blocks * count, *result.shape[2:])[:size].reshape(height, width, *result.shape[2:])
