@@ -150,6 +150,7 @@ def _run(parts: int, plan: _Plan, queries: jax.Array, keys: jax.Array, adjust: j
             scores = pallas.run_scoped(multiply, mosaic_gpu.ACC((plan.keys, _QUERIES), jnp.float32))
             mosaic_gpu.barrier_wait(changed)
             factor, offset = (lax.broadcast_in_dim(change[number], scores.shape, (0,)) for number in range(2))
+            mosaic_gpu.commit_smem()  # what was read may now be fetched over
             return jnp.maximum(largest, scores * factor + offset)
 
         nothing = jnp.full((plan.keys, _QUERIES), -jnp.inf, np.float32)
