@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import scipy.io
 
-from vfs_jax.data.video_labels import write_index_mask
+from vfs_jax.data.images import write_index_mask
 from vfs_jax.errors import InputError
 
 HARMONICS = (2, 3, 5)  # of the outline

@@ -18,9 +18,9 @@ import numpy as np
 from vfs_jax.apps import cli, train
 from vfs_jax.data.clips import decode_jpeg
 from vfs_jax.data.records import ClipRecords
+from vfs_jax.distributed import meet
 from vfs_jax.errors import InputError
 from vfs_jax.training.options import TrainOptions, read_options
-from vfs_jax.training.processes import meet
 from vfs_jax.training.program import Program, make_program
 from vfs_jax.training.sharding import batch_sharding, make_mesh, replicated
 

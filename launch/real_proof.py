@@ -18,12 +18,13 @@ import numpy as np
 from jax import Array
 from matplotlib.figure import Figure
 
-from vfs_jax.data.video_labels import MaskSequence, write_index_mask
-from vfs_jax.evaluation import runs
-from vfs_jax.evaluation.features import prepare_frame
-from vfs_jax.evaluation.mask_tasks import Davis
-from vfs_jax.evaluation.settings import Settings
-from vfs_jax.evaluation.task import write_tables
+from vfs_jax.data.images import write_index_mask
+from vfs_jax.data.mask_datasets import MaskSequence
+from vfs_jax.evaluation.propagation.features import prepare_frame
+from vfs_jax.evaluation.propagation.settings import Settings
+from vfs_jax.evaluation.runs import propagation as runs
+from vfs_jax.evaluation.tasks.base import write_tables
+from vfs_jax.evaluation.tasks.masks import Davis
 from vfs_jax.models import normalize_images
 
 STAGES = ("res3", "res4", "res5")

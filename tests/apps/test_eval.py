@@ -14,11 +14,12 @@ from PIL import Image
 from vfs_jax.apps import eval as eval_app
 from vfs_jax.apps import score
 from vfs_jax.apps import weights as weights_module
-from vfs_jax.data.video_labels import read_index_mask, write_index_mask
+from vfs_jax.data.images import read_index_mask, write_index_mask
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation import features, mask_tasks
+from vfs_jax.evaluation.propagation import features
+from vfs_jax.evaluation.tasks import masks as mask_tasks
 from vfs_jax.models import backbone_of, init_variables
-from vfs_jax.models.torch_weights import save_torch
+from vfs_jax.models.weights.torch_files import save_torch
 
 # ml_collections loads config files through a deprecated method of importlib.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vfs_jax.apps import eval as eval_app
 from vfs_jax.apps import score
-from vfs_jax.data.video_labels import read_index_mask, write_index_mask
+from vfs_jax.data.images import read_index_mask, write_index_mask
 
 pytestmark = [
     pytest.mark.slow,

@@ -267,7 +267,7 @@ def test_every_tracker_setting_is_in_the_configs(config):
     import dataclasses
     import importlib
 
-    from vfs_jax.evaluation.siamfc import TrackerSettings
+    from vfs_jax.evaluation.tracking.siamfc import TrackerSettings
 
     module = importlib.import_module(f"configs.{config}")
     assert TrackerSettings(**module.get_config().tracker.to_dict()) == TrackerSettings()

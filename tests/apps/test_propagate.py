@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from vfs_jax.apps import propagate
-from vfs_jax.data.video_labels import read_index_mask, write_index_mask
-from vfs_jax.evaluation import own_video
-from vfs_jax.evaluation.video_files import VideoWriter
+from vfs_jax.data.images import read_index_mask, write_index_mask
+from vfs_jax.data.video_files import VideoWriter
+from vfs_jax.evaluation.runs import own_video
 
 av = pytest.importorskip("av")
 

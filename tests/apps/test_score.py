@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vfs_jax.apps import score
-from vfs_jax.data.video_labels import read_index_mask, write_index_mask
+from vfs_jax.data.images import read_index_mask, write_index_mask
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from vfs_jax.apps import train_tracker
 from vfs_jax.apps.weights import resolve_tracker
-from vfs_jax.data.tracking import open_got10k
+from vfs_jax.data.box_datasets import open_got10k
 from vfs_jax.evaluation import SiamFCTracker
 
 pytestmark = [

@@ -23,9 +23,9 @@ import jax
 import numpy as np
 
 from vfs_jax.apps.weights import checksum, resolve
-from vfs_jax.data.video_labels import open_davis
-from vfs_jax.evaluation.label_tasks import Settings, propagate_masks
+from vfs_jax.data.mask_datasets import open_davis
 from vfs_jax.evaluation.metrics.davis import region_similarity
+from vfs_jax.evaluation.propagation.labels import Settings, propagate_masks
 
 RADIUS = {18: 12.0, 50: 18.0}  # the release's, in grid cells
 

@@ -30,16 +30,17 @@ import torch
 from operators import official_frame
 from PIL import Image
 
-from vfs_jax.data.video_labels import MaskSequence, open_davis, read_index_mask, write_index_mask
-from vfs_jax.evaluation import runs
-from vfs_jax.evaluation.features import iterate_features, prepare_frame
-from vfs_jax.evaluation.label_tasks import masks_along
-from vfs_jax.evaluation.layout import Layout
-from vfs_jax.evaluation.mask_tasks import Davis
-from vfs_jax.evaluation.readout import first_labels, masks_of
-from vfs_jax.evaluation.settings import Settings
+from vfs_jax.data.images import read_index_mask, write_index_mask
+from vfs_jax.data.mask_datasets import MaskSequence, open_davis
+from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
+from vfs_jax.evaluation.propagation.labels import masks_along
+from vfs_jax.evaluation.propagation.padding import Layout
+from vfs_jax.evaluation.propagation.readout import first_labels, masks_of
+from vfs_jax.evaluation.propagation.settings import Settings
+from vfs_jax.evaluation.runs import propagation as runs
+from vfs_jax.evaluation.tasks.masks import Davis
 from vfs_jax.models import backbone_of, init_variables, normalize_images
-from vfs_jax.models.torch_weights import save_torch
+from vfs_jax.models.weights.torch_files import save_torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from torch_reference import Backbone

@@ -29,7 +29,7 @@ from operators_charts import draw
 from vfs_jax.correspondence import (
     Memory,
     cross_correlate,
-    neighbors,
+    matching,
     propagate_frame,
     propagate_next,
     propagate_video,
@@ -322,7 +322,7 @@ def measure_correlation(options: argparse.Namespace) -> dict:
 
 def time_video(case: Case, features: jax.Array, labels: jax.Array, repeats: int, *, by_kernel: bool) -> dict:
     """Time one scan over a video, and keep its labels; by_kernel=False: without the kernel for Hopper GPUs."""
-    with mock.patch.object(neighbors, "_has_hopper", neighbors._has_hopper if by_kernel else lambda: False):
+    with mock.patch.object(matching, "_has_hopper", matching._has_hopper if by_kernel else lambda: False):
         scan = jax.jit(lambda f, v: propagate_video(f, v, num_context=case.context, radius=case.radius))
         _propagate_video.clear_cache()
         scan = scan.lower(features, labels).compile()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vfs_jax.data.video_labels import write_index_mask
+from vfs_jax.data.images import write_index_mask
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import jax
 import pytest
 import tracker_learning
 
-from vfs_jax.data.tracking import open_otb
-from vfs_jax.evaluation.box_tasks import Otb
+from vfs_jax.data.box_datasets import open_otb
+from vfs_jax.evaluation.tasks.boxes import Otb
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jax.experimental import topologies
 
-from vfs_jax.correspondence import neighbors, propagate_video
+from vfs_jax.correspondence import matching, propagate_video
 
 # From NVIDIA's H100 data sheet and CUDA's table of compute capability 9.0.
 H100 = """
@@ -63,7 +63,7 @@ def main() -> None:
                 shapes = ((40, 60, 107, channels), dtype), ((60, 107, 3), np.float32)
                 arrays = [jax.ShapeDtypeStruct(*shape, sharding=sharding) for shape in shapes]
                 start = time.perf_counter()
-                with mock.patch.object(neighbors, "_has_hopper", lambda by_kernel=by_kernel: by_kernel):
+                with mock.patch.object(matching, "_has_hopper", lambda by_kernel=by_kernel: by_kernel):
                     traced = jax.jit(lambda f, v, r=radius: propagate_video(f, v, radius=r)).trace(*arrays)
                     compiled = traced.lower(lowering_platforms=("cuda",)).compile()
                     jax.clear_caches()

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from vfs_jax.data.box_datasets import BoxSequence
 from vfs_jax.data.pairs import PairBatches, PairSettings, center_crop, cut_patch, kept_frames, pair_batches, sample_pair
-from vfs_jax.data.tracking import BoxSequence
 from vfs_jax.errors import InputError
 
 SMALL = PairSettings(exemplar_size=40, search_size=96, crop_margin=4)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from vfs_jax.data.video_labels import open_davis, read_index_mask
+from vfs_jax.data.images import read_index_mask
+from vfs_jax.data.mask_datasets import open_davis
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.metrics import davis
 

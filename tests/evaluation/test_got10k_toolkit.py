@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from vfs_jax.data.tracking import open_otb
+from vfs_jax.data.box_datasets import open_otb
 from vfs_jax.evaluation import SiamFCTracker
-from vfs_jax.evaluation.box_tasks import Otb
+from vfs_jax.evaluation.tasks.boxes import Otb
 
 pytest.importorskip("got10k", reason="the got10k toolkit is not installed (pip install got10k)")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")

@@ -11,7 +11,7 @@ import scipy.io
 
 from vfs_jax.correspondence.coordinates import resize_bilinear
 from vfs_jax.evaluation.metrics import pck, tapvid
-from vfs_jax.evaluation.point_maps import draw_maps, positions_of
+from vfs_jax.evaluation.propagation.heatmaps import draw_maps, positions_of
 
 
 @pytest.fixture(scope="module")

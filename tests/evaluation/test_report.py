@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vfs_jax.data.video_labels import MaskSequence, write_index_mask
-from vfs_jax.evaluation import page
-from vfs_jax.evaluation.mask_tasks import Davis
-from vfs_jax.evaluation.report import Run, write_report
+from vfs_jax.data.images import write_index_mask
+from vfs_jax.data.mask_datasets import MaskSequence
+from vfs_jax.evaluation.report import page
+from vfs_jax.evaluation.report.write import Run, write_report
+from vfs_jax.evaluation.tasks.masks import Davis
 
 
 class Tags(HTMLParser):

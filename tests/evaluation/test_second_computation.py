@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from vfs_jax.data.video_labels import MaskSequence, write_index_mask
-from vfs_jax.evaluation.mask_tasks import Davis
+from vfs_jax.data.images import write_index_mask
+from vfs_jax.data.mask_datasets import MaskSequence
 from vfs_jax.evaluation.metrics import boxes, davis, miou, pck, tapvid
+from vfs_jax.evaluation.tasks.masks import Davis
 
 
 def index_masks(folder, step=5):

@@ -8,9 +8,10 @@ from PIL import Image
 from torch_reference import official_weights
 from torch_tracker import TorchTracker, cubic_matrix, square
 
+from vfs_jax.data.box_datasets import open_otb, open_vot
 from vfs_jax.data.target_crops import as_rgb, crop_target
-from vfs_jax.data.tracking import open_otb, open_vot
-from vfs_jax.evaluation import SiamFCTracker, siamfc
+from vfs_jax.evaluation import SiamFCTracker
+from vfs_jax.evaluation.tracking import siamfc
 from vfs_jax.models import SiamFCHead, load_torch
 
 # The network at a third of the size: what the tests of odd input need is the arithmetic around it.

@@ -7,15 +7,16 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from vfs_jax.data.point_labels import open_jhmdb, open_tapvid
-from vfs_jax.data.video_labels import open_vip, write_index_mask
+from vfs_jax.data.images import write_index_mask
+from vfs_jax.data.mask_datasets import open_vip
+from vfs_jax.data.point_datasets import open_jhmdb, open_tapvid
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation import runs
-from vfs_jax.evaluation.mask_tasks import Vip
-from vfs_jax.evaluation.point_tasks import Jhmdb, Tapvid, point_maps_on_grid
-from vfs_jax.evaluation.report import Run, write_report
-from vfs_jax.evaluation.settings import Settings
-from vfs_jax.evaluation.task import write_tables
+from vfs_jax.evaluation.propagation.settings import Settings
+from vfs_jax.evaluation.report.write import Run, write_report
+from vfs_jax.evaluation.runs import propagation as runs
+from vfs_jax.evaluation.tasks.base import write_tables
+from vfs_jax.evaluation.tasks.masks import Vip
+from vfs_jax.evaluation.tasks.points import Jhmdb, Tapvid, point_maps_on_grid
 
 SETTINGS = Settings(short_side=64, radius=4.0, num_context=2)
 

@@ -14,11 +14,12 @@ from PIL import Image
 from test_tasks import evaluate, jhmdb, moving_square, tracks, vip  # noqa: F401  the made-up data sets are fixtures
 from torch_reference import Backbone, randomise, save
 
-from vfs_jax.data.point_labels import open_jhmdb, open_tapvid
-from vfs_jax.data.video_labels import open_vip, read_frame, read_index_mask
-from vfs_jax.evaluation.label_tasks import Settings
-from vfs_jax.evaluation.mask_tasks import Vip
-from vfs_jax.evaluation.point_tasks import Jhmdb, Tapvid
+from vfs_jax.data.images import read_frame, read_index_mask
+from vfs_jax.data.mask_datasets import open_vip
+from vfs_jax.data.point_datasets import open_jhmdb, open_tapvid
+from vfs_jax.evaluation.propagation.labels import Settings
+from vfs_jax.evaluation.tasks.masks import Vip
+from vfs_jax.evaluation.tasks.points import Jhmdb, Tapvid
 from vfs_jax.models import load_torch
 
 OPTIONS = {"num_context": 2, "radius": 4.0, "topk": 10, "temperature": 0.07}

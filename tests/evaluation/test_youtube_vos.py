@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vfs_jax.data.late_labels import open_youtube_vos
-from vfs_jax.data.video_labels import read_index_mask, write_index_mask
+from vfs_jax.data.images import read_index_mask, write_index_mask
+from vfs_jax.data.youtube_vos import open_youtube_vos
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation import runs
-from vfs_jax.evaluation.mask_tasks import YoutubeVos
-from vfs_jax.evaluation.settings import Settings
+from vfs_jax.evaluation.propagation.settings import Settings
+from vfs_jax.evaluation.runs import propagation as runs
+from vfs_jax.evaluation.tasks.masks import YoutubeVos
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from vfs_jax.data.video_labels import open_davis, read_index_mask
+from vfs_jax.data.images import read_index_mask
+from vfs_jax.data.mask_datasets import open_davis
 from vfs_jax.models.resnet import IMAGE_MEAN, IMAGE_STD
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ import sys
 import jax
 import numpy as np
 
+from vfs_jax.distributed import join
 from vfs_jax.training.optimizer import cosine, sgd
-from vfs_jax.training.processes import join
 from vfs_jax.training.sharding import make_mesh, put_batch, replicated
 from vfs_jax.training.state import init_state
 from vfs_jax.training.step import compile_train_step, make_train_step

@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vfs_jax.distributed import join
 from vfs_jax.errors import InputError
 from vfs_jax.training.loop import train
 from vfs_jax.training.options import read_options
-from vfs_jax.training.processes import join
 
 # Five clips and four a step: every second step lies across the edge of two passes.
 OPTIONS = {

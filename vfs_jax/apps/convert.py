@@ -21,7 +21,7 @@ from vfs_jax.apps import cli
 from vfs_jax.errors import InputError
 from vfs_jax.models import depth_of, load_torch, save_torch
 from vfs_jax.models.resnet import Variables
-from vfs_jax.models.torch_weights import Layout, part_of
+from vfs_jax.models.weights.torch_files import Layout, part_of
 
 FLAGS = flags.FlagValues()
 _LAYOUT = flags.DEFINE_enum(

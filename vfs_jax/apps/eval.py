@@ -33,18 +33,18 @@ from tqdm import tqdm
 
 from vfs_jax.apps import cli
 from vfs_jax.apps.weights import resolve
+from vfs_jax.distributed import from_first, join
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation import runs
-from vfs_jax.evaluation.compare import write_comparison
-from vfs_jax.evaluation.inspection import Inspector
-from vfs_jax.evaluation.layout import Layout
-from vfs_jax.evaluation.point_tasks import Tapvid
-from vfs_jax.evaluation.report import Run, write_report
-from vfs_jax.evaluation.settings import Settings, Variant, variants
-from vfs_jax.evaluation.task import SequenceScore, Task, format_table, write_tables
+from vfs_jax.evaluation.propagation.padding import Layout
+from vfs_jax.evaluation.propagation.settings import Settings, Variant, variants
+from vfs_jax.evaluation.report.matches import Inspector
+from vfs_jax.evaluation.report.write import Run, write_report
+from vfs_jax.evaluation.runs import propagation as runs
+from vfs_jax.evaluation.runs.comparison import write_comparison
 from vfs_jax.evaluation.tasks import TASKS
+from vfs_jax.evaluation.tasks.base import SequenceScore, Task, format_table, write_tables
+from vfs_jax.evaluation.tasks.points import Tapvid
 from vfs_jax.models.resnet import Variables
-from vfs_jax.training.processes import from_first, join
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.", flag_values=FLAGS)

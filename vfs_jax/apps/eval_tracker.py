@@ -27,14 +27,14 @@ from tqdm import tqdm
 from vfs_jax.apps import cli
 from vfs_jax.apps.eval import run_names
 from vfs_jax.apps.weights import resolve_tracker
-from vfs_jax.data.tracking import BoxSequence
+from vfs_jax.data.box_datasets import BoxSequence
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation import page
-from vfs_jax.evaluation.box_plots import attribute_rows, read_attributes, write_attributes, write_plots
-from vfs_jax.evaluation.box_runs import track_sequences
-from vfs_jax.evaluation.box_tasks import BOX_TASKS, Otb, read_speed
-from vfs_jax.evaluation.report import Run, write_report
-from vfs_jax.evaluation.task import format_table, write_tables
+from vfs_jax.evaluation.report import page
+from vfs_jax.evaluation.report.box_plots import attribute_rows, read_attributes, write_attributes, write_plots
+from vfs_jax.evaluation.report.write import Run, write_report
+from vfs_jax.evaluation.runs.tracking import track_sequences
+from vfs_jax.evaluation.tasks.base import format_table, write_tables
+from vfs_jax.evaluation.tasks.boxes import BOX_TASKS, Otb, read_speed
 from vfs_jax.models.resnet import Variables
 
 FLAGS = flags.FlagValues()

@@ -26,11 +26,11 @@ from tqdm import tqdm
 
 from vfs_jax.apps import cli
 from vfs_jax.apps.weights import resolve
-from vfs_jax.data.video_labels import read_index_mask
+from vfs_jax.data.images import read_index_mask
+from vfs_jax.data.video_files import open_video
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.own_video import Labels, Masks, Points, carry, draw
-from vfs_jax.evaluation.settings import Settings
-from vfs_jax.evaluation.video_files import open_video
+from vfs_jax.evaluation.propagation.settings import Settings
+from vfs_jax.evaluation.runs.own_video import Labels, Masks, Points, carry, draw
 
 FLAGS = flags.FlagValues()
 _MASK = flags.DEFINE_string("mask", None, "Index mask of the first frame, a PNG.", flag_values=FLAGS)

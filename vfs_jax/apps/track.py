@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from vfs_jax.apps import cli
 from vfs_jax.apps.weights import resolve_tracker
+from vfs_jax.data.video_files import VideoWriter, open_video
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.overlays import LABEL_COLORS, draw_box
-from vfs_jax.evaluation.siamfc import SiamFCTracker
-from vfs_jax.evaluation.video_files import VideoWriter, open_video
+from vfs_jax.evaluation.report.overlays import LABEL_COLORS, draw_box
+from vfs_jax.evaluation.tracking.siamfc import SiamFCTracker
 
 FLAGS = flags.FlagValues()
 _BOX = flags.DEFINE_multi_string("box", None, "x,y,w,h in the first frame; repeat for several.", flag_values=FLAGS)

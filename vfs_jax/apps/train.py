@@ -19,15 +19,15 @@ from ml_collections import ConfigDict, config_flags
 
 from vfs_jax.apps import cli
 from vfs_jax.data.records import ClipRecords
+from vfs_jax.distributed import from_first, join
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation import runs
-from vfs_jax.evaluation.label_tasks import Settings
-from vfs_jax.evaluation.task import write_tables
+from vfs_jax.evaluation.propagation.labels import Settings
+from vfs_jax.evaluation.runs import propagation as runs
 from vfs_jax.evaluation.tasks import TASKS
+from vfs_jax.evaluation.tasks.base import write_tables
 from vfs_jax.models import backbone_of
 from vfs_jax.training.loop import Evaluate, train
 from vfs_jax.training.options import FREE_FIELDS, TrainOptions, read_options
-from vfs_jax.training.processes import from_first, join
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.", flag_values=FLAGS)

@@ -19,10 +19,10 @@ from ml_collections import config_flags
 
 from vfs_jax.apps import cli
 from vfs_jax.apps.weights import resolve
+from vfs_jax.data.box_datasets import BoxSequence, open_got10k, open_otb
 from vfs_jax.data.pairs import PairSettings
-from vfs_jax.data.tracking import BoxSequence, open_got10k, open_otb
 from vfs_jax.errors import InputError
-from vfs_jax.training.tracker import HeadOptions, train_head
+from vfs_jax.training.tracker_head import HeadOptions, train_head
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.", flag_values=FLAGS)

@@ -42,7 +42,7 @@ def resolve(weights: str, depth: int) -> tuple[Variables, dict[str, Any]]:
         kind, step = "checkpoint", int(checkpoints.checkpoint_folder(path).name)
         variables = backbone_of(checkpoints.load_variables(path))
     elif path.is_file():
-        from vfs_jax.models.torch_weights import load_torch
+        from vfs_jax.models.weights.torch_files import load_torch
 
         kind, variables = "torch", load_torch(path)
     else:
@@ -75,7 +75,7 @@ def resolve_tracker(weights: str, depth: int) -> tuple[Variables, dict[str, Any]
 
         head = load_variables(weights)["params"].get("head")
     elif about["kind"] == "torch":
-        from vfs_jax.models.torch_weights import load_torch, part_of
+        from vfs_jax.models.weights.torch_files import load_torch, part_of
 
         if part_of(weights) == "siamfc":
             head = load_torch(weights, "siamfc")["params"]["head"]

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from jaxtyping import jaxtyped as _jaxtyped
 
 from vfs_jax.correspondence.affinity import Number, Window
-from vfs_jax.correspondence.neighbors import Frames, KeyGroup, blend_labels, check_options, lay_out
+from vfs_jax.correspondence.matching import Frames, KeyGroup, blend_labels, check_options, lay_out
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,9 +9,9 @@ import cv2
 import grain
 import numpy as np
 
+from vfs_jax.data.box_datasets import BoxSequence
+from vfs_jax.data.images import image_size
 from vfs_jax.data.target_crops import center_of, crop_target, exemplar_extent
-from vfs_jax.data.tracking import BoxSequence
-from vfs_jax.data.video_labels import image_size
 from vfs_jax.errors import InputError
 
 _INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_NEAREST, cv2.INTER_LANCZOS4)

@@ -1,6 +1,6 @@
 """Evaluation of correspondence."""
 
-from vfs_jax.evaluation.label_tasks import stream
-from vfs_jax.evaluation.siamfc import SiamFCTracker
+from vfs_jax.evaluation.propagation.labels import stream
+from vfs_jax.evaluation.tracking.siamfc import SiamFCTracker
 
 __all__ = ["SiamFCTracker", "stream"]

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from vfs_jax.distributed import from_first
 from vfs_jax.errors import InputError
-from vfs_jax.training.processes import from_first
 from vfs_jax.training.state import TrainState
 
 _LOG = logging.getLogger(__name__)

@@ -11,12 +11,12 @@ import jax
 import numpy as np
 
 from vfs_jax.data.clips import clip_batches
+from vfs_jax.distributed import from_first, meet
 from vfs_jax.training.checkpoints import Checkpoints
 from vfs_jax.training.guards import Termination, Watchdog
 from vfs_jax.training.logs import duration
 from vfs_jax.training.monitor import Monitor
 from vfs_jax.training.options import TrainOptions
-from vfs_jax.training.processes import from_first, meet
 from vfs_jax.training.program import make_program
 from vfs_jax.training.sharding import make_mesh, put_batch
 from vfs_jax.training.state import TrainState

@@ -1,0 +1,155 @@
+"""The GPU kernel, run by Pallas' interpreter of GPU kernels, beside the search by blocks that it replaces."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vfs_jax.correspondence import matching, propagate_frame, propagation
+from vfs_jax.correspondence.affinity import window_offsets
+from vfs_jax.correspondence.hopper import fits, window_maxima
+
+
+def has_cuda_plugin():
+    return any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
+
+
+interpreter = pytest.importorskip("jax._src.pallas.mosaic_gpu.interpret.params")
+
+
+@pytest.fixture
+def interpreted():
+    """Run kernels on the CPU, looking for races; errors of the kernel's own."""
+    with interpreter.force_gpu_interpret_mode(interpreter.InterpretGPUParams(detect_races=True)):
+        yield
+
+
+def laid_out(rng, *shape, dtype="float32", normalize=True):
+    return matching.lay_out(jnp.asarray(rng.standard_normal(shape), dtype), normalize)
+
+
+def search(query, keys, steps, topk, *, by_kernel):
+    """Scores [h, w, k] and labels [h, w, k, l]; NaN where the kernel left the choice to the blocks."""
+
+    def blocks():
+        choose = lambda block: matching._choose_best(block, keys, topk)  # noqa: E731
+        return matching._window_blocks(choose, query, keys.frames, steps)
+
+    if not by_kernel:
+        return blocks()
+    nothing = jax.tree.map(lambda array: jnp.full_like(array, jnp.nan), jax.eval_shape(blocks))
+    return jax.jit(lambda: matching._kernel_best(query, keys, steps, topk, if_tied=lambda: nothing))()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "radius", "window", "grid", "channels"),
+    [
+        ("float32", 2.5, "circle", (5, 9), 40),
+        pytest.param("bfloat16", 5.0, "circle", (9, 8), 130, marks=pytest.mark.slow),
+        pytest.param("float16", 2, "square", (5, 6), 64, marks=pytest.mark.slow),
+        # 56 key columns, for which strips have three rows and not four.
+        pytest.param("bfloat16", 21.0, "circle", (8, 30), 8, marks=pytest.mark.slow),
+    ],
+)
+def test_kernel_finds_what_blocks_find(interpreted, dtype, radius, window, grid, channels):
+    rng = np.random.default_rng(0)
+    frames = laid_out(rng, 4, *grid, channels, dtype=dtype)
+    pieces = tuple(jax.tree.map(lambda array, part=part: array[part], frames) for part in (slice(0, 1), slice(1, 4)))
+    keys = matching.KeyGroup(
+        pieces,
+        jnp.asarray(rng.uniform(size=(4, *grid, 2)), np.float32),
+        radius,
+        order=jnp.array([0, 2, 3, 1]),
+        valid=jnp.array([True, True, False, True]),
+    )
+    query, steps = laid_out(rng, 1, *grid, channels, dtype=dtype), window_offsets(radius, window, *grid)
+    scores, labels = search(query, keys, steps, 5, by_kernel=True)
+    expected_scores, expected_labels = search(query, keys, steps, 5, by_kernel=False)
+    # The scores are summed anew in another order: float32's last digits. No two of these scores are as near as that.
+    np.testing.assert_allclose(scores, expected_scores, atol=1e-6)
+    np.testing.assert_array_equal(labels, expected_labels)
+
+
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+def test_maxima_are_those_of_float64(interpreted, dtype):
+    """Numbers of very different size, whose small parts a product of bfloat16 parts alone would lose."""
+    rng = np.random.default_rng(1)
+    height, width, channels = 6, 7, 24
+    sizes = 10.0 ** rng.uniform(-2, 2, channels)
+    query, keys = (jnp.asarray(rng.standard_normal((n, height, width, channels)) * sizes, dtype) for n in (1, 3))
+    steps = window_offsets(2.5, "circle", height, width)
+    maxima = window_maxima(query[0], (matching.lay_out(keys, normalize=False),), None, steps)
+    query, keys = np.asarray(query[0], np.float64), np.asarray(keys, np.float64)
+    for row, col, number in np.ndindex(height, width, len(steps)):
+        place = np.array([row, col]) + steps[number]
+        if not all((place >= 0) & (place < [height, width])):
+            assert maxima[row, col, number] == -np.inf
+            continue
+        vectors = keys[:, *place]
+        # float32 sums of 24 products err by some 2 ** -24 of the sum of their sizes each.
+        limit = 24 * 2.0**-24 * (abs(vectors) @ abs(query[row, col])).max()
+        assert abs(maxima[row, col, number] - (vectors @ query[row, col]).max()) < limit
+
+
+def test_ties_are_left_to_the_blocks(interpreted):
+    """All features alike: every choice is a tie."""
+    query, frames = (matching.lay_out(jnp.ones((count, 4, 5, 8)), normalize=True) for count in (1, 2))
+    keys = matching.KeyGroup((frames,), jnp.ones((2, 4, 5, 1)), 2.5)
+    scores, _ = search(query, keys, window_offsets(2.5, "circle", 4, 5), 5, by_kernel=True)
+    assert jnp.isnan(scores).all()
+
+
+@pytest.mark.slow
+def test_gradients_and_batches(interpreted):
+    rng = np.random.default_rng(2)
+    steps = window_offsets(2.5, "circle", 5, 6)
+    query, frames = (jnp.asarray(rng.standard_normal((2, count, 5, 6, 16)), np.float32) for count in (1, 2))
+    labels = jnp.asarray(rng.uniform(size=(2, 5, 6, 2)), np.float32)
+
+    def total(query, frames, by_kernel):
+        keys = matching.KeyGroup((matching.lay_out(frames, normalize=True),), labels, 2.5)
+        scores, values = search(matching.lay_out(query, normalize=True), keys, steps, 4, by_kernel=by_kernel)
+        return (scores[..., None] * values).sum()
+
+    for function in (jax.vmap(total, (0, 0, None)), lambda q, f, k: jax.grad(total, (0, 1))(q[0], f[0], k)):
+        ours, expected = (function(query, frames, by_kernel) for by_kernel in (True, False))
+        for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("hopper", [True, False])
+def test_kernel_is_picked_on_cuda_alone(monkeypatch, hopper):
+    monkeypatch.setattr(matching, "_has_hopper", lambda: hopper)
+    propagation._propagate_frame.clear_cache()
+    rng = np.random.default_rng(3)
+    query, keys, labels = (
+        rng.standard_normal(shape).astype(np.float32) for shape in ((4, 5, 8), (2, 4, 5, 8), (2, 4, 5, 1))
+    )
+    traced = jax.jit(lambda *arrays: propagate_frame(*arrays, radius=2.5, topk=3)).trace(query, keys, labels)
+    for platform in ("cpu", "cuda", "tpu"):
+        lowered = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert ("mosaic_gpu" in lowered) == (hopper and platform == "cuda"), platform
+    propagation._propagate_frame.clear_cache()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not has_cuda_plugin(), reason="JAX's CUDA plugin is not installed: pip install -e '.[cuda]'")
+def test_compiles_for_an_h100():
+    """By the compilers of CUDA, which need no GPU."""
+    script = Path(__file__).with_name("compile_for_h100.py")
+    done = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("by kernel: compiled") == 4
+
+
+def test_what_the_kernel_takes():
+    small, large = (window_offsets(radius, "square", 200, 200) for radius in (12, 93))
+    assert fits("float32", small)
+    assert fits("bfloat16", small)
+    assert not fits("float64", small)
+    assert not fits("float32", large)

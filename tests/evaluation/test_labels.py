@@ -1,0 +1,186 @@
+"""Masks through a video: the official numbers, and a second computation that holds all frames at once."""
+
+import dataclasses
+import importlib.util
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from vfs_jax.correspondence import propagate_video
+from vfs_jax.data.images import read_frame
+from vfs_jax.data.mask_datasets import open_davis
+from vfs_jax.evaluation import stream
+from vfs_jax.evaluation.propagation.features import batch_features, iterate_features
+from vfs_jax.evaluation.propagation.labels import propagate_masks
+from vfs_jax.evaluation.propagation.padding import Layout, grid_size
+from vfs_jax.evaluation.propagation.readout import first_labels, masks_of, resize_frame
+from vfs_jax.evaluation.propagation.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def inputs(oracles):
+    spec = importlib.util.spec_from_file_location("oracle_inputs", oracles / "inputs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def video(frames=6, h=64, w=96):
+    """A textured square on a textured ground, two pixels to the right and one down a frame, and its masks."""
+    rng = np.random.default_rng(1)
+    ground = rng.integers(0, 120, (h, w, 3), dtype=np.uint8)
+    square = rng.integers(130, 255, (24, 32, 3), dtype=np.uint8)
+    images, masks = np.repeat(ground[None], frames, 0), np.zeros((frames, h, w), np.uint8)
+    for t in range(frames):
+        images[t, 10 + t : 34 + t, 20 + 2 * t : 52 + 2 * t] = square
+        masks[t, 10 + t : 34 + t, 20 + 2 * t : 52 + 2 * t] = 1
+        masks[t, 10 + t : 34 + t, 36 + 2 * t : 52 + 2 * t] = 2
+    return images, masks
+
+
+def obvious_mask(soft, size):
+    """Bilinear, min-max and argmax in float64, one channel after the other."""
+    rows, cols = (
+        np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+        for new, old in zip(size, soft.shape, strict=False)
+    )
+    channels = []
+    for channel in np.moveaxis(soft.astype(np.float64), -1, 0):
+        along = np.stack([np.interp(cols, np.arange(len(row)), row) for row in channel])
+        large = np.stack([np.interp(rows, np.arange(len(along)), col) for col in along.T], axis=1)
+        if large.max() > 0:
+            large = (large - large.min()) / (large.max() - large.min() + 1e-12)
+        channels.append(large)
+    return np.argmax(channels, axis=0)
+
+
+@pytest.mark.parametrize("short_side", [64, 48])
+def test_equal_to_the_whole_video_at_once(variables, short_side):
+    images, masks = video()
+    settings = Settings(short_side=short_side, radius=4.0, num_context=2, batch_frames=4)
+    found = [np.asarray(mask) for mask in propagate_masks(variables, images, masks[0], settings)]
+
+    inner = {64: (64, 96), 48: (48, 72)}[short_side]
+    small = np.array(Image.fromarray(masks[0]).resize(inner[::-1], Image.Resampling.NEAREST))
+    resized = np.stack([resize_frame(image, inner) for image in images])
+    features = jnp.concatenate([batch_features(variables, image[None])["res4"] for image in resized])
+    grid = np.array(Image.fromarray(small).resize(grid_size(*inner)[::-1], Image.Resampling.NEAREST))
+    soft = propagate_video(features, np.eye(3, dtype=np.float32)[grid], radius=4.0, num_context=2)
+    expected = [obvious_mask(np.asarray(labels), masks[0].shape) for labels in soft[1:]]
+    # Features of a batch of four and of single frames differ in the last bit, which may tip a pixel on an edge.
+    assert np.mean(np.stack(found[1:]) != np.stack(expected)) < 1e-3
+    assert {0, 1, 2} == set(np.unique(found[-1]))
+    if short_side == 64:
+        np.testing.assert_array_equal(found[0], masks[0])
+    else:  # there and back: floor((i + .5) * scale) into the network's size, floor(i * scale) out of it
+        rows, cols = np.arange(64) * 48 // 64, np.arange(96) * 72 // 96
+        np.testing.assert_array_equal(found[0], small[np.ix_(rows, cols)])
+
+
+def test_frames_of_a_filled_batch_do_not_matter(variables):
+    images, masks = video(frames=6)  # a whole batch of four, and two frames of the next
+    settings = Settings(short_side=64, radius=4.0, num_context=2, batch_frames=4)
+    five = list(propagate_masks(variables, images[:5], masks[0], settings))
+    six = list(propagate_masks(variables, images, masks[0], settings))
+    assert (len(five), len(six)) == (5, 6)
+    for a, b in zip(five, six, strict=False):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_frames_are_read_as_they_are_needed(variables):
+    images, masks = video(frames=2)
+    endless = itertools.cycle(images)
+    settings = Settings(short_side=64, radius=4.0, num_context=2, batch_frames=4)
+    assert len(list(itertools.islice(propagate_masks(variables, endless, masks[0], settings), 7))) == 7
+
+
+def test_features_are_on_the_grid(variables):
+    images, _ = video(frames=1, h=61, w=75)
+    settings = Settings(short_side=61, batch_frames=1)
+    layout = Layout.of((61, 75), settings)
+    (features,) = iterate_features(variables, images, layout, settings, outputs=("res2", "res4"))
+    assert features["res4"].shape == (*layout.grid("res4"), 256) == (8, 10, 256)
+    assert features["res2"].shape == (*layout.grid("res2"), 64) == (16, 19, 64)
+
+
+def test_official_first_labels(oracles, inputs):
+    expected = np.load(oracles / "label_propagation.npz")
+    found = first_labels(inputs.video_first_mask(), (12, 20))
+    np.testing.assert_array_equal(found.argmax(-1), expected["video.first_shrunk"])
+    for key in (key for key in expected.files if key.startswith("nearest.")):
+        (h, w), (rows, cols) = (map(int, part.split("x")) for part in key.split(".")[1:])
+        labels = first_labels(inputs.nearest_map(h, w), (rows, cols))
+        np.testing.assert_array_equal(labels.argmax(-1), expected[key])
+
+
+@pytest.mark.parametrize("name", ["r5", "r5_first_free", "r5_no_first", "nowindow", "r5_context3"])
+def test_official_masks(oracles, name):
+    expected = np.load(oracles / "label_propagation.npz")
+    found = [masks_of(jnp.asarray(soft), size=(96, 160)) for soft in expected[f"video.{name}.soft"]]
+    np.testing.assert_array_equal(found, expected[f"video.{name}.pred"][1:])
+
+
+def test_highest_label_that_is_lost_has_no_channel():
+    # Quirk: label 3 covers one pixel that the grid skips, so there are channels 0..2 only.
+    mask = np.zeros((16, 16), np.uint8)
+    mask[4:12, 4:12] = 2
+    mask[0, 0] = 3
+    labels = first_labels(mask, (2, 2))
+    assert labels.shape == (2, 2, 3)
+    assert labels[..., 1].sum() == 0
+
+
+def test_masks_of_by_hand():
+    # Two cells side by side to four pixels: weights 0, 1/4, 3/4, 1 of the right cell.
+    # Label 1 is 0.2 on the left and 0.4 on the right: 0.2 .25 .35 .4, scaled to 0 .25 .75 1.
+    # Label 0 is 0.9 and 0.6: 0.9 .825 .675 .6, scaled to 1 .75 .25 0: larger everywhere, it wins the left half alone.
+    labels = jnp.asarray([[[0.9, 0.2, 0.0], [0.6, 0.4, 0.0]]], jnp.float32)
+    assert masks_of(labels, size=(1, 4)).tolist() == [[0, 0, 1, 1]]
+    # Equal maps: the lowest label wins; a map of zeros stays zero and never wins.
+    assert masks_of(jnp.ones((1, 2, 2), jnp.float32), size=(1, 2)).tolist() == [[0, 0]]
+
+
+def test_objects_that_enter_later(variables):
+    """Another object enters at frame 2: the first ones do not change, its own mask is kept and followed from there."""
+    images, masks = video()
+    settings = Settings(short_side=64, radius=4.0, num_context=2)
+    alone = [np.asarray(mask) for mask in propagate_masks(variables, images, masks[0], settings)]
+    entering = np.where(masks[2] > 0, masks[2], 0).astype(np.uint8)
+    entering[48:64, 64:96] = 5
+    found = list(stream(images, masks[0], variables, new_labels={2: entering}, **dataclasses.asdict(settings)))
+    for t in (0, 1):
+        np.testing.assert_array_equal(found[t], alone[t])
+    assert (found[2][48:64, 64:96] == 5).all()
+    np.testing.assert_array_equal(np.where(found[2] == 5, 0, found[2]), np.where(entering == 5, 0, alone[2]))
+    assert {0, 1, 2, 5} == set(np.unique(found[-1]))  # the ground does not move: it stays where it entered
+    assert (found[-1][52:60, 72:92] == 5).mean() > 0.8
+
+
+def test_stream_of_maps(variables):
+    """Float maps come back as maps, each channel for itself; a one-hot mask's channel is that of the mask."""
+    images, masks = video(frames=3)
+    settings = Settings(short_side=64, radius=4.0, num_context=2)
+    maps = np.eye(3, dtype=np.float32)[masks[0]]
+    found = list(stream(images, maps, variables, **dataclasses.asdict(settings)))
+    np.testing.assert_array_equal(found[0], maps)
+    assert found[2].shape == (64, 96, 3)
+    np.testing.assert_allclose(found[2].sum(-1), 1, atol=1e-5)  # weights of the ten keys sum to 1, bilinear keeps it
+    with pytest.raises(ValueError, match="index masks only"):
+        list(stream(images, maps, variables, new_labels={1: masks[1]}))
+    with pytest.raises(TypeError, match="topkk"):
+        list(stream(images, masks[0], variables, topkk=3))
+
+
+@pytest.mark.slow
+def test_real_video(real_data, variables):
+    """Two frames of a real video at a quarter of its size: random features follow the dog for two frames."""
+    (dog,) = open_davis(real_data / "davis_like", sequences=["dog"])
+    settings = Settings(short_side=120, radius=12.0)
+    found = list(propagate_masks(variables, map(read_frame, dog.frames[:3]), dog.mask(0), settings))
+    for index, mask in enumerate(found):
+        assert mask.shape == (480, 854)
+        truth = dog.mask(index) > 0
+        assert np.count_nonzero(truth & (np.asarray(mask) > 0)) / np.count_nonzero(truth | (np.asarray(mask) > 0)) > 0.6

@@ -1,0 +1,150 @@
+"""Padding to shared sizes: it changes no result, and a data set of many sizes compiles few programs."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vfs_jax.correspondence.coordinates import resize_bilinear
+from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
+from vfs_jax.evaluation.propagation.labels import masks_along, propagate_labels, propagate_masks
+from vfs_jax.evaluation.propagation.padding import Layout, plan_canvases, plan_layouts
+from vfs_jax.evaluation.propagation.readout import _axis, _scaled, mask_of, masks_of
+from vfs_jax.evaluation.propagation.settings import Settings
+from vfs_jax.models import ResNet
+
+SETTINGS = Settings(short_side=57, radius=3.0, num_context=2, batch_frames=2)
+VIEWS = {
+    "circle": {},
+    "no window": {"radius": None},
+    "all keys": {"topk": None},
+    "CRW": {"first_frame_windowed": False, "fill_first": True, "temperature": 0.05},
+    "square": {"window": "square", "radius": 2.0},
+    "few keys": {"radius": 1.0, "num_context": 1},  # fewer allowed than ten
+    "res2": {"output": "res2.1"},
+    "bfloat16": {"dtype": "bfloat16"},
+}
+
+
+@pytest.fixture(scope="module")
+def trained(variables):
+    """Weights whose BatchNorms shift everything, so that whatever leaks in from padding shows."""
+    rng = np.random.default_rng(3)
+
+    def shift(path, leaf):
+        name = path[-1].key
+        if name == "kernel":
+            return leaf
+        low, high = (0.5, 1.5) if name in ("scale", "var") else (-0.5, 0.5)
+        return rng.uniform(low, high, leaf.shape).astype(np.float32)
+
+    return jax.tree.map_with_path(shift, variables)
+
+
+def video(frames=4, h=57, w=83):
+    """Noise that moves by two pixels a frame, and a first mask that touches the right and the lower edge."""
+    rng = np.random.default_rng(1)
+    ground = rng.integers(0, 255, (h, w + 2 * frames, 3), dtype=np.uint8)
+    mask = np.zeros((h, w), np.uint8)
+    mask[30:, 50:], mask[5:20, 10:40] = 1, 2
+    return np.stack([ground[:, 2 * t : 2 * t + w] for t in range(frames)]), mask
+
+
+def padded(layout: Layout) -> Layout:
+    """The same video on a larger canvas, by amounts that are no multiple of a cell."""
+    canvas = layout.network[0] + 21, layout.network[1] + 13
+    shown = layout.picture[0] + 5, layout.picture[1] + 9
+    return dataclasses.replace(layout, canvas=canvas, shown=shown, padded=True)
+
+
+def features_of(variables, frames, layout, settings):
+    prepared = (prepare_frame(frame, layout) for frame in frames)
+    for each in iterate_features(variables, prepared, layout, settings, outputs=(settings.output,)):
+        yield each[settings.output]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_padding_changes_nothing(trained, view):
+    settings = dataclasses.replace(SETTINGS, **VIEWS[view])
+    frames, mask = video()
+    layout = Layout.of((57, 83), settings)
+    rows, cols = layout.grid(settings.output)
+    first = np.random.default_rng(0).random((rows, cols, 3), np.float32)
+    labels = {}
+    for name, used in (("alone", layout), ("padded", padded(layout))):
+        features = features_of(trained, frames, used, settings)
+        found = list(propagate_labels(features, first, settings, used))
+        assert all(np.isfinite(each).all() for each in found)
+        labels[name] = np.stack([np.asarray(each)[:rows, :cols, :3] for each in found])
+    if view == "bfloat16":  # other roundings, now and then another tenth key
+        assert np.mean(np.abs(labels["alone"] - labels["padded"]) > 0.02) < 0.02
+        return
+    # Two roundings apart; a swap of nearly equal tenth keys would show as more in single cells.
+    differ = np.abs(labels["alone"] - labels["padded"])
+    assert np.mean(differ > 1e-4) < 2e-3, differ.max()
+    if settings.topk is not None:
+        expected = [np.asarray(each) for each in propagate_masks(trained, frames, mask, settings)]
+        used = padded(layout)
+        found = masks_along(features_of(trained, frames, used, settings), mask, settings, used)
+        cut = [np.asarray(each)[:57, :83] for each in found]
+        assert np.mean(np.stack(cut) != np.stack(expected)) < 2e-3
+        np.testing.assert_array_equal(cut[0], mask)
+
+
+def test_features_at_every_depth(trained):
+    """Equal up to rounding right to the frame's edges, at every block."""
+    frames, _ = video(frames=2)
+    outputs = tuple(f"res{stage}.{block}" for stage in (2, 3, 4, 5) for block in (0, 1))
+    layout = Layout.of((57, 83), SETTINGS)
+    results = []
+    for used in (layout, padded(layout)):
+        prepared = (prepare_frame(frame, used) for frame in frames)
+        results.append(next(iterate_features(trained, prepared, used, SETTINGS, outputs=outputs)))
+    for output in outputs:
+        rows, cols = layout.grid(output)
+        alone, marked = np.asarray(results[0][output]), np.asarray(results[1][output])
+        assert alone.shape[:2] == (rows, cols) < marked.shape[:2]
+        alone = alone / np.linalg.norm(alone, axis=-1, keepdims=True)
+        np.testing.assert_allclose(marked[:rows, :cols, :-1], alone, atol=1e-5)
+        assert (marked[..., -1] < 0).sum() == marked[..., -1].size - rows * cols
+
+
+def test_output_is_scaled_over_the_frame_alone():
+    """Huge values in the padding change no pixel; the enlargement is that of resize_bilinear, bit for bit."""
+    rng = np.random.default_rng(0)
+    labels = rng.random((5, 7, 3), np.float32)
+    layout = Layout((33, 50), (40, 56), (56, 72), (40, 64), padded=True)
+    canvas = np.full((7, 9, 3), 1e6, np.float32)
+    canvas[:5, :7] = labels
+    found = np.asarray(mask_of(jnp.asarray(canvas), layout, "res4"))
+    assert found.shape == (40, 64)
+    np.testing.assert_array_equal(found[:33, :50], masks_of(jnp.asarray(labels), size=(33, 50)))
+
+    spread = np.asarray(_scaled(jnp.asarray(labels), _axis(5, 33, 33), _axis(7, 50, 50)))
+    large = np.asarray(resize_bilinear(labels, (33, 50)))
+    low, high = large.min((0, 1), keepdims=True), large.max((0, 1), keepdims=True)
+    np.testing.assert_allclose(spread, (large - low) / (high - low), atol=2e-7)
+
+
+def test_few_canvases():
+    sizes = {(480, width): 10 for width in (640, 654, 720, 853, 854, 910)} | {(853, 480): 50}
+    assert plan_canvases(sizes, 7) == {size: size for size in sizes}
+    found = plan_canvases(sizes, 3)
+    assert len(set(found.values())) == 3
+    assert all(size[0] <= canvas[0] and size[1] <= canvas[1] for size, canvas in found.items())
+    assert found[(853, 480)] == (853, 480)  # no landscape size fits it cheaply
+    layouts = plan_layouts(sizes, Settings(), max_sizes=3)
+    assert not layouts[(853, 480)].padded
+    assert layouts[(480, 854)].padded
+    assert layouts[(480, 854)].canvas == layouts[(480, 853)].canvas
+
+
+def test_strides_of_the_network(variables):
+    """grid_size is the size of what the network puts out, for odd sizes too."""
+    images = jnp.zeros((1, 57, 83, 3), jnp.float32)
+    network = ResNet(18, strides=(1, 2, 1, 1), outputs=("res2", "res3.0", "res4", "res5.1"))
+    shapes = jax.eval_shape(lambda: network.apply(variables, images))
+    for output, features in shapes.items():
+        assert features.shape[1:3] == Layout.of((57, 83), Settings(short_side=57)).grid(output)

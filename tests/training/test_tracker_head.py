@@ -1,0 +1,96 @@
+"""Training of the tracking head: the loss and a step against PyTorch, what is learned, killed and continued."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+
+from vfs_jax.data.pairs import PairSettings
+from vfs_jax.models import SiamFCHead, backbone_of, init_variables
+from vfs_jax.models.tracking import tracking_features
+from vfs_jax.training.state import TrainState
+from vfs_jax.training.tracker_head import HeadOptions, focal_loss, make_head_step, response_labels
+
+
+def torch_focal(responses, labels, gamma):
+    """The release's loss, written out."""
+    probability = torch.sigmoid(responses)
+    right = labels * probability + (1 - labels) * (1 - probability)
+    weights = (1 - right) ** gamma
+    return (weights * -torch.log(right)).mean() / weights.mean()
+
+
+def test_labels():
+    labels = response_labels(16, 16, 2.0)
+    naive = [[abs(i - 7.5) + abs(j - 7.5) <= 2 for j in range(16)] for i in range(16)]
+    np.testing.assert_array_equal(labels, np.array(naive, np.float32))
+    assert labels.sum() == 12
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_loss_and_gradient_are_those_of_pytorch(gamma):
+    rng = np.random.default_rng(0)
+    responses, labels = rng.normal(0, 2, (3, 16, 16)).astype(np.float32), response_labels(16, 16, 2.0)
+    theirs = torch.tensor(responses, dtype=torch.float64, requires_grad=True)
+    loss = torch_focal(theirs, torch.from_numpy(labels).double(), gamma)
+    loss.backward()  # through the weights too
+    ours, gradient = jax.value_and_grad(focal_loss)(jnp.asarray(responses), jnp.asarray(labels), gamma)
+    np.testing.assert_allclose(ours, loss.item(), rtol=1e-5)
+    np.testing.assert_allclose(gradient, theirs.grad.numpy(), atol=1e-5 * np.abs(theirs.grad.numpy()).max())
+    far = focal_loss(jnp.full((1, 16, 16), 200.0), jnp.asarray(labels), gamma)
+    assert np.isfinite(far)  # no log of zero
+
+
+@pytest.mark.slow
+def test_two_steps_are_those_of_pytorch():
+    """Features ours, all behind them PyTorch's: the head, a grouped correlation, the loss, Adam."""
+    backbone = backbone_of(init_variables(0, 18))
+    options = HeadOptions(out_scale=0.1)
+    schedule = optax.exponential_decay(1e-3, 1, 0.5, staircase=True)
+    optimizer = optax.adam(schedule)
+    cells = jnp.zeros((1, 1, 1, 512), jnp.float32)
+    head = SiamFCHead(512).init(jax.random.key(1), cells, cells)["params"]
+    zero = jnp.zeros((), jnp.int32)
+    params = {"backbone": backbone["params"], "head": head}
+    state = TrainState(zero, params, {"backbone": backbone["batch_stats"]}, optimizer.init(head), zero)
+    rng = np.random.default_rng(0)
+    batch = {
+        "exemplar": rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8),
+        "search": rng.integers(0, 256, (2, 120, 120, 3), dtype=np.uint8),
+    }
+    z, x = (
+        torch.from_numpy(np.asarray(tracking_features(backbone, batch[name])).transpose(0, 3, 1, 2).copy()).double()
+        for name in ("exemplar", "search")
+    )
+    convs = [torch.nn.Conv2d(512, 512, 1).double() for _ in range(2)]
+    with torch.no_grad():
+        for conv, name in zip(convs, ("exemplar", "search"), strict=True):
+            conv.weight.copy_(torch.from_numpy(np.asarray(head[name]["kernel"]).transpose(3, 2, 0, 1).copy()))
+            conv.bias.copy_(torch.from_numpy(np.array(head[name]["bias"])))
+    adam = torch.optim.Adam([p for conv in convs for p in conv.parameters()], lr=1e-3)
+    decay = torch.optim.lr_scheduler.ExponentialLR(adam, 0.5)
+    step = jax.jit(make_head_step(options, 18, optimizer, schedule))
+    for _ in range(2):
+        with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to an int
+            state, metrics = step(state, batch)
+        searched = convs[1](x)
+        response = torch.nn.functional.conv2d(searched.reshape(1, 1024, *searched.shape[2:]), convs[0](z), groups=2)
+        labels = torch.from_numpy(response_labels(*response.shape[2:], 2.0)).double()
+        loss = torch_focal(response * 0.1, labels, 2.0)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        decay.step()
+        np.testing.assert_allclose(metrics["loss"], loss.item(), rtol=1e-4)
+    found = state.params["head"]["search"]["kernel"][0, 0].T
+    # Adam's first steps are +-the learning rate wherever a gradient is not zero; rounding decides where it nearly is.
+    off = np.abs(np.asarray(found) - convs[1].weight.detach().numpy()[:, :, 0, 0])
+    assert np.mean(off > 1e-5) < 0.01
+    np.testing.assert_array_equal(state.params["backbone"]["conv1"]["kernel"], backbone["params"]["conv1"]["kernel"])
+
+
+def test_options_are_checked():
+    with pytest.raises(ValueError, match=r"--config\.epochs=0: must be at least 1"):
+        HeadOptions(epochs=0, pairs=PairSettings())

@@ -1,0 +1,375 @@
+"""Readers of box-tracking data sets: OTB, GOT-10k, LaSOT, UAV123 and VOT.
+
+Each opens a whole folder, checks it, and names the first file that does not fit, so that a missing frame does not end
+an evaluation of an hour. Boxes are left, top, width and height in pixels, float64, as the files give them: OTB and VOT
+count pixels from 1, GOT-10k, LaSOT and UAV123 from 0.
+"""
+
+import dataclasses
+import itertools
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vfs_jax.data.images import read_frame
+from vfs_jax.errors import InputError
+
+# The harder half of OTB-100, "OTB-50" or "TB-50" (the benchmark's own list).
+_OTB50_NAMES = (
+    "Basketball Biker Bird1 BlurBody BlurCar2 BlurFace BlurOwl Bolt Box Car1 Car4 CarDark CarScale ClifBar Couple "
+    "Crowds David Deer Diving DragonBaby Dudek Football Freeman4 Girl Human3 Human4 Human6 Human9 Ironman Jump "
+    "Jumping Liquor Matrix MotorRolling Panda RedTeam Shaking Singer2 Skating1 Skating2 Skiing Soccer Surfer "
+    "Sylvester Tiger2 Trellis Walking Walking2 Woman "
+)
+OTB50 = tuple(_OTB50_NAMES.split())
+
+# Some sequences of OTB are annotated over a part of their frames: numbers of the first and the last, from 1
+# (the benchmark's own list, as the got10k toolkit reads it).
+OTB_RANGES = {
+    "David": (300, 770),
+    "Diving": (1, 215),
+    "Football1": (1, 74),
+    "Freeman3": (1, 460),
+    "Freeman4": (1, 283),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxSequence:
+    """One video with boxes.
+
+    Attributes:
+      name: of the sequence.
+      frames: t image files in time order.
+      boxes: float64 [t, 4], left, top, width, height; [1, 4] where only the first is public.
+      absent: bool [t], where the object is out of view or wholly covered; None where the data set does not say.
+      cover: int64 [t], GOT-10k's visible share from 0 to 8; None where the data set does not say.
+      polygons: float64 [t, 8], VOT's corners x, y; None where the boxes are all there is.
+    """
+
+    name: str
+    frames: tuple[Path, ...]
+    boxes: np.ndarray
+    absent: np.ndarray | None = None
+    cover: np.ndarray | None = None
+    polygons: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.frames)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether every frame has its box."""
+        return len(self.boxes) == len(self.frames)
+
+    def frame(self, index: int) -> np.ndarray:
+        """One frame, RGB uint8 [h, w, 3]."""
+        return read_frame(self.frames[index])
+
+    def cut(self, frames: int | None) -> "BoxSequence":
+        """The first frames alone; None keeps all."""
+        kept: dict[str, Any] = {name: getattr(self, name) for name in ("boxes", "absent", "cover", "polygons")}
+        kept = {name: None if values is None else values[:frames] for name, values in kept.items()}
+        return dataclasses.replace(self, frames=self.frames[:frames], **kept)
+
+
+def open_otb(directory: str | os.PathLike[str], sequences: Sequence[str] = ()) -> list[BoxSequence]:
+    """Opens a folder of OTB: SEQUENCE/img/0001.jpg and SEQUENCE/groundtruth_rect.txt.
+
+    A sequence of two targets (Jogging, Skating2) holds groundtruth_rect.1.txt and .2.txt and becomes two, "Jogging.1"
+    and "Jogging.2"; an empty one of two files (Human4) does not count. The frames of OTB_RANGES are cut to their range
+    where the folder holds more frames than boxes.
+
+    Args:
+      directory: the folder.
+      sequences: names to open, with or without the number of the target; all where empty.
+
+    Returns:
+      The sequences, sorted by name.
+
+    Raises:
+      InputError: names the first folder or file that is missing or does not fit.
+    """
+    root = _folder(directory, "OTB")
+    found = []
+    for folder in sorted(path for path in root.iterdir() if (path / "img").is_dir()):
+        files = sorted(folder.glob("groundtruth_rect*.txt"))
+        filled = [file for file in files if file.read_text().strip()]
+        files = filled or files
+        if not files:
+            raise InputError(f"{folder / 'groundtruth_rect.txt'}: no such file; every OTB sequence has one")
+        for file in files:
+            number = re.fullmatch(r"groundtruth_rect(\.\d+)?\.txt", file.name)
+            if number is None:
+                raise InputError(f"{file}: is no name of OTB's; rename it groundtruth_rect.txt or delete it")
+            name = folder.name + (number[1] or "" if len(files) > 1 else "")
+            if sequences and not {name, folder.name} & set(sequences):
+                continue
+            boxes = _table(file, columns=(4,))
+            frames = _images(folder / "img")
+            if folder.name in OTB_RANGES and len(frames) != len(boxes):
+                first, last = OTB_RANGES[folder.name]
+                frames = frames[first - 1 : last]
+            found.append(BoxSequence(name, frames, _one_a_frame(boxes, frames, file)))
+    return _checked(found, sequences, f"{root}: no SEQUENCE/img in it; it is no folder of OTB")
+
+
+def open_got10k(directory: str | os.PathLike[str], split: str = "val") -> list[BoxSequence]:
+    """Opens a split of GOT-10k: SPLIT/list.txt and, for each line, SPLIT/NAME/00000001.jpg and groundtruth.txt.
+
+    Args:
+      directory: the folder that holds train, val and test.
+      split: one of them; test has the first box alone.
+
+    Returns:
+      The sequences in the order of the list, with `absent` and `cover` where their files are there.
+
+    Raises:
+      InputError: names the first folder or file that is missing or does not fit.
+    """
+    root = _folder(_folder(directory, "GOT-10k") / split, "GOT-10k")
+    found = []
+    for folder in _listed(root, root / "list.txt"):
+        frames, file = _images(folder), folder / "groundtruth.txt"
+        boxes = _table(file, columns=(4,))
+        absence, cover = folder / "absence.label", folder / "cover.label"
+        first_alone = split == "test" and len(boxes) == 1
+        found.append(
+            BoxSequence(
+                folder.name,
+                frames,
+                boxes if first_alone else _one_a_frame(boxes, frames, file),
+                absent=_column(absence, frames, most=1) > 0 if absence.is_file() else None,
+                cover=_column(cover, frames, most=8) if cover.is_file() else None,
+            )
+        )
+    return found
+
+
+def open_lasot(directory: str | os.PathLike[str], split: str = "test") -> list[BoxSequence]:
+    """Opens LaSOT: CLASS/CLASS-N/img/00000001.jpg, groundtruth.txt, full_occlusion.txt and out_of_view.txt.
+
+    Args:
+      directory: the folder; its sequences may also lie there without a folder for each class.
+      split: "test" takes the sequences that testing_set.txt names, "train" all others, "all" every one.
+
+    Returns:
+      The sequences, sorted by name, with `absent`.
+
+    Raises:
+      InputError: names the first folder or file that is missing or does not fit.
+    """
+    root = _folder(directory, "LaSOT")
+    if split not in ("test", "train", "all"):
+        raise InputError(f"split {split}: LaSOT has test, train and all")
+    folders = {path.parent.name: path.parent for path in (*root.glob("*/img"), *root.glob("*/*/img"))}
+    testing = _names(root / "testing_set.txt") if split != "all" else []
+    names = testing if split == "test" else sorted(folders.keys() - set(testing))
+    found = []
+    for name in sorted(names):
+        if name not in folders:
+            raise InputError(f"{root / 'testing_set.txt'}: names {name}, but there is no {name}/img in {root}")
+        folder = folders[name]
+        frames, file = _images(folder / "img"), folder / "groundtruth.txt"
+        boxes = _one_a_frame(_table(file, columns=(4,)), frames, file)
+        covered = _column(folder / "full_occlusion.txt", frames, most=1)
+        outside = _column(folder / "out_of_view.txt", frames, most=1)
+        found.append(BoxSequence(name, frames, boxes, absent=covered + outside > 0))
+    return _checked(found, (), f"{root}: no sequence of the split {split} in it")
+
+
+def open_uav123(directory: str | os.PathLike[str], split: str = "UAV123") -> list[BoxSequence]:
+    """Opens UAV123: data_seq/UAV123/FOLDER/000001.jpg, anno/SPLIT/NAME.txt, and configSeqs.m, which says what is what.
+
+    Several sequences are cut from one folder of frames; the data set's own configSeqs.m has each one's folder and first
+    and last frame.
+
+    Args:
+      directory: the folder that holds the three.
+      split: "UAV123" or "UAV20L".
+
+    Returns:
+      The sequences, sorted by name; frames without a target have a box of NaN and are absent.
+
+    Raises:
+      InputError: names the first folder or file that is missing or does not fit.
+    """
+    root = _folder(directory, "UAV123")
+    if split not in ("UAV123", "UAV20L"):
+        raise InputError(f"split {split}: UAV123 has UAV123 and UAV20L")
+    listing = root / "configSeqs.m"
+    if not listing.is_file():
+        raise InputError(f"{listing}: no such file; the data set's archive holds it beside data_seq and anno")
+    # struct('name','bird1_2','path','...\\UAV123\\bird1\\','startFrame',775,'endFrame',1477,...); of some names there
+    # are two, one for each split, told apart by the annotations' length.
+    pattern = r"'name','([^']+)','path','[^']*?([^\\/']+)[\\/]*','startFrame',(\d+),'endFrame',(\d+)"
+    listed = re.findall(pattern, re.sub(r"\s", "", listing.read_text()))
+    found = []
+    for file in sorted((root / "anno" / split).glob("*.txt")):
+        boxes = _table(file, columns=(4,), gaps=True)
+        ranges = [(folder, int(first), int(last)) for name, folder, first, last in listed if name == file.stem]
+        fitting = [item for item in ranges if item[2] - item[1] + 1 == len(boxes)]
+        if not fitting:
+            raise InputError(f"{file}: holds {len(boxes)} rows, {listing} lists {ranges or 'no such sequence'}")
+        folder, first, last = fitting[0]
+        images = _folder(root / "data_seq" / "UAV123" / folder, "UAV123")
+        frames = tuple(path for path in _images(images) if first <= int(path.stem) <= last)
+        found.append(BoxSequence(file.stem, frames, _one_a_frame(boxes, frames, file), absent=np.isnan(boxes).any(1)))
+    return _checked(found, (), f"{root / 'anno' / split}: no NAME.txt in it")
+
+
+def read_boxes(file: Path) -> np.ndarray:
+    """The boxes of a file of results, a row a frame with commas, tabs or spaces between: float64 [t, 4].
+
+    Raises:
+      InputError: the file is missing, or a row is no box.
+    """
+    return _table(file, columns=(4,))
+
+
+def open_vot(directory: str | os.PathLike[str]) -> list[BoxSequence]:
+    """Opens VOT: SEQUENCE/00000001.jpg or SEQUENCE/color/00000001.jpg, and SEQUENCE/groundtruth.txt.
+
+    Args:
+      directory: the folder; list.txt names the sequences, without it every folder with a groundtruth.txt is one.
+
+    Returns:
+      The sequences. Four corners become the box of the same centre and area, see box_of_polygon; frames without an
+      object ("nan") have a box of NaN and are absent.
+
+    Raises:
+      InputError: names the first folder or file that is missing or does not fit.
+    """
+    root = _folder(directory, "VOT")
+    if (root / "list.txt").is_file():
+        folders = _listed(root, root / "list.txt")
+    else:
+        folders = sorted(file.parent for file in root.glob("*/groundtruth.txt"))
+    found = []
+    for folder in folders:
+        color = folder / "color"
+        frames, file = _images(color if color.is_dir() else folder), folder / "groundtruth.txt"
+        values = _one_a_frame(_table(file, columns=(4, 8), gaps=True), frames, file)
+        polygons = values if values.shape[1] == 8 else None
+        boxes = values if polygons is None else box_of_polygon(polygons)
+        found.append(BoxSequence(folder.name, frames, boxes, absent=np.isnan(boxes).any(1), polygons=polygons))
+    return _checked(found, (), f"{root}: no SEQUENCE/groundtruth.txt in it; it is no folder of VOT")
+
+
+def box_of_polygon(polygons: np.ndarray) -> np.ndarray:
+    """The upright box that stands for a turned one.
+
+    Its centre is the corners' mean, its area that of the turned box, and the ratio of its sides that of the corners'
+    bounding box. Trackers are started so on VOT (Kristan et al., VOT 2015, take the overlap with the polygon itself).
+
+    Args:
+      polygons: float [t, 8], four corners x, y in order around the box, pixels.
+
+    Returns:
+      float64 [t, 4], left, top, width, height.
+
+    Example:
+      >>> box_of_polygon(np.array([[10.0, 20, 30, 20, 30, 30, 10, 30]])).tolist()
+      [[10.0, 20.0, 20.0, 10.0]]
+    """
+    corners = np.asarray(polygons, np.float64).reshape(-1, 4, 2)
+    sides = np.linalg.norm(corners[:, :2] - corners[:, 1:3], axis=-1)
+    extent = np.ptp(corners, axis=1)
+    size = extent * np.sqrt(sides.prod(1) / extent.prod(1))[:, None]
+    return np.concatenate([corners.mean(1) - size / 2, size], axis=1)
+
+
+def _folder(path: str | os.PathLike[str], what: str) -> Path:
+    if not Path(path).is_dir():
+        raise InputError(f"{os.fspath(path)}: no such folder; it takes a folder of {what} (see vfs-prepare help)")
+    return Path(path)
+
+
+def _names(file: Path) -> list[str]:
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; it names a sequence on each line")
+    names = file.read_text().split()
+    if not names:
+        raise InputError(f"{file}: is empty; it names a sequence on each line")
+    return names
+
+
+def _listed(root: Path, file: Path) -> list[Path]:
+    folders = [root / name for name in _names(file)]
+    missing = next((folder for folder in folders if not folder.is_dir()), None)
+    if missing is not None:
+        raise InputError(f"{missing}: no such folder, but {file} names it")
+    return folders
+
+
+def _images(folder: Path) -> tuple[Path, ...]:
+    frames = tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png")))
+    if not frames:
+        raise InputError(f"{folder}: no image in it")
+    numbers = [int(path.stem) for path in frames if path.stem.isdecimal()]
+    gap = next((number for number, following in itertools.pairwise(numbers) if following != number + 1), None)
+    if gap is not None:
+        raise InputError(f"{folder}: has no frame {gap + 1} after {gap}; copy the missing images")
+    return frames
+
+
+def _table(file: Path, *, columns: tuple[int, ...], gaps: bool = False) -> np.ndarray:
+    """Numbers of a text file, float64 [rows, columns]: commas, tabs or spaces between them."""
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
+    rows: list[list[float]] = []
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        words = re.split(r"[,;\s]+", line.strip(", \t"))
+        try:
+            row = [float(word) for word in words if word]
+        except ValueError:
+            raise InputError(f"{file}:{number}: {line.strip()!r} is no row of numbers") from None
+        if not row:
+            continue
+        if len(row) == 1 and gaps and np.isnan(row[0]) and rows:
+            row *= len(rows[0])
+        if len(row) not in columns or (rows and len(row) != len(rows[0])):
+            takes = " or ".join(str(count) for count in columns)
+            raise InputError(f"{file}:{number}: holds {len(row)} numbers, {takes} expected")
+        if not gaps and not np.isfinite(row).all():
+            raise InputError(f"{file}:{number}: {line.strip()!r} is no box")
+        rows.append(row)
+    if not rows:
+        raise InputError(f"{file}: is empty")
+    if not np.isfinite(rows[0]).all() or (len(rows[0]) == 4 and min(rows[0][2:]) <= 0):
+        raise InputError(f"{file}:1: the first frame's box, {rows[0]}, is empty; a tracker starts from it")
+    return np.array(rows)
+
+
+def _one_a_frame(values: np.ndarray, frames: Sequence[Path], file: Path) -> np.ndarray:
+    if len(values) != len(frames):
+        raise InputError(f"{file}: holds {len(values)} rows for {len(frames)} frames in {frames[0].parent}")
+    return values
+
+
+def _column(file: Path, frames: Sequence[Path], *, most: int) -> np.ndarray:
+    """A whole number a frame, from 0, int64 [t], each on its line or all on one."""
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
+    try:
+        values = np.array([int(word) for word in re.split(r"[,\s]+", file.read_text().strip())], np.int64)
+    except ValueError:
+        raise InputError(f"{file}: holds something else than whole numbers") from None
+    if values.min() < 0 or values.max() > most:
+        raise InputError(f"{file}: holds {values.min()} to {values.max()}, 0 to {most} expected")
+    return _one_a_frame(values, frames, file)
+
+
+def _checked(found: list[BoxSequence], wanted: Sequence[str], empty: str) -> list[BoxSequence]:
+    names = {name for sequence in found for name in (sequence.name, sequence.name.rpartition(".")[0])}
+    missing = next((name for name in wanted if name not in names), None)
+    if missing is not None:
+        raise InputError(f"{missing}: no such sequence in the folder")
+    if not found:
+        raise InputError(empty)
+    return found

@@ -1,0 +1,167 @@
+"""Readers of label-propagation data sets: videos with their first labels and, where there are any, the true later ones.
+
+Everything is checked when a data set is opened, so that a missing mask does not end an evaluation of an hour.
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vfs_jax.data.images import check_sizes, image_size, list_images, read_frame, read_index_mask
+from vfs_jax.errors import InputError
+
+VOID = 255  # the label of pixels that belong to nothing, in DAVIS and YouTube-VOS
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskSequence:
+    """One video with index masks.
+
+    Attributes:
+      name: of the sequence.
+      frames: image files in time order, all of one size.
+      masks: mask files, one a frame; only the first frame's where the rest is not public.
+      merge: whether all labels are one object (DAVIS 2016).
+    """
+
+    name: str
+    frames: tuple[Path, ...]
+    masks: tuple[Path, ...]
+    merge: bool = False
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.frames)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether every frame has a mask."""
+        return len(self.masks) == len(self.frames)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames, from the first one's header."""
+        return image_size(self.frames[0])
+
+    def frame(self, index: int) -> np.ndarray:
+        """One frame, RGB uint8 [h, w, 3]."""
+        return read_frame(self.frames[index])
+
+    def mask(self, index: int) -> np.ndarray:
+        """The index mask of one frame, uint8 [h, w], void pixels as background."""
+        mask = read_index_mask(self.masks[index])
+        return (mask > 0).astype(np.uint8) if self.merge else np.where(mask == VOID, np.uint8(0), mask)
+
+    def cut(self, frames: int | None) -> "MaskSequence":
+        """The first frames alone; None keeps all."""
+        return dataclasses.replace(self, frames=self.frames[:frames], masks=self.masks[:frames])
+
+
+def open_davis(
+    directory: str | os.PathLike[str],
+    split: str = "val",
+    *,
+    year: int = 2017,
+    resolution: str = "480p",
+    sequences: Sequence[str] = (),
+) -> list[MaskSequence]:
+    """Opens a folder of the DAVIS layout.
+
+    It holds JPEGImages/RESOLUTION/SEQUENCE/00000.jpg, Annotations/RESOLUTION/SEQUENCE/00000.png and the list of
+    sequences, ImageSets/YEAR/SPLIT.txt (or, as DAVIS 2016 was first packed, ImageSets/RESOLUTION/SPLIT.txt, a line a
+    frame).
+
+    Args:
+      directory: the folder.
+      split: name of the list.
+      year: 2017 takes every label as an object of its own, 2016 takes all that is not 0 as one object.
+      resolution: name of the folder of images.
+      sequences: names of the sequences to open; all of the split where empty.
+
+    Returns:
+      the sequences in the order of the list.
+
+    Raises:
+      InputError: something is missing, unreadable or of another size; the message names the file.
+    """
+    root = Path(directory)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; give the folder that holds JPEGImages and Annotations")
+    images, annotations = root / "JPEGImages" / resolution, root / "Annotations" / resolution
+    names = select(_davis_split(root, split, year, resolution), sequences, root)
+    out = [_open_sequence(name, images / name, annotations / name) for name in names]
+    return [_with_object(dataclasses.replace(sequence, merge=year == 2016)) for sequence in out]
+
+
+def open_vip(
+    directory: str | os.PathLike[str], split: str = "val", *, sequences: Sequence[str] = ()
+) -> list[MaskSequence]:
+    """Opens a folder of the layout of VIP (Video Instance-level Parsing, its densely labelled part).
+
+    It holds Images/SEQUENCE/*.jpg, Annotations/Category_ids/SEQUENCE/*.png and lists/SPLIT_videos.txt, one name a line.
+
+    Args:
+      directory: the folder.
+      split: name of the list.
+      sequences: names of the sequences to open; all of the split where empty.
+
+    Returns:
+      the sequences in the order of the list; their masks hold the classes 0..19.
+
+    Raises:
+      InputError: something is missing, unreadable or of another size; the message names the file.
+    """
+    root = Path(directory)
+    path = root / "lists" / f"{split}_videos.txt"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; it lists the sequences of split {split}, one name a line")
+    names = path.read_text().split()
+    if not names:
+        raise InputError(f"{path}: is empty; it lists the sequences, one name a line")
+    annotations = root / "Annotations" / "Category_ids"
+    chosen = select(names, sequences, root)
+    return [_with_object(_open_sequence(name, root / "Images" / name, annotations / name)) for name in chosen]
+
+
+def _open_sequence(name: str, images: Path, annotations: Path) -> MaskSequence:
+    """Checks that frames and masks pair up and are of one size."""
+    frames, masks = list_images(images), list_images(annotations, (".png",))
+    stems = [file.stem for file in frames]
+    if [file.stem for file in masks] not in (stems, stems[:1]):
+        missing = sorted(set(stems) ^ {file.stem for file in masks})
+        raise InputError(f"{annotations}: masks and frames do not pair up (see {missing[0]}); give a mask a frame")
+    check_sizes([*frames, *masks])
+    return MaskSequence(name, frames, masks)
+
+
+def _with_object(sequence: MaskSequence) -> MaskSequence:
+    if not sequence.mask(0).any():
+        grey = " (grey 0/255 masks are read with year 2016)" if not sequence.merge else ""
+        raise InputError(f"{sequence.masks[0]}: holds no object; the first mask must label one{grey}")
+    return sequence
+
+
+def _davis_split(root: Path, split: str, year: int, resolution: str) -> list[str]:
+    lists = [root / "ImageSets" / str(year) / f"{split}.txt"]
+    if year == 2016:
+        lists.append(root / "ImageSets" / resolution / f"{split}.txt")
+    path = next((path for path in lists if path.is_file()), None)
+    if path is None:
+        raise InputError(f"{lists[0]}: no such file; it lists the sequences of split {split}, one name a line")
+    lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    # DAVIS 2016 as first packed lists frames: /JPEGImages/480p/NAME/00000.jpg /Annotations/480p/NAME/00000.png
+    names = list(dict.fromkeys(Path(words[0]).parent.name if "/" in words[0] else words[0] for words in lines))
+    if not names:
+        raise InputError(f"{path}: is empty; it lists the sequences, one name a line")
+    return names
+
+
+def select(names: Sequence[str], wanted: Sequence[str], root: Path) -> list[str]:
+    """The wanted names in the order of `names`, all where none is wanted; raises InputError on an unknown one."""
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise InputError(f"{root}: has no sequence {unknown[0]} in this split; there are {', '.join(names)}")
+    return [name for name in names if not wanted or name in wanted]

@@ -1,0 +1,1 @@
+"""The first labels of a video, propagated along it: settings, features, labels, readout."""

@@ -1,0 +1,153 @@
+"""Between label maps on the feature grid and what people give and want: frames, masks, maps in full size."""
+
+import functools
+from typing import NamedTuple
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+from beartype import beartype
+from jaxtyping import Array, Float, UInt8, jaxtyped
+
+from vfs_jax.correspondence.coordinates import resize_nearest
+from vfs_jax.evaluation.propagation.padding import Layout, Size
+
+_EPSILON = 1e-12
+
+
+def resize_frame(frame: np.ndarray, size: Size) -> np.ndarray:
+    """Bilinear without antialiasing, as OpenCV does it: uint8 [h, w, 3] to a (height, width)."""
+    return frame if frame.shape[:2] == size else cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def resize_maps(maps: np.ndarray, size: Size) -> np.ndarray:
+    """Bilinear without antialiasing, as OpenCV does it: float [h, w, l] to float32 of a (height, width)."""
+    maps = maps.astype(np.float32)
+    if maps.shape[:2] == size:
+        return maps
+    each = [cv2.resize(maps[..., k], size[::-1], interpolation=cv2.INTER_LINEAR) for k in range(maps.shape[-1])]
+    return np.stack(each, axis=-1)
+
+
+@jaxtyped(typechecker=beartype)
+def first_labels(mask: UInt8[np.ndarray, "h w"], size: Size) -> Float[np.ndarray, "rows cols l"]:
+    """Shrinks an index mask to a grid, by nearest neighbour, and makes it one-hot.
+
+    Quirk of the release: there are as many channels as the highest label left after shrinking, plus one. An object that
+    vanishes in shrinking is lost; one with the highest label has not even a channel.
+
+    Args:
+      mask: index mask uint8 [h, w].
+      size: rows and columns of the grid.
+
+    Returns:
+      float32 [rows, cols, l], values 0 and 1.
+
+    >>> first_labels(np.array([[0, 0, 2, 2], [0, 0, 2, 2]], np.uint8), (1, 2)).tolist()
+    [[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]]
+    """
+    small = np.asarray(resize_nearest(mask, size))
+    return np.eye(int(small.max(initial=0)) + 1, dtype=np.float32)[small]
+
+
+class _Axis(NamedTuple):
+    """One axis of a bilinear enlargement: the two cells of each pixel, the second one's share, whether it is shown."""
+
+    low: np.ndarray
+    high: np.ndarray
+    share: np.ndarray
+    inside: np.ndarray
+
+
+@functools.lru_cache(maxsize=64)
+def _axis(cells: int, pixels: int, shown: int) -> _Axis:
+    """The table of an axis, which a program takes as data: as `resize_bilinear` computes it, filled up to `shown`."""
+    scale = np.float64(np.float32(cells) / np.float32(pixels))
+    source = np.maximum((scale * (np.arange(shown) + 0.5) - 0.5).astype(np.float32), np.float32(0))
+    low = np.minimum(source.astype(np.int32), cells - 1)
+    return _Axis(low, np.minimum(low + 1, cells - 1), source - low.astype(np.float32), np.arange(shown) < pixels)
+
+
+def mask_of(labels: Array, layout: Layout, output: str) -> Array:
+    """Turns soft labels on a layout's grid into an index mask: see `masks_of`.
+
+    Args:
+      labels: float [rows, cols, l] of the canvas.
+      layout: of the video.
+      output: of the ResNet.
+
+    Returns:
+      uint8 of the size `layout.shown`; what is outside of `layout.picture` means nothing.
+    """
+    return _mask(labels, *_axes(layout, output))
+
+
+def masks_of(labels: Array, *, size: Size) -> Array:
+    """Turns soft labels into an index mask at the frame's own size.
+
+    Bilinear with half-pixel centres; every channel is then scaled to 0..1 over the frame (a channel whose maximum is 0
+    stays); the highest channel wins, of equals the lowest label.
+
+    Args:
+      labels: float [h, w, l].
+      size: height and width of the frame.
+
+    Returns:
+      uint8 [height, width].
+    """
+    return _mask(labels, *(_axis(cells, side, side) for cells, side in zip(labels.shape, size, strict=False)))
+
+
+def _axes(layout: Layout, output: str) -> tuple[_Axis, ...]:
+    return tuple(
+        _axis(cells, pixels, shown)
+        for cells, pixels, shown in zip(layout.grid(output), layout.picture, layout.shown, strict=True)
+    )
+
+
+@jax.jit
+def _mask(labels: Array, rows: _Axis, cols: _Axis) -> Array:
+    return jnp.argmax(_scaled(labels, rows, cols), axis=-1).astype(jnp.uint8)
+
+
+def _scaled(labels: Array, rows: _Axis, cols: _Axis) -> Array:
+    """Soft labels at a frame's size, every channel scaled to 0..1 over the frame."""
+    share = rows.share[:, None, None]
+    large = jnp.take(labels, rows.low, axis=0) * (1 - share) + jnp.take(labels, rows.high, axis=0) * share
+    share = cols.share[None, :, None]
+    large = jnp.take(large, cols.low, axis=1) * (1 - share) + jnp.take(large, cols.high, axis=1) * share
+    inside = (rows.inside[:, None] & cols.inside[None, :])[..., None]
+    low = jnp.min(jnp.where(inside, large, jnp.inf), axis=(0, 1), keepdims=True)
+    high = jnp.max(jnp.where(inside, large, -jnp.inf), axis=(0, 1), keepdims=True)
+    return jnp.where(high > 0, (large - low) / (high - low + _EPSILON), large)
+
+
+def merge_groups(maps: list[Array], labels: list[tuple[int, ...]], layout: Layout, output: str) -> Array:
+    """One index mask from the soft labels of several groups of objects.
+
+    A pixel goes to the object with the highest map, or to the background where the least of the groups' background maps
+    is higher still.
+
+    Args:
+      maps: [rows, cols, l] a group; channel i is that of the group's label i, channel 0 all that is none of its
+        objects, channels past its labels are empty.
+      labels: of the channels of each group.
+      layout: of the video.
+      output: of the ResNet.
+
+    Returns:
+      uint8 of the size `layout.shown`.
+    """
+    names = [0]
+    for group, found in zip(maps, labels, strict=True):
+        names += [*found[1:], *(0 for _ in range(group.shape[-1] - len(found)))]
+    return _merge(maps, np.array(names, np.uint8), *_axes(layout, output))
+
+
+@jax.jit
+def _merge(maps: list[Array], names: np.ndarray, rows: _Axis, cols: _Axis) -> Array:
+    scaled = [_scaled(group, rows, cols) for group in maps]
+    background = functools.reduce(jnp.minimum, [group[..., :1] for group in scaled])
+    channels = jnp.concatenate([background, *(group[..., 1:] for group in scaled)], axis=-1)
+    return jnp.asarray(names)[jnp.argmax(channels, axis=-1)]

@@ -1,0 +1,154 @@
+"""Several runs side by side: one table, and whether one is better than another by paired bootstrap over sequences."""
+
+import csv
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vfs_jax.evaluation.propagation.settings import Settings
+from vfs_jax.evaluation.tasks.base import ScoredTask, SequenceScore
+from vfs_jax.models.resnet import Variables
+
+_RESAMPLES = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run of the report.
+
+    Attributes:
+      name: shown everywhere.
+      results: folder that holds the results of the sequences.
+      scores: of all sequences.
+      summary: the task's columns over all sequences.
+      facts: what else to tell (weights, checksum, seconds a frame ...), name to value.
+      weights: name of its weights; several runs may share them.
+      changes: settings in which it differs from the other runs, name to value.
+      variables: the weights themselves, and
+      settings: how it propagates; without the two no one can look into its features.
+    """
+
+    name: str
+    results: Path
+    scores: Sequence[SequenceScore]
+    summary: Mapping[str, float]
+    facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    weights: str = ""
+    changes: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    variables: Variables | None = None
+    settings: Settings | None = None
+
+    def of(self, sequence: str) -> SequenceScore:
+        """The score of one sequence."""
+        return next(score for score in self.scores if score.name == sequence)
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """How much a run scores above another one: the value, and the bounds of its 95% confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """In percent: +3.1 [1.0, 5.2]."""
+        return f"{100 * self.value:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+
+
+def paired_difference(
+    task: ScoredTask, scores: Sequence[SequenceScore], baseline: Sequence[SequenceScore], *, seed: int = 0
+) -> Difference:
+    """The difference in the task's first column, with the interval that resampled sequences give.
+
+    The same sequences are drawn for both runs (with replacement, as many as there are, 1000 times), so that what makes
+    a sequence hard for both cancels; the interval runs from the 2.5th to the 97.5th percentile.
+
+    Args:
+      task: that was scored.
+      scores: of the run.
+      baseline: of the run it is compared with, the same sequences in the same order.
+      seed: of the drawing.
+
+    Returns:
+      the difference and its interval, shares.
+
+    Raises:
+      ValueError: the runs are of different sequences.
+    """
+    if [score.name for score in scores] != [score.name for score in baseline]:
+        raise ValueError("the runs are of different sequences")
+    column = task.columns[0]
+
+    def difference(indices: Sequence[int] | np.ndarray) -> float:
+        first, second = ([run[index] for index in indices] for run in (scores, baseline))
+        return task.summary(first)[column] - task.summary(second)[column]
+
+    rng = np.random.default_rng(seed)
+    drawn = [difference(rng.integers(0, len(scores), len(scores))) for _ in range(_RESAMPLES)]
+    low, high = np.nanpercentile(drawn, (2.5, 97.5))
+    return Difference(difference(range(len(scores))), float(low), float(high))
+
+
+def write_comparison(folder: Path, task: ScoredTask, runs: Sequence[Run]) -> list[str]:
+    """Writes table.csv, a line a run, and differences.csv: how far the later runs are from the first.
+
+    Args:
+      folder: for the two.
+      task: that was scored.
+      runs: at least two, of the same sequences.
+
+    Returns:
+      the differences with their intervals, in words.
+    """
+    fields = list(dict.fromkeys(field for run in runs for field in run.changes))
+    with (folder / "table.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, ["Run", "Weights", *fields, *task.columns], lineterminator="\n")
+        table.writeheader()
+        table.writerows({"Run": run.name, "Weights": run.weights, **run.changes, **run.summary} for run in runs)
+    first, *others = runs
+    differences = {other.name: paired_difference(task, other.scores, first.scores) for other in others}
+    with (folder / "differences.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["Run", "Baseline", "Column", "Difference", "Low", "High"])
+        for name, found in differences.items():
+            writer.writerow([name, first.name, task.columns[0], found.value, found.low, found.high])
+    return [
+        f"{name} against {first.name}: {task.columns[0]} {found} (95% interval, paired bootstrap over sequences)"
+        for name, found in differences.items()
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """The task's first column against one field in which runs differ.
+
+    Attributes:
+      field: what differs along the chart.
+      column: the task's.
+      places: the field's values, as text.
+      lines: a share at each place (NaN where there is no run) for all runs alike in everything else, by what they are.
+    """
+
+    field: str
+    column: str
+    places: tuple[str, ...]
+    lines: dict[str, list[float]]
+
+
+def chart_of(task: ScoredTask, runs: Sequence[Run]) -> Chart | None:
+    """The chart of runs of which some differ in a setting (the first that differs); None where none does."""
+    fields = list(dict.fromkeys(field for run in runs for field in run.changes))
+    field = next((name for name in fields if len({str(run.changes.get(name)) for run in runs}) > 1), None)
+    if field is None:
+        return None
+    places = tuple(dict.fromkeys(str(run.changes.get(field)) for run in runs))
+    several = len({run.weights for run in runs}) > 1
+    lines: dict[str, list[float]] = {}
+    for run in runs:
+        others = [f"{name} {value}" for name, value in run.changes.items() if name != field]
+        line = lines.setdefault(", ".join([*([run.weights] if several else []), *others]), [np.nan] * len(places))
+        line[places.index(str(run.changes.get(field)))] = run.summary[task.columns[0]]
+    return Chart(field, task.columns[0], places, lines)

@@ -1,0 +1,285 @@
+"""Evaluation of many videos into folders: all devices at work, frames read ahead, results written behind."""
+
+import contextlib
+import csv
+import dataclasses
+import itertools
+import operator
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import jax
+import numpy as np
+
+from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
+from vfs_jax.evaluation.propagation.padding import Layout, plan_layouts
+from vfs_jax.evaluation.propagation.settings import Settings
+from vfs_jax.evaluation.tasks.base import Task
+from vfs_jax.models.resnet import Variables
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+_AHEAD = 8  # frames of a video that are read ahead of the network, and results of one that wait to be written
+
+
+def finished(task: Task, folder: Path, sequence: Any) -> bool:
+    """Whether a run's folder holds all results of a sequence."""
+    return task.output(folder / task.folder, sequence).exists()
+
+
+def layouts_of(sequences: Sequence[Any], settings: Settings, *, max_sizes: int) -> dict[str, Layout]:
+    """The layout of every sequence by its name: as few sizes as `plan_layouts` makes of them."""
+    sizes = {sequence.name: sequence.size for sequence in sequences}
+    frames: dict[tuple[int, int], int] = {}
+    for sequence in sequences:
+        frames[sizes[sequence.name]] = frames.get(sizes[sequence.name], 0) + len(sequence)
+    planned = plan_layouts(frames, settings, max_sizes=max_sizes)
+    return {name: planned[size] for name, size in sizes.items()}
+
+
+def propagate_all(
+    task: Task,
+    variables: Variables,
+    sequences: Sequence[Any],
+    variants: Mapping[Path, Settings],
+    layouts: Mapping[str, Layout],
+    *,
+    devices: Sequence[jax.Device] | None = None,
+    on_frame: Callable[[], object] = lambda: None,
+    on_sequence: Callable[[Any], object] = lambda sequence: None,
+) -> None:
+    """Propagates through sequences, every device at work on one of its own; long ones first where there are several.
+
+    A sequence's results appear under their name when all of them are written; FOLDER/timings*.csv gets a line then.
+    What is there already is not computed again.
+
+    Args:
+      task: what is propagated and written.
+      variables: of a ResNet.
+      sequences: of the task's data set, those that this process has to do.
+      variants: settings by the folder of their run; features are computed once for all of them.
+      layouts: of the sequences, by name.
+      devices: all of this process where None.
+      on_frame: called when a frame is done under all settings; by one thread at a time.
+      on_sequence: called when a sequence is; likewise.
+    """
+    devices = jax.local_devices() if devices is None else devices
+    lacking = [each for each in sequences if not all(finished(task, folder, each) for folder in variants)]
+    waiting = iter(sorted(lacking, key=len, reverse=True) if len(devices) > 1 else lacking)
+    with ThreadPoolExecutor() as readers, ThreadPoolExecutor() as writers, ThreadPoolExecutor(len(devices)) as pool:
+        shared = _Shared(task, variants, layouts, readers, writers, waiting, on_frame, on_sequence)
+        lanes = [
+            pool.submit(_Lane(shared, device, f"{jax.process_index()}-{number}").run, variables)
+            for number, device in enumerate(devices)
+        ]
+        try:
+            for lane in as_completed(lanes):
+                lane.result()
+        except BaseException:
+            shared.stop.set()  # the other devices end with the frame at which they are
+            raise
+
+
+class _Ahead(Generic[_B]):
+    """function(item) for every item, in order, computed by a pool; some are under way before the first is asked for."""
+
+    def __init__(self, pool: ThreadPoolExecutor, function: Callable[[_A], _B], items: Iterable[_A]):
+        self._items = iter(items)
+        self._submit = lambda item: pool.submit(function, item)
+        self._pending = deque(map(self._submit, itertools.islice(self._items, _AHEAD)))
+
+    def __iter__(self) -> Iterator[_B]:
+        while self._pending:
+            result = self._pending.popleft().result()
+            self._pending.extend(map(self._submit, itertools.islice(self._items, 1)))
+            yield result
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shared:
+    """What all devices of a run share."""
+
+    task: Task
+    variants: Mapping[Path, Settings]
+    layouts: Mapping[str, Layout]
+    readers: ThreadPoolExecutor
+    writers: ThreadPoolExecutor
+    waiting: Iterator[Any]
+    on_frame: Callable[[], object]
+    on_sequence: Callable[[Any], object]
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    stop: threading.Event = dataclasses.field(default_factory=threading.Event)
+
+
+_Opened = tuple[Any, _Ahead[np.ndarray]]  # a sequence, and its frames as they are read
+
+
+class _Lane:
+    """One device's way through its sequences: the next one is read ahead, the last one is still written."""
+
+    def __init__(self, shared: _Shared, device: jax.Device, name: str):
+        self._shared, self._device, self._name = shared, device, name
+        self._number = itertools.count()
+
+    def run(self, variables: Variables) -> None:
+        """Takes sequences until none is left."""
+        with jax.default_device(self._device), ThreadPoolExecutor(1) as closer:
+            opened, closing = self._open(), None
+            if opened is not None:
+                variables = jax.device_put(variables, self._device)
+            while opened is not None:
+                opened, close = self._propagate(variables, opened)
+                if closing is not None:
+                    closing.result()  # raises what went wrong; no more than one sequence is left behind
+                closing = closer.submit(close)
+            if closing is not None:
+                closing.result()
+
+    def _open(self) -> _Opened | None:
+        """Takes the next sequence and begins to read its frames."""
+        with self._shared.lock:
+            sequence = next(self._shared.waiting, None)
+        if sequence is None:
+            return None
+        layout = self._shared.layouts[sequence.name]
+
+        def read(index: int) -> np.ndarray:
+            return prepare_frame(sequence.frame(index), layout)
+
+        return sequence, _Ahead(self._shared.readers, read, range(len(sequence)))
+
+    def _propagate(self, variables: Variables, opened: _Opened) -> tuple[_Opened | None, Callable[[], None]]:
+        """Propagates through a sequence under all settings that lack it; gives the next one, and what ends this one."""
+        (sequence, frames), shared, begin = opened, self._shared, time.perf_counter()
+        task, layout = shared.task, shared.layouts[sequence.name]
+        left = {folder: each for folder, each in shared.variants.items() if not finished(task, folder, sequence)}
+        place = Path(f".{task.folder}.partial", self._name, str(next(self._number)))  # half-written results
+        for folder in left:
+            shutil.rmtree(folder / place, ignore_errors=True)
+        outputs = tuple(dict.fromkeys(settings.output for settings in left.values()))
+        common = next(iter(left.values()))  # variants differ in nothing that features depend on
+        features = iterate_features(variables, frames, layout, common, outputs=outputs)
+        # Each variant draws from a copy of its own of the features, all of them frame by frame in step.
+        copies = itertools.tee(features, len(left))
+        jobs = [
+            task.write(
+                map(operator.itemgetter(settings.output), copy),
+                sequence,
+                task.output(folder / place, sequence),
+                settings,
+                layout,
+            )
+            for copy, (folder, settings) in zip(copies, left.items(), strict=True)
+        ]
+        pending: deque[list[Future[object]]] = deque()
+
+        def wait() -> None:
+            for future in pending.popleft():
+                future.result()
+            with shared.lock:
+                shared.on_frame()
+
+        following: _Opened | None = None
+        for number, group in enumerate(zip(*jobs, strict=True)):
+            if shared.stop.is_set():
+                raise RuntimeError("stopped, since another device failed")
+            pending.append([shared.writers.submit(job) for job in group])
+            if len(pending) > _AHEAD:
+                wait()
+            if number == max(len(sequence) - _AHEAD, 0):
+                following = self._open()
+
+        def close() -> None:
+            while pending:
+                wait()
+            seconds = time.perf_counter() - begin
+            for folder in left:
+                final = task.output(folder / task.folder, sequence)
+                final.parent.mkdir(parents=True, exist_ok=True)
+                with shared.lock:
+                    _append_timing(folder, sequence.name, len(sequence), seconds)
+                task.output(folder / place, sequence).rename(final)  # last: what is finished is whole, and timed
+                shutil.rmtree(folder / place)
+            with shared.lock:
+                shared.on_sequence(sequence)
+
+        return following, close
+
+
+def wait_for(task: Task, folders: Sequence[Path], sequence: Any) -> None:
+    """Waits until another process, which shares the folders, has finished a sequence."""
+    while not all(finished(task, folder, sequence) for folder in folders):
+        time.sleep(1)
+
+
+@contextlib.contextmanager
+def count_programs() -> Iterator[list[float]]:
+    """Gives a list that gets the seconds of every program that is compiled, or fetched from a cache, meanwhile."""
+    seconds: list[float] = []
+
+    def note(event: str, duration_secs: float, **_: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            seconds.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield seconds
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+
+
+def clean(task: Task, folder: Path) -> None:
+    """Removes what interrupted runs left half-written; when no process works on the folder any more."""
+    shutil.rmtree(folder / f".{task.folder}.partial", ignore_errors=True)
+
+
+def propagate_sequence(
+    task: Task,
+    variables: Variables,
+    sequence: Any,
+    folder: Path,
+    settings: Settings,
+    *,
+    on_frame: Callable[[], object] = lambda: None,
+) -> None:
+    """Propagates through one sequence on the first device: `propagate_all` of one, without padding.
+
+    Args:
+      task: what is propagated and written.
+      variables: of a ResNet.
+      sequence: of the task's data set.
+      folder: of the run.
+      settings: of the propagation.
+      on_frame: called when a frame is done.
+    """
+    layouts = layouts_of([sequence], settings, max_sizes=1)
+    devices = jax.local_devices()[:1]
+    propagate_all(task, variables, [sequence], {folder: settings}, layouts, devices=devices, on_frame=on_frame)
+    clean(task, folder)
+
+
+def _append_timing(folder: Path, name: str, frames: int, seconds: float) -> None:
+    number = jax.process_index()  # each process of a run writes a file of its own
+    path = folder / ("timings.csv" if number == 0 else f"timings-{number}.csv")
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(["Sequence", "Frames", "Seconds"])
+        writer.writerow([name, frames, f"{seconds:.3f}"])
+
+
+def read_timings(folder: Path) -> dict[str, tuple[int, float]]:
+    """Frames and seconds of every finished sequence of a run, by name."""
+    found = {}
+    for path in sorted(folder.glob("timings*.csv")):
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                found[row["Sequence"]] = int(row["Frames"]), float(row["Seconds"])
+    return found

@@ -1,0 +1,169 @@
+"""The tasks with index masks: objects on DAVIS, parts of people on VIP."""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Array
+
+from vfs_jax.data.images import read_index_mask, write_index_mask
+from vfs_jax.data.mask_datasets import MaskSequence, open_davis, open_vip
+from vfs_jax.data.youtube_vos import LateMaskSequence, open_youtube_vos
+from vfs_jax.errors import InputError
+from vfs_jax.evaluation.metrics import davis, miou
+from vfs_jax.evaluation.propagation.labels import masks_along
+from vfs_jax.evaluation.propagation.padding import Layout, Size
+from vfs_jax.evaluation.propagation.settings import Settings
+from vfs_jax.evaluation.tasks.base import SequenceScore, existing_file
+
+
+class _MaskTask:
+    """What the tasks with index masks share."""
+
+    folder: ClassVar[str] = "masks"
+
+    def output(self, results: Path, sequence: MaskSequence) -> Path:
+        """Where the results of one sequence lie."""
+        return results / sequence.name
+
+    def write(
+        self, features: Iterable[Array], sequence: MaskSequence, output: Path, settings: Settings, layout: Layout
+    ) -> Iterator[Callable[[], object]]:
+        """Propagates through one sequence; yields jobs that wait and write."""
+        output.mkdir(parents=True)
+        masks = masks_along(features, sequence.mask(0), settings, layout)
+        for path, mask in zip(sequence.frames, masks, strict=True):
+            yield functools.partial(_write_mask, output / f"{path.stem}.png", mask, layout.picture)
+
+    def truth(self, sequence: MaskSequence, index: int) -> np.ndarray:
+        """What is true of a frame, to be drawn."""
+        return sequence.mask(index)
+
+    def results(self, results: Path, sequence: MaskSequence, indices: Iterable[int]) -> list[np.ndarray]:
+        """What was found in some frames, to be drawn."""
+        return [read_index_mask(results / sequence.name / f"{sequence.frames[index].stem}.png") for index in indices]
+
+
+def _write_mask(path: Path, mask: Array | np.ndarray, size: Size) -> None:
+    whole = np.asarray(mask)  # waits for the device
+    write_index_mask(path, np.ascontiguousarray(whole[: size[0], : size[1]]))
+
+
+class Davis(_MaskTask):
+    """DAVIS 2016 and 2017: regions and contours of objects, first and last frame left out (VFS section 4)."""
+
+    table: ClassVar[str] = "per_object.csv"
+    columns: ClassVar[tuple[str, ...]] = davis.COLUMNS
+    headline: ClassVar[str] = "J&F"
+    frame_value: ClassVar[str] = "J&F"
+    explanation: ClassVar[str] = (
+        "J: overlap of regions, F: accuracy of contours, J&F: their mean; the first and the last frame are left out."
+    )
+
+    def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[MaskSequence]:
+        """The sequences of a data set."""
+        return open_davis(data, split, year=year, sequences=sequences)
+
+    def score(self, results: Path, sequence: MaskSequence) -> SequenceScore:
+        """Scores the results of one sequence."""
+
+        def pairs() -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
+            for index in range(1, len(sequence) - 1):
+                path = existing_file(results / sequence.name / f"{sequence.frames[index].stem}.png")
+                yield read_index_mask(path), sequence.mask(index), str(path)
+
+        objects = davis.score_sequence(sequence.name, pairs(), int(sequence.mask(0).max()))
+        curves = [(each.region + each.contour) / 2 for each in objects]
+        curve = np.mean(curves, axis=0) if curves else np.zeros(0)  # a first mask without any object scores nothing
+        rows = [{"Sequence": each.name} | each.row for each in objects]
+        return SequenceScore(sequence.name, float(curve.mean()) if len(curve) else np.nan, curve, rows, objects)
+
+    def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
+        """The columns over all sequences."""
+        return davis.global_row([each for score in scores for each in score.details])
+
+
+class Vip(_MaskTask):
+    """VIP: 20 classes of body parts and clothes, all frames."""
+
+    table: ClassVar[str] = "per_sequence.csv"
+    columns: ClassVar[tuple[str, ...]] = ("mIoU",)
+    headline: ClassVar[str] = "mIoU"
+    frame_value: ClassVar[str] = "mIoU"
+    explanation: ClassVar[str] = "mIoU: overlap of regions, mean over the classes that are present, of all frames."
+
+    def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[MaskSequence]:
+        """The sequences of a data set."""
+        del year
+        return open_vip(data, split, sequences=sequences)
+
+    def score(self, results: Path, sequence: MaskSequence) -> SequenceScore:
+        """Scores the results of one sequence."""
+        counts = []
+        for index, frame in enumerate(sequence.frames):
+            path = existing_file(results / sequence.name / f"{frame.stem}.png")
+            result, truth = read_index_mask(path), read_index_mask(sequence.masks[index])
+            if result.shape != truth.shape:
+                raise InputError(f"{path}: is not of its true mask's size; write masks at the original size")
+            counts.append(miou.confusion(result, truth, name=str(path)))
+        value = miou.mean_iou(counts)
+        curve = np.array([miou.mean_iou([count]) for count in counts[1:]])
+        return SequenceScore(sequence.name, value, curve, [{"Sequence": sequence.name, "mIoU": value}], sum(counts))
+
+    def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
+        """The columns over all sequences."""
+        return {"mIoU": miou.mean_iou([score.details for score in scores])}
+
+
+class YoutubeVos:
+    """YouTube-VOS: objects that enter later. The truth is not public: masks are written for the official server."""
+
+    folder: ClassVar[str] = "masks"
+    table: ClassVar[str] = "per_object.csv"
+    columns: ClassVar[tuple[str, ...]] = davis.COLUMNS
+    headline: ClassVar[str] = "J&F"
+    frame_value: ClassVar[str] = "J&F"
+    explanation: ClassVar[str] = "The official server computes J and F."
+
+    def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[LateMaskSequence]:
+        """The sequences of a data set."""
+        del year
+        return open_youtube_vos(data, split, sequences=sequences)
+
+    def output(self, results: Path, sequence: LateMaskSequence) -> Path:
+        """Where the results of one sequence lie."""
+        return results / sequence.name
+
+    def write(
+        self, features: Iterable[Array], sequence: LateMaskSequence, output: Path, settings: Settings, layout: Layout
+    ) -> Iterator[Callable[[], object]]:
+        """Propagates through one sequence; writes the masks of the frames that the server asks for."""
+        output.mkdir(parents=True)
+        later = {index: sequence.mask(index) for index in sequence.masks if index > 0}
+        masks = masks_along(features, sequence.mask(0), settings, layout, new_masks=later)
+        for path, mask in zip(sequence.frames, masks, strict=True):
+            if path.stem in sequence.wanted:
+                yield functools.partial(_write_mask, output / f"{path.stem}.png", mask, layout.picture)
+            else:
+                yield functools.partial(np.asarray, mask)
+
+    def score(self, results: Path, sequence: LateMaskSequence) -> SequenceScore:
+        """Never possible; raises InputError."""
+        raise InputError(
+            f"{results / sequence.name}: the truth of YouTube-VOS is not public; send the masks to its server"
+        )
+
+    def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
+        """The columns without any sequence."""
+        del scores
+        return davis.global_row([])
+
+    def truth(self, sequence: LateMaskSequence, index: int) -> np.ndarray:
+        """What is true of a frame: known only where objects enter."""
+        return sequence.mask(index)
+
+    def results(self, results: Path, sequence: LateMaskSequence, indices: Iterable[int]) -> list[np.ndarray]:
+        """What was found in some frames, to be drawn."""
+        return [read_index_mask(results / sequence.name / f"{sequence.frames[index].stem}.png") for index in indices]

@@ -1,0 +1,193 @@
+"""The tasks with points: joints of people on JHMDB, tracked points on TAP-Vid."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from vfs_jax.correspondence import Memory, propagate_next
+from vfs_jax.data.point_datasets import JointSequence, TrackSequence, open_jhmdb, open_tapvid
+from vfs_jax.errors import InputError
+from vfs_jax.evaluation.metrics import pck, tapvid
+from vfs_jax.evaluation.propagation.heatmaps import draw_maps, point_maps_on_grid, positions_of
+from vfs_jax.evaluation.propagation.labels import first_maps_on_grid, pad_channels, propagate_labels, start
+from vfs_jax.evaluation.propagation.padding import Layout
+from vfs_jax.evaluation.propagation.readout import resize_maps
+from vfs_jax.evaluation.propagation.settings import Settings
+from vfs_jax.evaluation.tasks.base import SequenceScore, existing_file
+
+
+class Jhmdb:
+    """JHMDB: joints of a person, found as peaks of propagated Gaussians."""
+
+    folder: ClassVar[str] = "joints"
+    table: ClassVar[str] = "per_sequence.csv"
+    columns: ClassVar[tuple[str, ...]] = tuple(f"PCK@{threshold}" for threshold in pck.THRESHOLDS)
+    headline: ClassVar[str] = "PCK@0.2"
+    frame_value: ClassVar[str] = "PCK@0.2"
+    explanation: ClassVar[str] = "PCK@a: share of joints found within a times the size of the body."
+
+    def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[JointSequence]:
+        """The sequences of a data set."""
+        del year
+        number = split.removeprefix("test_split")
+        if number not in ("1", "2", "3"):
+            raise InputError(f"split {split}: JHMDB has the test splits 1, 2 and 3")
+        return open_jhmdb(data, int(number), sequences=sequences)
+
+    def output(self, results: Path, sequence: JointSequence) -> Path:
+        """Where the results of one sequence lie."""
+        return results / f"{sequence.name}.npy"
+
+    def write(
+        self, features: Iterable[Array], sequence: JointSequence, output: Path, settings: Settings, layout: Layout
+    ) -> Iterator[Callable[[], object]]:
+        """Propagates through one sequence; yields jobs that wait and write."""
+        output.parent.mkdir(parents=True, exist_ok=True)
+        size = layout.picture
+        first = draw_maps(sequence.joints[0], size)
+        # The first frame is scored too, after its maps went to the network's size and back, bilinearly both ways.
+        inner = resize_maps(first, layout.network)
+        found: list[Array | np.ndarray] = [np.asarray(positions_of(jnp.asarray(inner), size=size)[0])]
+        grid = first_maps_on_grid(first, settings, layout)
+        for labels in propagate_labels(features, grid, settings, layout):
+            positions, _ = positions_of(labels, size=size, grid=grid.shape[:2])
+            found.append(positions)
+            yield positions.block_until_ready
+        joints = len(sequence.joints[0])
+        yield lambda: np.save(output, np.stack([np.asarray(each)[:joints] for each in found]).astype(np.float64))
+
+    def score(self, results: Path, sequence: JointSequence) -> SequenceScore:
+        """Scores the results of one sequence."""
+        path = existing_file(self.output(results, sequence))
+        found = np.load(path)
+        if found.shape != sequence.joints.shape:
+            shapes = f"{list(found.shape)}, not {list(sequence.joints.shape)}"
+            raise InputError(f"{path}: is {shapes}; write (x, y) of every joint and frame, [t, joints, 2]")
+        distances = pck.distances(found, sequence.joints)
+        scores = pck.pck([distances])
+        with np.errstate(invalid="ignore"):
+            near = np.where(np.isnan(distances), np.nan, distances <= 0.2)[1:]
+        counts = np.count_nonzero(~np.isnan(near), axis=1)
+        curve = np.nansum(near, axis=1) / np.where(counts > 0, counts, np.nan)
+        rows = [{"Sequence": sequence.name} | scores]
+        return SequenceScore(sequence.name, scores["PCK@0.2"], curve, rows, distances)
+
+    def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
+        """The columns over all sequences."""
+        return pck.pck([score.details for score in scores])
+
+    def truth(self, sequence: JointSequence, index: int) -> np.ndarray:
+        """What is true of a frame, to be drawn."""
+        return sequence.joints[index]
+
+    def results(self, results: Path, sequence: JointSequence, indices: Iterable[int]) -> list[np.ndarray]:
+        """What was found in some frames, to be drawn."""
+        found = np.load(self.output(results, sequence))
+        return [found[index] for index in indices]
+
+
+class Tapvid:
+    """TAP-Vid: points queried at the first frame that shows them, scored at 256x256 (beyond the release)."""
+
+    folder: ClassVar[str] = "tracks"
+    table: ClassVar[str] = "per_sequence.csv"
+    columns: ClassVar[tuple[str, ...]] = ("AverageJaccard", "AverageWithin", "OcclusionAccuracy")
+    headline: ClassVar[str] = "average Jaccard"
+    frame_value: ClassVar[str] = "points within 8 of 256 pixels"
+    explanation: ClassVar[str] = (
+        "Average Jaccard judges places and visibility, average within the places of visible points alone, both as "
+        "means over 1, 2, 4, 8 and 16 of 256 pixels."
+    )
+
+    def __init__(self, occlusion_threshold: float = 0.5):
+        """A point is taken to be hidden where its map's highest value is below this share of that at its query."""
+        self.occlusion_threshold = occlusion_threshold
+
+    def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[TrackSequence]:
+        """The sequences of a data set."""
+        del split, year
+        return open_tapvid(data, sequences=sequences)
+
+    def output(self, results: Path, sequence: TrackSequence) -> Path:
+        """Where the results of one sequence lie."""
+        return results / f"{sequence.name}.npz"
+
+    def write(
+        self, features: Iterable[Array], sequence: TrackSequence, output: Path, settings: Settings, layout: Layout
+    ) -> Iterator[Callable[[], object]]:
+        """Propagates through one sequence; yields jobs that wait and write."""
+        output.parent.mkdir(parents=True, exist_ok=True)
+        grid = layout.grid(settings.output)
+        # Points that are queried at the same frame are propagated together.
+        groups: list[tuple[np.ndarray, Memory]] = []
+        placed: list[tuple[int, np.ndarray, Array, Array]] = []
+        for number, frame in enumerate(features):
+            found: list[tuple[np.ndarray, Array | np.ndarray]] = []
+            for index, (members, memory) in enumerate(groups):
+                labels, memory = propagate_next(memory, frame, topk=settings.topk, temperature=settings.temperature)
+                groups[index] = members, memory
+                found.append((members, labels))
+            members = np.flatnonzero(sequence.query_frames == number)
+            if len(members):
+                first = pad_channels(point_maps_on_grid(sequence.points[members, number], grid))
+                groups.append((members, start(frame, first, settings, layout)))
+                found.append((members, first))
+            placed += [(number, group, *positions_of(maps, size=(256, 256), grid=grid)) for group, maps in found]
+            if number < len(sequence) - 1:
+                yield placed[-1][-1].block_until_ready if placed else frame.block_until_ready
+        yield functools.partial(self._save, output, sequence, placed)
+
+    def _save(self, output: Path, sequence: TrackSequence, placed: list[tuple[int, np.ndarray, Array, Array]]) -> None:
+        """Writes what was found: (frame, points, places, highest values) a group and frame."""
+        points, frames = sequence.points.shape[:2]
+        tracks, highest = np.zeros((points, frames, 2)), np.zeros((points, frames))
+        for number, members, positions, values in placed:
+            tracks[members, number] = np.asarray(positions)[: len(members)] + 0.5  # from the corner, as TAP-Vid counts
+            highest[members, number] = np.asarray(values)[: len(members)]
+        at_query = highest[np.arange(points), sequence.query_frames]
+        occluded = highest < self.occlusion_threshold * at_query[:, None]
+        before = np.arange(frames)[None] < sequence.query_frames[:, None]  # not there yet, so neither seen nor hidden
+        np.savez(output, tracks=tracks, occluded=occluded & ~before)
+
+    def score(self, results: Path, sequence: TrackSequence) -> SequenceScore:
+        """Scores the results of one sequence."""
+        path = existing_file(self.output(results, sequence))
+        with np.load(path) as file:
+            tracks, occluded = file["tracks"], file["occluded"]
+        if tracks.shape != sequence.points.shape:
+            raise InputError(f"{path}: tracks are {list(tracks.shape)}, the truth is {list(sequence.points.shape)}")
+        truth = sequence.points * 256
+        score = tapvid.score_tracks(tracks, occluded, truth, sequence.occluded, sequence.query_frames)
+        row = dict(zip(self.columns, dataclasses.astuple(score), strict=True))
+        counted = ~sequence.occluded & (np.arange(len(sequence))[None] > sequence.query_frames[:, None])
+        near = np.linalg.norm(tracks - truth, axis=-1) < 8
+        some = counted.any(axis=0)
+        curve = np.where(some, (near & counted).sum(axis=0) / np.maximum(counted.sum(axis=0), 1), np.nan)[1:]
+        rows = [{"Sequence": sequence.name} | row]
+        return SequenceScore(sequence.name, score.average_jaccard, curve, rows, score)
+
+    def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
+        """The columns over all sequences."""
+        mean = tapvid.mean_score([score.details for score in scores])
+        return dict(zip(self.columns, dataclasses.astuple(mean), strict=True))
+
+    def truth(self, sequence: TrackSequence, index: int) -> np.ndarray:
+        """What is true of a frame, to be drawn."""
+        height, width = sequence.size
+        points = sequence.points[:, index] * np.array([width, height]) - 0.5
+        return np.where(sequence.occluded[:, index, None], np.nan, points)
+
+    def results(self, results: Path, sequence: TrackSequence, indices: Iterable[int]) -> list[np.ndarray]:
+        """What was found in some frames, to be drawn."""
+        height, width = sequence.size
+        with np.load(self.output(results, sequence)) as file:
+            tracks, hidden = file["tracks"], file["occluded"]
+        before = np.arange(len(sequence))[None] < sequence.query_frames[:, None]
+        shown = np.where((hidden | before)[..., None], np.nan, tracks / 256 * np.array([width, height]) - 0.5)
+        return [shown[:, index] for index in indices]

@@ -1,0 +1,1 @@
+"""Trackers that follow a box."""
