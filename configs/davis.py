@@ -18,7 +18,7 @@ import ml_collections
 
 
 def get_config(variant: str = "r18") -> ml_collections.ConfigDict:
-    """The release's settings, changed by the variants."""
+    """Return the release's settings, changed by the variants."""
     config = ml_collections.ConfigDict()
     config.task = "davis"
     config.data = "data/DAVIS"
@@ -49,7 +49,7 @@ def get_config(variant: str = "r18") -> ml_collections.ConfigDict:
     config.max_sizes = 6  # sizes of frames that programs are compiled for; of more, some are padded to others
     config.inspect = 2  # sequences whose features the report shows: the worst, the best, the next worst ...
     config.inspect_frame = -1  # of which frame; -1 for the middle one
-    config.inspect_point = ""  # "x,y" in pixels; the middle of what is labelled where empty
+    config.inspect_point = ""  # "x,y" in pixels; the middle of what is labeled where empty
 
     # Shown below the results: J&F, J mean, recall, decay, F mean, recall, decay in percent.
     config.published = (

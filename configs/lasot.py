@@ -12,7 +12,7 @@ import ml_collections
 
 
 def get_config(variant: str = "r18") -> ml_collections.ConfigDict:
-    """The release's settings, changed by the variants."""
+    """Return the release's settings, changed by the variants."""
     config = ml_collections.ConfigDict()
     config.task = "lasot"
     config.data = "data/LaSOT"

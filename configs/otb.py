@@ -14,7 +14,7 @@ import ml_collections
 
 
 def get_config(variant: str = "r18") -> ml_collections.ConfigDict:
-    """The release's settings, changed by the variants."""
+    """Return the release's settings, changed by the variants."""
     config = ml_collections.ConfigDict()
     config.task = "otb"
     config.data = "data/OTB"

@@ -1,6 +1,6 @@
 """R18 on a handful of clips in a few minutes on two cores: the method at its smallest, not the paper's recipe.
 
-One frame a view and crops of 96 pixels, no colour augmentation, the optimizer of the release. launch/quickstart.sh
+One frame a view and crops of 96 pixels, no color augmentation, the optimizer of the release. launch/quickstart.sh
 trains it on one-second clips and compares it with random weights on composed sequences.
 
     vfs-train --config=configs/quickstart.py --workdir=runs/quickstart/train --config.data=RECORDS
@@ -11,7 +11,7 @@ import ml_collections
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    """The experiment; variant "smoke" is a run of three steps."""
+    """Return the experiment; variant "smoke" is a run of three steps."""
     if variant not in ("", "smoke"):
         raise ValueError(f"no variant {variant!r}; there is smoke")
     smoke = variant == "smoke"

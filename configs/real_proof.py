@@ -13,7 +13,7 @@ import ml_collections
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    """The experiment; variant "smoke" is a run of three steps."""
+    """Return the experiment; variant "smoke" is a run of three steps."""
     config = runpy.run_path(str(Path(__file__).with_name("vfs_r18_fine.py")))["get_config"](variant)
     config.learning_rate = 0.1
     config.num_workers = 0

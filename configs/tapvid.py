@@ -10,7 +10,7 @@ import ml_collections
 
 
 def get_config(variant: str = "r18") -> ml_collections.ConfigDict:
-    """The settings of DAVIS with points; variant r18, r50 or smoke."""
+    """Return the settings of DAVIS with points; variant r18, r50 or smoke."""
     if variant not in ("r18", "r50", "smoke"):
         raise ValueError(f"tapvid.py has the variants r18, r50 and smoke, not {variant!r}")
     config = ml_collections.ConfigDict()
@@ -42,7 +42,7 @@ def get_config(variant: str = "r18") -> ml_collections.ConfigDict:
     config.max_sizes = 6  # sizes of frames that programs are compiled for; of more, some are padded to others
     config.inspect = 2  # sequences whose features the report shows: the worst, the best, the next worst ...
     config.inspect_frame = -1  # of which frame; -1 for the middle one
-    config.inspect_point = ""  # "x,y" in pixels; the middle of what is labelled where empty
+    config.inspect_point = ""  # "x,y" in pixels; the middle of what is labeled where empty
     config.occlusion_threshold = 0.5
     config.published = ()
     if variant == "smoke":

@@ -1,4 +1,4 @@
-"""ResNet-18 for fine-grained correspondence: four frames a view, no colour augmentation (VFS section 3.2).
+"""ResNet-18 for fine-grained correspondence: four frames a view, no color augmentation (VFS section 3.2).
 
 Reproduces the release's ResNet-18 for DAVIS, JHMDB and VIP: Kinetics-400, 240,000 clips, 2 x 100 passes,
 64 clips a step.
@@ -17,7 +17,7 @@ import ml_collections
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    """The experiment; variant "smoke" shrinks it to seconds a step on two cores."""
+    """Return the experiment; variant "smoke" shrinks it to seconds a step on two cores."""
     if variant not in ("", "smoke"):
         raise ValueError(f"no variant {variant!r}; there is smoke")
     smoke = variant == "smoke"

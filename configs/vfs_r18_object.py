@@ -1,8 +1,8 @@
-"""ResNet-18 for object-level correspondence: as vfs_r18_fine with colour augmentation (VFS section 3.2).
+"""ResNet-18 for object-level correspondence: as vfs_r18_fine with color augmentation (VFS section 3.2).
 
 Reproduces the release's ResNet-18 for box tracking (res5): Kinetics-400, 240,000 clips, 2 x 100 passes,
 64 clips a step.
-Against vfs_r18_fine it is the ablation of colour augmentation: nothing else differs.
+Against vfs_r18_fine it is the ablation of color augmentation: nothing else differs.
 
     vfs-train --config=configs/vfs_r18_object.py --workdir=runs/r18_object --config.data=RECORDS
 
@@ -16,7 +16,7 @@ import ml_collections
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    """The experiment; variant "smoke" shrinks it to seconds a step on two cores."""
+    """Return the experiment; variant "smoke" shrinks it to seconds a step on two cores."""
     if variant not in ("", "smoke"):
         raise ValueError(f"no variant {variant!r}; there is smoke")
     smoke = variant == "smoke"
@@ -34,7 +34,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.color_augmentation = ml_collections.ConfigDict()
     config.color_augmentation.jitter = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue
     config.color_augmentation.jitter_probability = 0.8
-    config.color_augmentation.grey_probability = 0.2
+    config.color_augmentation.gray_probability = 0.2
     config.color_augmentation.blur_probability = 0.5
     config.color_augmentation.blur_sigma = (0.1, 0.2)  # quirk of the release: next to no blur
     config.symmetric = True

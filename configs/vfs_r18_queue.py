@@ -19,7 +19,7 @@ import ml_collections
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    """The experiment; variant "smoke" shrinks it to seconds a step on two cores."""
+    """Return the experiment; variant "smoke" shrinks it to seconds a step on two cores."""
     config = runpy.run_path(str(Path(__file__).with_name("vfs_r18_fine.py")))["get_config"](variant)
     config.negatives = "queue"
     return config

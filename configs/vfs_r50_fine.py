@@ -1,4 +1,4 @@
-"""ResNet-50 for fine-grained correspondence: one frame a view, no colour augmentation (VFS section 3.2).
+"""ResNet-50 for fine-grained correspondence: one frame a view, no color augmentation (VFS section 3.2).
 
 Reproduces the release's ResNet-50 for DAVIS, JHMDB and VIP: Kinetics-400, 240,000 clips, 5 x 100 passes,
 256 clips a step.
@@ -16,7 +16,7 @@ import ml_collections
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    """The experiment; variant "smoke" shrinks it to seconds a step on two cores."""
+    """Return the experiment; variant "smoke" shrinks it to seconds a step on two cores."""
     if variant not in ("", "smoke"):
         raise ValueError(f"no variant {variant!r}; there is smoke")
     smoke = variant == "smoke"

@@ -1,8 +1,8 @@
 """Sequences with exact ground truth: pieces of photographs that move, turn, grow and cross over a real clip.
 
 A piece is a region of a photograph inside a smooth closed outline. Its pose in every frame is a formula, so masks,
-boxes and points follow from arithmetic, not from annotation. Every labelled piece has a look-alike, another region of
-the same photograph in the same outline, which crosses its path and belongs to the background: colour alone does not
+boxes and points follow from arithmetic, not from annotation. Every labeled piece has a look-alike, another region of
+the same photograph in the same outline, which crosses its path and belongs to the background: color alone does not
 tell the two apart.
 """
 
@@ -18,8 +18,8 @@ from vfs_jax.data.images import write_index_mask
 from vfs_jax.errors import InputError
 
 HARMONICS = (2, 3, 5)  # of the outline
-POINTS = 5  # a piece; the first is its centre
-MIN_SEEN, MIN_SEEN_FIRST = 0.4, 0.8  # shares of each labelled piece that others leave uncovered
+POINTS = 5  # a piece; the first is its center
+MIN_SEEN, MIN_SEEN_FIRST = 0.4, 0.8  # shares of each labeled piece that others leave uncovered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Piece:
     """A region of a photograph with an outline and a path.
 
     Attributes:
-      texture: uint8 [p, p, 3], RGB; its centre is the origin of piece coordinates, (x, y) in texture pixels.
-      amplitudes, phases: float64 [3], of the outline's harmonics, see `outline`.
-      label: 0 for a look-alike.
-      path: float64 [t, 4], for each frame the centre's x and y (image pixels; (0, 0) is the centre of the top left
-        pixel), the angle (radians) and the scale (image pixels a texture pixel).
+        texture: uint8 [p, p, 3], RGB; its center is the origin of piece coordinates, (x, y) in texture pixels.
+        amplitudes, phases: float64 [3], of the outline's harmonics, see `outline`.
+        label: 0 for a look-alike.
+        path: float64 [t, 4], for each frame the center's x and y (image pixels; (0, 0) is the center of the top left
+            pixel), the angle (radians) and the scale (image pixels a texture pixel).
     """
 
     texture: np.ndarray
@@ -41,12 +41,12 @@ class Piece:
     path: np.ndarray
 
     def outline(self, angle: np.ndarray) -> np.ndarray:
-        """Distance of the outline from the piece's centre, texture pixels, in the direction `angle`."""
+        """Return the distance of the outline from the piece's center, texture pixels, in the direction `angle`."""
         waves = self.amplitudes * np.cos(np.multiply.outer(angle, HARMONICS) + self.phases)
         return 0.5 * len(self.texture) * (0.75 + waves.sum(-1))
 
     def points(self, frame: int) -> np.ndarray:
-        """Image positions (x, y), float64 [n, 2], of the piece's marked points: its centre and four around it."""
+        """Return the marked points, the center and four around it, as image positions (x, y), float64 [n, 2]."""
         angles = np.arange(POINTS - 1) * (2 * np.pi / (POINTS - 1)) + np.pi / 4
         radius = 0.55 * self.outline(angles)
         around = np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=-1)
@@ -55,19 +55,19 @@ class Piece:
         return scale * np.concatenate([np.zeros((1, 2)), around]) @ turn.T + (x, y)
 
     def texture_coordinates(self, frame: int, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Image positions to piece coordinates: undoes the shift, the turn and the scale."""
+        """Return the image positions to piece coordinates: undoes the shift, the turn and the scale."""
         x, y, angle, scale = self.path[frame]
         dx, dy = (columns - x) / scale, (rows - y) / scale
         return np.cos(angle) * dx + np.sin(angle) * dy, np.cos(angle) * dy - np.sin(angle) * dx
 
     def coverage(self, frame: int, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Share of the pixels at these positions that the piece covers; a pixel is in its mask where that is > 0.5."""
+        """Return the share of each pixel that the piece covers; a pixel is in its mask where that is > 0.5."""
         u, v = self.texture_coordinates(frame, columns, rows)
         inside = (self.outline(np.arctan2(v, u)) - np.hypot(u, v)) * self.path[frame, 3]  # image pixels
         return np.clip(inside + 0.5, 0, 1)
 
-    def colour(self, frame: int, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The texture at these positions, float32 [..., 3], bilinear."""
+    def color(self, frame: int, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the texture at these positions, float32 [..., 3], bilinear."""
         u, v = (coordinate.astype(np.float32) for coordinate in self.texture_coordinates(frame, columns, rows))
         middle = np.float32((len(self.texture) - 1) / 2)
         texture = self.texture.astype(np.float32)
@@ -79,11 +79,11 @@ class Composed:
     """One composed sequence.
 
     Attributes:
-      frames: uint8 [t, h, w, 3], RGB.
-      masks: uint8 [t, h, w], labels of the pieces that are seen.
-      boxes: float64 [t, n, 4], x, y, w, h of each labelled piece, 0-based, cut at the image's border; whole even where
-        another piece covers it.
-      points: float64 [t, n * 5, 2], (x, y), 0-based, in the order of the labels.
+        frames: uint8 [t, h, w, 3], RGB.
+        masks: uint8 [t, h, w], labels of the pieces that are seen.
+        boxes: float64 [t, n, 4], x, y, w, h of each labeled piece, 0-based, cut at the image's border; whole even
+            where another piece covers it.
+        points: float64 [t, n * 5, 2], (x, y), 0-based, in the order of the labels.
     """
 
     frames: np.ndarray
@@ -95,19 +95,19 @@ class Composed:
 def compose(
     rng: np.random.Generator, background: np.ndarray, photos: Sequence[np.ndarray], *, objects: int = 2
 ) -> Composed:
-    """Composes one sequence.
+    """Compose one sequence.
 
     Args:
-      rng: draws regions, outlines and paths.
-      background: uint8 [t, h, w, 3], RGB, the frames that the pieces move over.
-      photos: uint8 [h, w, 3] RGB, each at least 200 pixels a side; each labelled piece takes another one.
-      objects: number of labelled pieces, each with a look-alike.
+        rng: draws regions, outlines and paths.
+        background: uint8 [t, h, w, 3], RGB, the frames that the pieces move over.
+        photos: uint8 [h, w, 3] RGB, each at least 200 pixels a side; each labeled piece takes another one.
+        objects: number of labeled pieces, each with a look-alike.
 
     Returns:
-      The sequence. Which piece covers which is drawn, but each labelled one is seen at least by a share of MIN_SEEN.
+        The sequence. Which piece covers which is drawn, but each labeled one is seen at least by a share of MIN_SEEN.
 
     Raises:
-      ValueError: there are fewer photographs than objects.
+        ValueError: there are fewer photographs than objects.
 
     >>> rng = np.random.default_rng(0)
     >>> photos = [rng.integers(0, 256, (240, 240, 3), dtype=np.uint8) for _ in range(2)]
@@ -126,25 +126,25 @@ def compose(
     gain = 1 + 0.25 * np.sin(2 * np.pi * (np.arange(frames) / frames + rng.uniform()))
     images = background.astype(np.float32)
     masks = np.zeros((frames, height, width), np.uint8)
-    labelled = sorted((piece for piece in pieces if piece.label), key=lambda piece: piece.label)
+    labeled = sorted((piece for piece in pieces if piece.label), key=lambda piece: piece.label)
     boxes = np.zeros((frames, objects, 4))
     for t in range(frames):
         for piece in pieces:
             coverage = piece.coverage(t, columns, rows)
-            colour = np.clip(piece.colour(t, columns, rows) * gain[t], 0, 255)
-            images[t] += coverage[..., None] * (colour - images[t])
+            color = np.clip(piece.color(t, columns, rows) * gain[t], 0, 255)
+            images[t] += coverage[..., None] * (color - images[t])
             inside = coverage > 0.5
             masks[t][inside] = piece.label
             if piece.label:
                 boxes[t, piece.label - 1] = _box(inside)
-    points = np.stack([np.concatenate([piece.points(t) for piece in labelled]) for t in range(frames)])
+    points = np.stack([np.concatenate([piece.points(t) for piece in labeled]) for t in range(frames)])
     return Composed(np.rint(images).astype(np.uint8), masks, boxes, points)
 
 
 def _pieces(
     rng: np.random.Generator, photos: Sequence[np.ndarray], objects: int, frames: int, height: int, width: int
 ) -> list[Piece]:
-    """Labelled pieces and their look-alikes in a drawn order, the first of them farthest away."""
+    """Labeled pieces and their look-alikes in a drawn order, the first of them farthest away."""
     chosen = rng.choice(len(photos), objects, replace=False)
     pairs = [_pair(rng, photos[index], label, frames, height, width) for label, index in enumerate(chosen, start=1)]
     pieces = [piece for pair in pairs for piece in pair]
@@ -152,7 +152,7 @@ def _pieces(
 
 
 def _stay_visible(pieces: Sequence[Piece], frames: int, height: int, width: int) -> bool:
-    """Whether enough of every labelled piece is seen, in the first frame, which a method is given, and throughout."""
+    """Return whether enough of every labeled piece is seen, in the first frame above all, and throughout."""
     columns, rows = np.meshgrid(np.arange(0, width, 4), np.arange(0, height, 4))
     for t in range(0, frames, 3):
         covered = np.zeros(rows.shape, bool)
@@ -165,7 +165,7 @@ def _stay_visible(pieces: Sequence[Piece], frames: int, height: int, width: int)
 
 
 def _pair(rng: np.random.Generator, photo: np.ndarray, label: int, frames: int, height: int, width: int) -> list[Piece]:
-    """A labelled piece and its look-alike, a far region of the same photograph on a path which meets the piece's."""
+    """Return a labeled piece and its look-alike, a far region of the same photograph that crosses its path."""
     size = int(rng.uniform(0.4, 0.55) * min(photo.shape[:2]))
     corners = rng.integers(0, np.array(photo.shape[:2]) - size + 1, (16, 2))
     farthest = np.linalg.norm(corners[1:] - corners[0], axis=1).argmax() + 1
@@ -187,7 +187,7 @@ def _pair(rng: np.random.Generator, photo: np.ndarray, label: int, frames: int, 
 def _path(
     rng: np.random.Generator, start: np.ndarray, end: np.ndarray, frames: int, height: int, width: int
 ) -> np.ndarray:
-    """Centre, angle and scale in every frame: a bent line, about a right angle, twice or half the size."""
+    """Center, angle and scale in every frame: a bent line, about a right angle, twice or half the size."""
     time, growth = np.linspace(0, 1, frames), rng.choice((0.5, 2.0))
     bend = rng.uniform(-0.15, 0.15) * np.sin(np.pi * time) + 0.03 * np.sin(2 * np.pi * (3 * time + rng.uniform()))
     x = (start[0] + (end[0] - start[0]) * time) * width
@@ -199,7 +199,7 @@ def _path(
 
 
 def _box(inside: np.ndarray) -> tuple[float, float, float, float]:
-    """The tight box x, y, w, h of a mask; (0, 0, 0, 0) where it is empty."""
+    """Return the tight box x, y, w, h of a mask; (0, 0, 0, 0) where it is empty."""
     if not inside.any():
         return 0.0, 0.0, 0.0, 0.0
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
@@ -207,10 +207,10 @@ def _box(inside: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def read_background(video: Path, frames: int, height: int) -> np.ndarray:
-    """The first frames of a video at a height, uint8 [t, h, w, 3] RGB; a shorter video is played back and forth.
+    """Return the first frames of a video at a height, uint8 [t, h, w, 3] RGB; a shorter video is played back and forth.
 
     Raises:
-      InputError: the video does not decode.
+        InputError: the video does not decode.
     """
     capture = cv2.VideoCapture(str(video))
     decoded: list[np.ndarray] = []
@@ -224,7 +224,7 @@ def read_background(video: Path, frames: int, height: int) -> np.ndarray:
 
 
 def photographs() -> list[np.ndarray]:
-    """The colour photographs that scikit-image carries in its wheel, uint8 [h, w, 3]."""
+    """Return the color photographs that scikit-image carries in its wheel, uint8 [h, w, 3]."""
     try:
         import skimage.data
     except ImportError:
@@ -243,19 +243,19 @@ def write_sequences(
     height: int = 240,
     progress: Callable[[range], Sequence[int]] = lambda numbers: numbers,
 ) -> None:
-    """Composes sequences over one video and writes them in the layouts of DAVIS, OTB and JHMDB.
+    """Compose sequences over one video and write them in the layouts of DAVIS, OTB and JHMDB.
 
     Args:
-      out: gets davis/, otb/ (a folder a labelled piece) and jhmdb/.
-      video: the background; each sequence starts at a drawn frame of it.
-      seed: of every draw.
-      sequences: how many.
-      frames: of each.
-      height: of the frames, pixels; the aspect is the video's.
-      progress: wraps the loop over sequences (tqdm, say).
+        out: gets davis/, otb/ (a folder a labeled piece) and jhmdb/.
+        video: the background; each sequence starts at a drawn frame of it.
+        seed: of every draw.
+        sequences: how many.
+        frames: of each.
+        height: of the frames, pixels; the aspect is the video's.
+        progress: wraps the loop over sequences (tqdm, say).
 
     Raises:
-      InputError: the video does not decode, or scikit-image is not installed.
+        InputError: the video does not decode, or scikit-image is not installed.
     """
     photos = photographs()
     background = read_background(video, 2 * frames, height)

@@ -32,11 +32,11 @@ class Conversion:
     """What each worker is told.
 
     Attributes:
-      out: folder of the index and of the shards; every worker sees it under this path.
-      shards: their number.
-      options: how clips are converted.
-      clip_timeout: seconds a clip may take to decode.
-      progress: file that grows by a byte a clip, "" for none.
+        out: folder of the index and of the shards; every worker sees it under this path.
+        shards: their number.
+        options: how clips are converted.
+        clip_timeout: seconds a clip may take to decode.
+        progress: file that grows by a byte a clip, "" for none.
     """
 
     out: str
@@ -61,16 +61,16 @@ class ConvertShard(beam.DoFn):
         self._decoder.close()
 
     def process(self, element: ShardTask) -> Iterator[tuple[int, int, int]]:
-        """Converts the shard.
+        """Convert the shard.
 
         Args:
-          element: which shard.
+            element: which shard.
 
         Yields:
-          Its number, how many records it holds and how many clips were rejected.
+            Its number, how many records it holds and how many clips were rejected.
 
         Raises:
-          InputError: it cannot be written.
+            InputError: it cannot be written.
         """
         told = self._conversion
         out = Path(told.out)
@@ -95,7 +95,7 @@ class ConvertShard(beam.DoFn):
 
 
 def build(pipeline: beam.Pipeline, tasks: list[ShardTask], conversion: Conversion) -> beam.PCollection:
-    """Adds the conversion to a pipeline; the result holds (shard, records, rejects)."""
+    """Add the conversion to a pipeline; the result holds (shard, records, rejects)."""
     return (
         pipeline
         | "shards" >> beam.Create(tasks)
@@ -113,20 +113,19 @@ def convert(
     runner: str = "DirectRunner",
     beam_options: Sequence[str] = (),
 ) -> None:
-    """Converts every video of OUT/index.jsonl.
+    """Convert every video of OUT/index.jsonl.
 
     Args:
-      out: folder of the index; the shards come beside it. Finished shards are checked and kept.
-      options: how clips are converted.
-      clip_timeout: seconds a clip may take to decode.
-      workers: decoding processes on this machine, 0 for one a core; other runners have options of their own.
-      runner: "DirectRunner" is this machine; FlinkRunner, SparkRunner and DataflowRunner hand shards to a cluster whose
-        workers have this package installed and see the videos and OUT under the same paths.
-      beam_options: further options of Beam, as on its command line.
+        out: folder of the index; the shards come beside it. Finished shards are checked and kept.
+        options: how clips are converted.
+        clip_timeout: seconds a clip may take to decode.
+        workers: decoding processes on this machine, 0 for one a core; other runners have options of their own.
+        runner: "DirectRunner" is this machine; FlinkRunner, SparkRunner and DataflowRunner hand shards to a cluster
+            whose workers have this package installed and see the videos and OUT under the same paths.
+        beam_options: further options of Beam, as on its command line.
 
     Raises:
-      InputError: no index, nothing can be written, or not one video decodes (then
-        what was written is removed).
+        InputError: no index, nothing can be written, or not one video decodes (then what was written is removed).
     """
     if not clip_timeout > 0:
         raise InputError(f"--clip_timeout={clip_timeout:g}: takes seconds above 0")
@@ -153,20 +152,20 @@ def _remove_leftovers(out: Path) -> None:
 
 
 def job_graph(out: Path, options: ClipOptions, *, clip_timeout: float, runner: str, beam_options: Sequence[str]) -> str:
-    """Builds the job as convert would and describes it, without a runner: its steps, and the options Beam understood.
+    """Build the job as convert would and describes it, without a runner: its steps, and the options Beam understood.
 
     Args:
-      out: folder of the index.
-      options: how clips are converted.
-      clip_timeout: seconds a clip may take to decode.
-      runner: see convert.
-      beam_options: see convert.
+        out: folder of the index.
+        options: how clips are converted.
+        clip_timeout: seconds a clip may take to decode.
+        runner: see convert.
+        beam_options: see convert.
 
     Returns:
-      A line a step, in order.
+        A line a step, in order.
 
     Raises:
-      InputError: no index, or an unknown runner.
+        InputError: no index, or an unknown runner.
     """
     _check_runner(runner)
     tasks = read_tasks(out)

@@ -99,10 +99,10 @@ Tree:
 
 
 def help_text(name: str) -> str:
-    """What vfs-prepare help NAME prints.
+    """Return what vfs-prepare help NAME prints.
 
     Raises:
-      InputError: no data set of that name; the message lists them.
+        InputError: no data set of that name; the message lists them.
     """
     if name not in _TEXTS:
         raise InputError(f"{name or 'no data set'}: help knows {', '.join(_TEXTS)}")

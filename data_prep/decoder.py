@@ -39,18 +39,18 @@ class Decoder:
         self.close()
 
     def decode(self, path: Path, video: str, label: int) -> Iterator[Record]:
-        """Decodes one video.
+        """Decode one video.
 
         Args:
-          path: the video file.
-          video: its id.
-          label: its class.
+            path: the video file.
+            video: its id.
+            label: its class.
 
         Yields:
-          Records of the clips that decode_clips yields.
+            Records of the clips that decode_clips yields.
 
         Raises:
-          ClipError: it does not decode, crashes the decoder, or exceeds the time limit.
+            ClipError: it does not decode, crashes the decoder, or exceeds the time limit.
         """
         received = 0
         for _ in range(2):
@@ -91,7 +91,7 @@ class Decoder:
             raise ClipError(answer)
 
     def close(self) -> None:
-        """Ends the child process."""
+        """End the child process."""
         if self._child is None:
             return
         self._child.kill()
@@ -140,7 +140,7 @@ def _start() -> "subprocess.Popen[bytes]":
 
 
 def serve() -> None:
-    """The child's loop: answers each request on stdin with records and then with what went wrong, "" for nothing."""
+    """Answer each request on stdin with records and then with what went wrong, "" for nothing: the child's loop."""
     import cv2
 
     cv2.setNumThreads(1)

@@ -36,13 +36,13 @@ class ClipOptions:
     """How clips are converted; every field changes the bytes of the records.
 
     Attributes:
-      short_side: pixels of the shorter side of the stored frames, 0 to keep the source's size.
-      fps: frames a second to keep, 0 to keep every source frame.
-      quality: JPEG quality, 1 to 100.
-      clip_seconds: length of the clips that a video is cut into, 0 to leave it whole.
+        short_side: pixels of the shorter side of the stored frames, 0 to keep the source's size.
+        fps: frames a second to keep, 0 to keep every source frame.
+        quality: JPEG quality, 1 to 100.
+        clip_seconds: length of the clips that a video is cut into, 0 to leave it whole.
 
     Raises:
-      InputError: a field is out of range; the message names the flag of vfs-prepare.
+        InputError: a field is out of range; the message names the flag of vfs-prepare.
     """
 
     short_side: int = 256
@@ -68,12 +68,12 @@ class Clip:
     """A decoded clip.
 
     Attributes:
-      height: of every frame, in pixels.
-      width: of every frame, in pixels.
-      source_frames: n numbers of the kept frames in the order of the source, from 0.
-      times: n, seconds since the first frame of the source, strictly increasing.
-      frames: n JPEG files.
-      source_sha256: of the source file.
+        height: of every frame, in pixels.
+        width: of every frame, in pixels.
+        source_frames: n numbers of the kept frames in the order of the source, from 0.
+        times: n, seconds since the first frame of the source, strictly increasing.
+        frames: n JPEG files.
+        source_sha256: of the source file.
     """
 
     height: int
@@ -85,22 +85,22 @@ class Clip:
 
 
 def decode_clips(path: Path, options: ClipOptions) -> Iterator[Clip]:
-    """Decodes a whole video once, from its first frame to its last.
+    """Decode a whole video once, from its first frame to its last.
 
     Rotation metadata is applied. Frames shrink by area averaging and grow bilinearly; the longer side is
     int(side * scale + 0.5). With options.fps, the first frame at or after each tick k / fps is kept, so that clips of a
     variable frame rate come out evenly spaced. Where the container's times do not increase, frame i is at i / rate.
 
     Args:
-      path: any file that FFmpeg, inside OpenCV, reads.
-      options: size, rate, quality and length.
+        path: any file that FFmpeg, inside OpenCV, reads.
+        options: size, rate, quality and length.
 
     Yields:
-      The video as one clip; with options.clip_seconds its clips in order, the last of them up to half as long again or
-      down to half as long.
+        The video as one clip; with options.clip_seconds its clips in order, the last of them up to half as long again
+        or down to half as long.
 
     Raises:
-      ClipError: nothing decodes; the message says why.
+        ClipError: nothing decodes; the message says why.
     """
     try:
         with path.open("rb") as file:
@@ -162,7 +162,7 @@ def _decode(path: Path, options: ClipOptions, sha256: str, *, container_times: b
 
 
 def _read(path: Path, *, container_times: bool) -> Iterator[tuple[float, np.ndarray]]:
-    """Yields (seconds since the first frame, BGR uint8 [h, w, 3])."""
+    """Yield (seconds since the first frame, BGR uint8 [h, w, 3])."""
     capture = cv2.VideoCapture(os.fspath(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     try:
         if not capture.isOpened():

@@ -16,16 +16,16 @@ VERSION = "1.0.0"
 
 
 def finalize(out: Path) -> dict[str, Any]:
-    """Writes OUT/manifest.json, OUT/rejects.jsonl and the metadata that TFDS reads.
+    """Write OUT/manifest.json, OUT/rejects.jsonl and the metadata that TFDS reads.
 
     Args:
-      out: folder of the index and of all its shards.
+        out: folder of the index and of all its shards.
 
     Returns:
-      The manifest.
+        The manifest.
 
     Raises:
-      InputError: a shard is missing, or records and rejects together are not the index; the message names clips.
+        InputError: a shard is missing, or records and rejects together are not the index; the message names clips.
     """
     tasks = read_tasks(out)
     shards, rejects, settings, missing = [], [], [], []
@@ -74,15 +74,15 @@ def _not_on_disk(out: Path) -> int:
 
 
 def shortfall(out: Path, *, videos: int, rejects: int = 0) -> list[str]:
-    """Says what the records lack: a model trained on an eighth of the clips looks like one that trained badly.
+    """Say what the records lack: a model trained on an eighth of the clips looks like one that trained badly.
 
     Args:
-      out: folder of the index.
-      videos: in the index.
-      rejects: of them.
+        out: folder of the index.
+        videos: in the index.
+        rejects: of them.
 
     Returns:
-      Up to two lines, none where nothing is amiss.
+        Up to two lines, none where nothing is amiss.
     """
     lines, missing = [], _not_on_disk(out)
     if missing:
@@ -134,10 +134,10 @@ def _write_tfds_metadata(out: Path, shards: list[dict[str, Any]]) -> None:
 
 
 def read_manifest(out: Path) -> dict[str, Any]:
-    """Reads OUT/manifest.json.
+    """Read OUT/manifest.json.
 
     Raises:
-      InputError: there is none, or it is not JSON.
+        InputError: there is none, or it is not JSON.
     """
     path = out / "manifest.json"
     if not path.is_file():
@@ -149,5 +149,5 @@ def read_manifest(out: Path) -> dict[str, Any]:
 
 
 def read_rejects(out: Path) -> list[dict[str, str]]:
-    """Reads OUT/rejects.jsonl: id, video, path and reason of everything that is no record."""
+    """Read OUT/rejects.jsonl: id, video, path and reason of everything that is no record."""
     return [json.loads(line) for line in (out / "rejects.jsonl").read_text().splitlines()]

@@ -25,10 +25,10 @@ class Entry:
     """One clip to convert.
 
     Attributes:
-      id: unique, stable, valid UTF-8.
-      path: of the video file, absolute; or its name in the archive.
-      label: class number.
-      archive: path of the tar archive that holds the file, "" for none.
+        id: unique, stable, valid UTF-8.
+        path: of the video file, absolute; or its name in the archive.
+        label: class number.
+        archive: path of the tar archive that holds the file, "" for none.
     """
 
     id: str
@@ -48,17 +48,17 @@ class ShardTask:
 
 
 def index_folder(folder: Path) -> tuple[list[Entry], list[str]]:
-    """Finds every video below a folder, by its suffix.
+    """Find every video below a folder, by its suffix.
 
     Args:
-      folder: searched recursively. The id of a clip is its path below it; the label is the number of the first folder
-        on that path among all of them, sorted, and 0 where the videos lie in the folder itself.
+        folder: searched recursively. The id of a clip is its path below it; the label is the number of the first folder
+            on that path among all of them, sorted, and 0 where the videos lie in the folder itself.
 
     Returns:
-      The entries, and the names of the classes in the order of their labels.
+        The entries, and the names of the classes in the order of their labels.
 
     Raises:
-      InputError: no such folder, or no video in it.
+        InputError: no such folder, or no video in it.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; --videos takes a folder of video files")
@@ -83,16 +83,16 @@ def index_folder(folder: Path) -> tuple[list[Entry], list[str]]:
 
 
 def index_list(file: Path) -> tuple[list[Entry], list[str]]:
-    """Reads a list of videos: a line is a path, or a path, white space and a label (a whole number).
+    """Read a list of videos: a line is a path, or a path, white space and a label (a whole number).
 
     Args:
-      file: its paths are relative to its own folder, or absolute; the path as written is the clip's id.
+        file: its paths are relative to its own folder, or absolute; the path as written is the clip's id.
 
     Returns:
-      The entries, and no class names.
+        The entries, and no class names.
 
     Raises:
-      InputError: no such file, no line in it, or a line that names no file.
+        InputError: no such file, no line in it, or a line that names no file.
     """
     if not file.is_file():
         raise InputError(f"{file}: no such file; --list takes a text file with a video (and a label) on each line")
@@ -101,9 +101,9 @@ def index_list(file: Path) -> tuple[list[Entry], list[str]]:
         if not line.strip():
             continue
         words = line.rsplit(maxsplit=1)
-        labelled = len(words) == 2 and words[1].isdecimal()  # or the last word is part of the path
-        name = (words[0] if labelled else line).strip()
-        label = int(words[1]) if labelled else 0
+        labeled = len(words) == 2 and words[1].isdecimal()  # or the last word is part of the path
+        name = (words[0] if labeled else line).strip()
+        label = int(words[1]) if labeled else 0
         path = file.parent.resolve() / name
         if not path.is_file():
             missing.append(f"{file}:{number}: {name}: no such file")
@@ -117,25 +117,25 @@ def index_list(file: Path) -> tuple[list[Entry], list[str]]:
 
 
 def _readable(name: str) -> str:
-    r"""A name as valid UTF-8; bytes that are not become \xNN."""
+    r"""Return a name as valid UTF-8; bytes that are not become \xNN."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def write_index(out: Path, entries: Sequence[Entry], classes: Sequence[str], *, shards: int = 0) -> int:
-    """Writes OUT/index.jsonl and, where there are classes, OUT/classes.json.
+    """Write OUT/index.jsonl and, where there are classes, OUT/classes.json.
 
     Args:
-      out: made where it does not exist.
-      entries: sorted here by id, or by archive and then as they come, which must be the archive's own order; dealt to
-        the shards in runs of equal length.
-      classes: names in the order of the labels.
-      shards: how many, 0 for one a 128 clips and at least 16 (or one a clip).
+        out: made where it does not exist.
+        entries: sorted here by id, or by archive and then as they come, which must be the archive's own order; dealt to
+            the shards in runs of equal length.
+        classes: names in the order of the labels.
+        shards: how many, 0 for one a 128 clips and at least 16 (or one a clip).
 
     Returns:
-      The number of shards.
+        The number of shards.
 
     Raises:
-      InputError: two clips of one id, or another index is there already.
+        InputError: two clips of one id, or another index is there already.
     """
     doubled = [name for name, count in Counter(entry.id for entry in entries).items() if count > 1]
     if doubled:
@@ -162,10 +162,10 @@ def write_index(out: Path, entries: Sequence[Entry], classes: Sequence[str], *, 
 
 
 def read_tasks(out: Path) -> list[ShardTask]:
-    """Lists the shards of OUT/index.jsonl, in order.
+    """List the shards of OUT/index.jsonl, in order.
 
     Raises:
-      InputError: there is no index.
+        InputError: there is no index.
     """
     tasks: list[ShardTask] = []
     offset = 0
@@ -180,21 +180,21 @@ def read_tasks(out: Path) -> list[ShardTask]:
 
 
 def read_entries(out: Path, task: ShardTask) -> list[Entry]:
-    """Reads the entries of one shard."""
+    """Read the entries of one shard."""
     with _open_index(out) as file:
         file.seek(task.offset)
         return [_entry(line) for line in file.read(task.size).splitlines()]
 
 
 def read_index(out: Path) -> Iterator[Entry]:
-    """Yields all entries in order."""
+    """Yield all entries in order."""
     with _open_index(out) as lines:
         for line in lines:
             yield _entry(line)
 
 
 def index_sha256(out: Path) -> str:
-    """The checksum of the index file, which the manifest repeats."""
+    """Return the checksum of the index file, which the manifest repeats."""
     with _open_index(out) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -212,7 +212,7 @@ def _entry(line: bytes) -> Entry:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a file so that it is there whole or not at all, even after a power cut."""
+    """Write a file so that it is there whole or not at all, even after a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w") as file:

@@ -25,11 +25,11 @@ class KineticsIndex:
     """What is to be converted, and what does not fit together.
 
     Attributes:
-      entries: clips that are both in the table and on the disk.
-      classes: sorted names; a label is a number in this list.
-      not_on_disk: clips of the table (youtube id, start, end) without a file.
-      not_in_table: files without a line in the table.
-      doubled: files beside another one of the same clip, which was taken instead.
+        entries: clips that are both in the table and on the disk.
+        classes: sorted names; a label is a number in this list.
+        not_on_disk: clips of the table (youtube id, start, end) without a file.
+        not_in_table: files without a line in the table.
+        doubled: files beside another one of the same clip, which was taken instead.
     """
 
     entries: list[Entry]
@@ -55,20 +55,20 @@ class _File:
 
 
 def index_kinetics(folder: Path, split: str) -> KineticsIndex:
-    """Matches a split's table with the files of a Kinetics folder.
+    """Match a split's table with the files of a Kinetics folder.
 
     Args:
-      folder: holds annotations/SPLIT.txt, annotations/SPLIT.csv, SPLIT.csv or one *SPLIT*.csv; videos, or tar archives
-        of videos, below any folder named SPLIT; and replacements of corrupted clips below any folder whose name starts
-        with "replacement", which are preferred.
-      split: "train", "val" ("validate") or "test".
+        folder: holds annotations/SPLIT.txt, annotations/SPLIT.csv, SPLIT.csv or one *SPLIT*.csv; videos, or tar
+            archives of videos, below any folder named SPLIT; and replacements of corrupted clips below any folder whose
+            name starts with "replacement", which are preferred.
+        split: "train", "val" ("validate") or "test".
 
     Returns:
-      The index, and all that does not fit.
+        The index, and all that does not fit.
 
     Raises:
-      InputError: no folder, no table, a table of other columns, a clip in it twice, an archive that cannot be read, or
-        no file of any clip.
+        InputError: no folder, no table, a table of other columns, a clip in it twice, an archive that cannot be read,
+            or no file of any clip.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; --kinetics takes the folder that holds annotations and videos")

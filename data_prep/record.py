@@ -33,11 +33,11 @@ class Record:
     """A clip ready to be appended to a shard.
 
     Attributes:
-      id: of the clip.
-      frames: their number.
-      seconds: from the first to the last.
-      crc32: of data.
-      data: what serialize returns.
+        id: of the clip.
+        frames: their number.
+        seconds: from the first to the last.
+        crc32: of data.
+        data: what serialize returns.
     """
 
     id: str
@@ -48,18 +48,18 @@ class Record:
 
 
 def clip_name(video: str, number: int, *, cut: bool) -> str:
-    """The id of a clip: its video's own where that stays whole, else with the clip's number."""
+    """Return the id of a clip: its video's own where that stays whole, else with the clip's number."""
     return f"{video}#{number:04d}" if cut else video
 
 
 def make_record(clip: Clip, name: str, label: int) -> Record:
-    """Serializes a clip under a name and a label."""
+    """Serialize a clip under a name and a label."""
     data = serialize(clip, name, label)
     return Record(name, len(clip.frames), round(clip.times[-1] - clip.times[0], 6), zlib.crc32(data), data)
 
 
 def serialize(clip: Clip, name: str, label: int) -> bytes:
-    """A record, the bytes that TFDS itself would write and the same ones whenever and wherever it is made.
+    """Return a record, the bytes that TFDS itself would write and the same ones whenever and wherever it is made.
 
     Before them goes an index, by which ClipRecords reads a few frames and not all; TFDS passes over it.
 
@@ -83,5 +83,5 @@ def serialize(clip: Clip, name: str, label: int) -> bytes:
 
 
 def parse(data: bytes) -> dict[str, Any]:
-    """The fields of one record, as numpy arrays, bytes and numbers."""
+    """Return the fields of one record, as numpy arrays, bytes and numbers."""
     return _PARSER.parse_example(data)

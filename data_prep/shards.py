@@ -21,7 +21,7 @@ DATASET = "clips"
 
 
 def shard_name(shard: int, shards: int) -> str:
-    """The file name of a shard, which TFDS prescribes."""
+    """Return the file name of a shard, which TFDS prescribes."""
     return f"{DATASET}-train.array_record-{shard:05d}-of-{shards:05d}"
 
 
@@ -33,22 +33,22 @@ def write_shard(
     *,
     clip_done: Callable[[], None],
 ) -> dict[str, Any]:
-    """Converts the videos of one shard into PATH and PATH.json; either both are there, whole, or no sidecar is.
+    """Convert the videos of one shard into PATH and PATH.json; either both are there, whole, or no sidecar is.
 
     Memory holds one clip at a time, whatever the size of the shard.
 
     Args:
-      path: of the shard.
-      entries: its videos, in order.
-      decoder: decodes them.
-      settings: how they are converted; recorded in the sidecar.
-      clip_done: called after each entry.
+        path: of the shard.
+        entries: its videos, in order.
+        decoder: decodes them.
+        settings: how they are converted; recorded in the sidecar.
+        clip_done: called after each entry.
 
     Returns:
-      The sidecar.
+        The sidecar.
 
     Raises:
-      OSError: the file cannot be written (no space left, no permission).
+        OSError: the file cannot be written (no space left, no permission).
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     records: list[dict[str, Any]] = []
@@ -89,7 +89,7 @@ def write_shard(
 
 @contextlib.contextmanager
 def _array_record(path: Path) -> Iterator[Callable[[bytes], object]]:
-    """Gives a function that appends a record; failures to write, which ArrayRecord calls RuntimeError, are OSError."""
+    """Give a function that appends a record; failures to write, which ArrayRecord calls RuntimeError, are OSError."""
     # JPEG data does not compress: "uncompressed" saves time at the same size.
     writer = array_record_module.ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
     try:
@@ -113,7 +113,7 @@ def _summary(entry: Entry, record: Record) -> dict[str, Any]:
 
 
 def _check_written(path: Path, count: int) -> dict[str, Any]:
-    """Forces the file to the disk, reads it back and returns its size and checksum."""
+    """Force the file to the disk, reads it back and return its size and checksum."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -129,7 +129,7 @@ def _check_written(path: Path, count: int) -> dict[str, Any]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes the renames in a folder last through a power cut."""
+    """Make the renames in a folder last through a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -138,7 +138,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def entries_sha256(entries: Sequence[Entry]) -> str:
-    """A checksum of what a shard is made from."""
+    """Return a checksum of what a shard is made from."""
     return hashlib.sha256(
         repr([(entry.id, entry.path, entry.label, entry.archive) for entry in entries]).encode(
             "utf-8", "surrogateescape"
@@ -147,7 +147,7 @@ def entries_sha256(entries: Sequence[Entry]) -> str:
 
 
 def read_sidecar(path: Path) -> dict[str, Any] | None:
-    """The sidecar of the shard PATH, or None where there is none or a broken one."""
+    """Return the sidecar of the shard PATH, or None where there is none or a broken one."""
     try:
         sidecar = json.loads(path.with_name(f"{path.name}.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
@@ -156,7 +156,7 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
 
 
 def finished(path: Path, entries: Sequence[Entry], settings: dict[str, Any]) -> dict[str, Any] | None:
-    """The sidecar of a shard that is there, whole, of these clips and these settings; None where it is to be made."""
+    """Return the sidecar of a whole shard of these clips and settings; None where the shard is to be made."""
     sidecar = read_sidecar(path)
     if sidecar is None or sidecar["settings"] != settings or sidecar["entries_sha256"] != entries_sha256(entries):
         return None
@@ -164,15 +164,15 @@ def finished(path: Path, entries: Sequence[Entry], settings: dict[str, Any]) -> 
 
 
 def fault(path: Path, expected: dict[str, Any], *, content: bool = True) -> str | None:
-    """What is wrong with a shard's file.
+    """Return what is wrong with a shard's file.
 
     Args:
-      path: of the shard.
-      expected: its "bytes" and "sha256".
-      content: reads the file and compares the checksum; otherwise the size alone.
+        path: of the shard.
+        expected: its "bytes" and "sha256".
+        content: reads the file and compares the checksum; otherwise the size alone.
 
     Returns:
-      One line, or None where the file is as it was written.
+        One line, or None where the file is as it was written.
     """
     if not path.is_file():
         return f"{path}: is missing"

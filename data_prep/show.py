@@ -17,16 +17,16 @@ _TILES = 4  # pictures of one clip
 
 
 def describe(out: Path) -> str:
-    """Counts, sizes, rejects by reason, and a histogram of the clips' lengths.
+    """Count, sizes, rejects by reason, and a histogram of the clips' lengths.
 
     Args:
-      out: a finalized folder.
+        out: a finalized folder.
 
     Returns:
-      Lines of text.
+        Lines of text.
 
     Raises:
-      InputError: no manifest.
+        InputError: no manifest.
     """
     manifest = read_manifest(out)
     records = [
@@ -60,17 +60,17 @@ def _histogram(values: np.ndarray) -> list[str]:
 
 
 def contact_sheet(out: Path, *, clips: int = 16) -> Image.Image:
-    """Draws a row of frames, from the first to the last, for each of some clips spread over the folder.
+    """Draw a row of frames, from the first to the last, for each of some clips spread over the folder.
 
     Args:
-      out: a finalized folder.
-      clips: at most so many rows.
+        out: a finalized folder.
+        clips: at most so many rows.
 
     Returns:
-      An RGB picture.
+        An RGB picture.
 
     Raises:
-      InputError: the folder is not whole.
+        InputError: the folder is not whole.
     """
     records = ClipRecords(out)
     numbers = np.unique(np.linspace(0, len(records) - 1, min(clips, len(records))).round().astype(int))

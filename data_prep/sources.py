@@ -12,16 +12,16 @@ from data_prep.index import Entry
 
 
 def open_clips(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Path | ClipError]]:
-    """Gives a file for each clip, or the reason why there is none.
+    """Give a file for each clip, or the reason why there is none.
 
-    An archive is passed once for each run of neighbours in it; one clip at a time lies unpacked, among the temporary
+    An archive is passed once for each run of neighbors in it; one clip at a time lies unpacked, among the temporary
     files.
 
     Args:
-      entries: of one shard.
+        entries: of one shard.
 
     Yields:
-      Each entry once, archives in the order of their members. A file from an archive is gone at the next step.
+        Each entry once, archives in the order of their members. A file from an archive is gone at the next step.
     """
     for archive, group in itertools.groupby(entries, key=lambda entry: entry.archive):
         if archive:
@@ -53,6 +53,6 @@ def _unpack(archive: Path, entries: Sequence[Entry]) -> Iterator[tuple[Entry, Pa
 
 
 def list_archive(archive: Path) -> list[str]:
-    """Names the files in a tar archive, compressed or not, in their order."""
+    """Name the files in a tar archive, compressed or not, in their order."""
     with tarfile.open(archive, "r|*") as members:
         return [member.name for member in members if member.isfile()]

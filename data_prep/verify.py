@@ -22,18 +22,18 @@ from data_prep.shards import DATASET, fault, read_sidecar
 
 
 def verify(out: Path, *, sample: int = 100) -> list[str]:
-    """Checks every shard of OUT/manifest.json.
+    """Check every shard of OUT/manifest.json.
 
     Args:
-      out: a finalized folder.
-      sample: how many clips to decode, spread evenly; -1 for all of them.
+        out: a finalized folder.
+        sample: how many clips to decode, spread evenly; -1 for all of them.
 
     Returns:
-      The faults, one line each: missing, truncated, damaged and extra shards, the clips that damage reaches, clips that
-      do not decode to what their record says. Empty where all is well.
+        The faults, one line each: missing, truncated, damaged and extra shards, the clips that damage reaches, clips
+        that do not decode to what their record says. Empty where all is well.
 
     Raises:
-      InputError: no manifest.
+        InputError: no manifest.
     """
     manifest = read_manifest(out)
     faults = []
@@ -68,7 +68,7 @@ def _shard_faults(path: Path, expected: dict[str, Any], first: int, every: int) 
 
 
 def _metadata_faults(out: Path, manifest: dict[str, Any]) -> Iterator[str]:
-    """What TFDS reads beside the shards, and the list of rejects, against the manifest."""
+    """Return what TFDS reads beside the shards, and the list of rejects, against the manifest."""
     if not (out / "features.json").is_file():
         yield f"{out / 'features.json'}: is missing"
     path = out / "dataset_info.json"
@@ -86,7 +86,7 @@ def _metadata_faults(out: Path, manifest: dict[str, Any]) -> Iterator[str]:
 
 
 def _damaged_clips(path: Path) -> list[str]:
-    """Names the clips of a damaged shard whose bytes are no longer those that were written."""
+    """Name the clips of a damaged shard whose bytes are no longer those that were written."""
     sidecar = read_sidecar(path)
     if sidecar is None or not path.is_file():
         return []

@@ -56,7 +56,7 @@ def all_reduce(mib: int = 64, repeat: int = 3) -> str:
 def storage(workdir: Path, mib: int = 64) -> str:
     """A file that this process writes can be read by the next one, as checkpoints must."""
     here, count = jax.process_index(), jax.process_count()
-    path, neighbour = (workdir / f".preflight-{index}" for index in (here, (here + 1) % count))
+    path, neighbor = (workdir / f".preflight-{index}" for index in (here, (here + 1) % count))
     content, problem = os.urandom(MIB) * mib, None
     start = time.perf_counter()
     try:
@@ -69,13 +69,13 @@ def storage(workdir: Path, mib: int = 64) -> str:
         problem = error
     seconds = time.perf_counter() - start
     meet("preflight written", 600)
-    seen = neighbour.is_file() and neighbour.stat().st_size == len(content)
+    seen = neighbor.is_file() and neighbor.stat().st_size == len(content)
     meet("preflight read", 600)
     path.unlink(missing_ok=True)
     if problem:
         raise problem
     if not seen:
-        raise InputError(f"{neighbour}: what another process wrote is not here; give a folder that all processes see")
+        raise InputError(f"{neighbor}: what another process wrote is not here; give a folder that all processes see")
     return f"{mib} MiB written, synced and seen by the others, {mib / seconds:.0f} MiB/s"
 
 

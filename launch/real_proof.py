@@ -40,7 +40,7 @@ def copied_masks(sequence: MaskSequence, out: Path) -> None:
 
 
 def patch_masks(sequence: MaskSequence, out: Path) -> None:
-    """Propagates as VFS does, with the colours of the 8x8 pixels of each grid cell in place of a network's features."""
+    """Propagates as VFS does, with the colors of the 8x8 pixels of each grid cell in place of a network's features."""
     layout = runs.layouts_of([sequence], SETTINGS, max_sizes=1)[sequence.name]
 
     def patches() -> Iterator[Array]:

@@ -7,20 +7,33 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# What the modules of a folder may import of ours. vfs_jax.errors is one exception class.
+_LOWER = ("correspondence", "data", "models", "errors")  # what training and evaluation are built of
+
+
+def _evaluation(*rooms: str) -> set[str]:
+    """What a room of evaluation may import: these rooms, the encoders and the layers below."""
+    return {f"vfs_jax.{name}" for name in _LOWER} | {f"vfs_jax.evaluation.{name}" for name in (*rooms, "encoders")}
+
+
+# What the modules of a folder, and of its folders, may import of ours. vfs_jax.errors is one exception class.
 ALLOWED = {
     "vfs_jax/correspondence": {"vfs_jax.correspondence"},
     "vfs_jax/data": {"vfs_jax.data", "vfs_jax.errors"},
     "vfs_jax/models": {"vfs_jax.models", "vfs_jax.errors"},
-    "vfs_jax/training": {
-        *("vfs_jax.training", "vfs_jax.correspondence", "vfs_jax.data", "vfs_jax.models", "vfs_jax.errors"),
+    "vfs_jax/training": {f"vfs_jax.{name}" for name in ("training", *_LOWER, "distributed")},
+    "vfs_jax/evaluation": {f"vfs_jax.{name}" for name in ("evaluation", *_LOWER, "distributed")},
+    "vfs_jax/evaluation/metrics": {"vfs_jax.evaluation.metrics", "vfs_jax.errors"},
+    "vfs_jax/evaluation/propagation": _evaluation("propagation"),
+    "vfs_jax/evaluation/tasks": _evaluation("tasks", "propagation", "metrics"),
+    "vfs_jax/evaluation/tracking": _evaluation("tracking"),
+    "vfs_jax/evaluation/runs": {
+        *_evaluation("runs", "tasks", "propagation", "metrics", "tracking"),
+        "vfs_jax.distributed",
     },
-    "vfs_jax/evaluation": {
-        *("vfs_jax.evaluation", "vfs_jax.correspondence", "vfs_jax.data", "vfs_jax.models", "vfs_jax.errors"),
-    },
+    "vfs_jax/evaluation/report": _evaluation("report", "runs", "tasks", "propagation", "metrics"),
     "vfs_jax/apps": {"vfs_jax", "data_prep"},
     "data_prep": {"data_prep", "vfs_jax.data", "vfs_jax.errors"},
-    "configs": set(),
+    "configs": {"vfs_jax.configs"},
 }
 
 
@@ -49,7 +62,7 @@ def test_imports_point_one_way(folder: str):
 
 
 def test_configs_import_ml_collections_only():
-    allowed = {"ml_collections"} | sys.stdlib_module_names
+    allowed = {"ml_collections", "vfs_jax"} | sys.stdlib_module_names  # of ours only vfs_jax.configs, see ALLOWED
     for file in sorted((ROOT / "configs").glob("*.py")):
         assert {name.split(".")[0] for name in imports(file)} <= allowed, file.name
 

@@ -14,8 +14,13 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.slow
 def test_the_wheel_works_alone(tmp_path):
     sources = tmp_path / "sources"
-    keep_out = shutil.ignore_patterns(".*", "runs", "build", "*.egg-info", "__pycache__", "tests")
-    shutil.copytree(ROOT, sources, ignore=keep_out)
+    results = [ROOT / name for name in ("runs", "build", "tests")]
+    keep_out = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__")
+    shutil.copytree(
+        ROOT,
+        sources,
+        ignore=lambda folder, names: {n for n in names if Path(folder) / n in results} | keep_out(folder, names),
+    )
     options = ["--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", tmp_path, sources], check=True)
     (wheel,) = tmp_path.glob("vfs_jax-*.whl")

@@ -13,14 +13,14 @@ _SECOND = 1000
 
 
 def join(processes: str) -> None:
-    """Makes the devices of all processes of a run known to each.
+    """Make the devices of all processes of a run known to each.
 
     Args:
-      processes: "auto" where the cluster tells (SLURM, TPU slices, GKE, MPI); "HOST:PORT,INDEX,COUNT", with the address
-        of process 0; or "" for a run of one process.
+        processes: "auto" where the cluster tells (SLURM, TPU slices, GKE, MPI); "HOST:PORT,INDEX,COUNT", with the
+            address of process 0; or "" for a run of one process.
 
     Raises:
-      InputError: it is none of these.
+        InputError: it is none of these.
     """
     # Jax would take SIGTERM for itself until the loop asks for it: until then it is to end the process.
     jax.config.update("jax_enable_preemption_service", False)
@@ -38,19 +38,19 @@ def join(processes: str) -> None:
 
 
 def from_first(name: str, work: Callable[[], str]) -> str:
-    """Lets process 0 do something once, while all others wait, and tells all what came of it.
+    """Let process 0 do something once, while all others wait, and tells all what came of it.
 
     The devices take no part: collectives give up, or block signals, where one process comes much later than the others.
 
     Args:
-      name: what is done; a run uses every name once.
-      work: called on process 0 alone.
+        name: what is done; a run uses every name once.
+        work: called on process 0 alone.
 
     Returns:
-      What work returned, on every process.
+        What work returned, on every process.
 
     Raises:
-      InputError: on the others, where process 0 failed (there the failure itself goes on).
+        InputError: on the others, where process 0 failed (there the failure itself goes on).
 
     >>> from_first("ask", lambda: "answer")
     'answer'
@@ -79,14 +79,14 @@ def from_first(name: str, work: Callable[[], str]) -> str:
 
 
 def meet(name: str, seconds: float) -> None:
-    """Waits until all processes are here.
+    """Wait until all processes are here.
 
     Args:
-      name: of the place; a run uses every name once.
-      seconds: how long to wait.
+        name: of the place; a run uses every name once.
+        seconds: how long to wait.
 
     Raises:
-      JaxRuntimeError: a process did not come.
+        JaxRuntimeError: a process did not come.
     """
     if jax.process_count() > 1:
         multihost.get_jax_distributed_client().wait_at_barrier(f"vfs/{name}", round(seconds * 1000))

@@ -61,7 +61,7 @@ TOY = [Case("R18", 8, 3.0, 9, 13, 3), Case("R50", 16, 4.0, 9, 13, 3)]
 def make_video(case: Case, frames: int) -> tuple[list[jax.Array], jax.Array]:
     """Make smooth features that change a little from frame to frame, and random labels [context + 1, h, w, l].
 
-    Neighbours and frames look alike, so that the best keys are spread over both, as in real video. The same numbers
+    Neighbors and frames look alike, so that the best keys are spread over both, as in real video. The same numbers
     every time.
     """
     rng = np.random.default_rng(0)
@@ -123,7 +123,7 @@ def best_matmul_rate(toy: bool, dtype: str = "float32") -> float:
 def official_frame(query, keys, labels, mask, *, rows_are_queries: bool, chunk: int = 32, limit: int | None = None):
     """Labels [h * w, l] of all queries, `chunk` at a time: everything against everything, then the mask.
 
-    query [h * w, c], keys [t * h * w, c], normalised; labels [t * h * w, l]; mask [h * w, h * w]. rows_are_queries
+    query [h * w, c], keys [t * h * w, c], normalized; labels [t * h * w, l]; mask [h * w, h * w]. rows_are_queries
     chooses between the two layouts of the scores, [32, t * h * w] and [t * h * w, 32].
     """
     frames = len(keys) // len(query)

@@ -90,7 +90,7 @@ def compare_rates(videos: Path, rates: Sequence[float], *, short_side: int, qual
     """A table of bytes, and of what the paper's sampling draws from clips of ten seconds, a row a rate of frames."""
     lines = [
         "| --fps | kB a second of video | of every frame's | frames of 10 s | last s drawn | "
-        "different draws of a frame | s between neighbours, mean (least to most) |",
+        "different draws of a frame | s between neighbors, mean (least to most) |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     whole = None

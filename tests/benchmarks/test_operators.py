@@ -20,7 +20,7 @@ def test_benchmark_runs(tmp_path, capsys):
 def test_operations_in_circles():
     """The floor's count, on grids where it can be counted by hand."""
     assert operators.circle_operations(operators.Case("", 1, 1.0, 4, 5, 0)) == 2 * 20  # only itself
-    # Radius 1.2 reaches the four neighbours: 2 * (4 * 4 + 3 * 5) ordered neighbour pairs on 4x5, and itself.
+    # Radius 1.2 reaches the four neighbors: 2 * (4 * 4 + 3 * 5) ordered neighbor pairs on 4x5, and itself.
     assert operators.circle_operations(operators.Case("", 3, 1.2, 4, 5, 1)) == 2 * 3 * 2 * (20 + 2 * 31)
     full = operators.FULL
     assert operators.circle_operations(full[0]) == pytest.approx(26.3e9, rel=2e-3)

@@ -160,7 +160,7 @@ def test_close_calls_choose_as_good_keys():
 
 @pytest.mark.slow
 def test_official_frames(oracles):
-    """Outputs of the release's attention; 1e-5 (1e-4 on features that are not normalised), measured: 9e-7."""
+    """Outputs of the release's attention; 1e-5 (1e-4 on features that are not normalized), measured: 9e-7."""
     expected = np.load(oracles / "label_propagation.npz")
     rng = np.random.default_rng(31)
     query = rng.standard_normal((15, 23, 32)).astype(np.float32)

@@ -150,7 +150,7 @@ def test_vot(tmp_path):
 
 
 def test_box_of_a_turned_box():
-    """A square of side 2 turned by 45 degrees: the same centre and area, hence the unturned square."""
+    """A square of side 2 turned by 45 degrees: the same center and area, hence the unturned square."""
     half = math.sqrt(2)
     turned = [[50, 60 - half, 50 + half, 60, 50, 60 + half, 50 - half, 60]]
     np.testing.assert_allclose(box_of_polygon(np.array(turned)), [[49, 59, 2, 2]], atol=1e-9)

@@ -17,7 +17,7 @@ def jpeg(value, height=24, width=32):
 
 
 def clips(number, frames=12):
-    """Clips whose frames are of one grey: 10 * clip + frame."""
+    """Clips whose frames are of one gray: 10 * clip + frame."""
     return [{"id": f"clip{i}", "frames": [jpeg(10 * i + f) for f in range(frames)]} for i in range(number)]
 
 
@@ -43,9 +43,9 @@ def test_views_are_the_halves_of_the_sampled_frames(records):
         assert views.shape == (4, 2, 2, 16, 16, 3)
         assert views.dtype == np.uint8
         for record_id, clip in zip(batch["id"], views, strict=True):
-            greys = clip.reshape(4, -1)
-            assert np.ptp(greys, axis=1).max() == 0  # a crop of one grey is of that grey
-            frames = greys[:, 0].astype(int) - 10 * int(record_id.removeprefix("clip"))
+            grays = clip.reshape(4, -1)
+            assert np.ptp(grays, axis=1).max() == 0  # a crop of one gray is of that gray
+            frames = grays[:, 0].astype(int) - 10 * int(record_id.removeprefix("clip"))
             # (12 + 1) // 4 = 3: one frame of each three
             assert all(3 * s <= frame < 3 * s + 3 for s, frame in enumerate(frames))
 
@@ -149,5 +149,5 @@ def test_clips_of_a_real_video_vary(real_data):
     (batch,) = take([{"id": "carphone", "frames": frames}], 1, batch_size=2, segments=8, image_size=32)
     assert batch["views"].shape == (2, 2, 4, 32, 32, 3)
     flat = batch["views"].reshape(16, -1).astype(float)
-    assert flat.std(1).min() > 5  # pictures, not flat colours
+    assert flat.std(1).min() > 5  # pictures, not flat colors
     assert all(np.abs(a - b).mean() > 1 for a, b in itertools.combinations(flat, 2))  # no two crops are alike

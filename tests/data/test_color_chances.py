@@ -15,7 +15,7 @@ def test_half_of_the_images_are_blurred_by_a_uniform_sigma():
     images = np.zeros((512, 15, 15, 3), np.uint8)
     images[:, 7, 7] = 255
     augment = functools.partial(
-        transforms.augment_color, jitter_probability=0.0, grey_probability=0.0, blur_sigma=(0.6, 1.4)
+        transforms.augment_color, jitter_probability=0.0, gray_probability=0.0, blur_sigma=(0.6, 1.4)
     )
     result = np.asarray(jax.jit(augment)(jax.random.key(0), images))[:, :, 7, 0].astype(np.float64)
     blurred = result[:, 7] < 254

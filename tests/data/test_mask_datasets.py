@@ -36,12 +36,12 @@ def davis(tmp_path):
 def test_reads_the_2017_layout(davis):
     bee, ant = open_davis(davis)
     assert (bee.name, ant.name, len(ant)) == ("bee", "ant", 3)
-    assert bee.has_truth
+    assert bee.has_ground_truth
     assert np.unique(ant.mask(0)).tolist() == [0, 1, 2]  # void, 255, is background
     assert [sequence.name for sequence in open_davis(davis, sequences=["ant"])] == ["ant"]
     assert len(ant.cut(2)) == 2
     assert len(ant.cut(None)) == 3
-    assert ant.cut(2).has_truth
+    assert ant.cut(2).has_ground_truth
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_first_mask_alone_is_enough(davis):
     for index in (1, 2):
         (davis / f"Annotations/480p/ant/{index:05d}.png").unlink()
     (ant,) = open_davis(davis, sequences=["ant"])
-    assert not ant.has_truth
+    assert not ant.has_ground_truth
 
 
 def spoil_frame(root):
@@ -83,7 +83,7 @@ def empty_first_mask(root):
     write_index_mask(root / "Annotations/480p/ant/00000.png", np.zeros((12, 16), np.uint8))
 
 
-def grey_first_mask(root):
+def gray_first_mask(root):
     Image.fromarray(np.full((12, 16), 255, np.uint8)).save(root / "Annotations/480p/ant/00000.png")
 
 
@@ -107,7 +107,7 @@ def color_mask(root):
         (spoil_mask_size, r"ant/00002\.png: is 16x8, 00000\.jpg 16x12"),
         (drop_mask, r"Annotations/480p/ant: masks and frames do not pair up \(see 00001\)"),
         (empty_first_mask, r"ant/00000\.png: holds no object"),
-        (grey_first_mask, r"ant/00000\.png: holds no object.*year 2016"),
+        (gray_first_mask, r"ant/00000\.png: holds no object.*year 2016"),
         (drop_sequence, r"JPEGImages/480p/ant: no such folder"),
         (empty_sequence, r"JPEGImages/480p/ant: holds no \.jpg"),
         (color_mask, r"ant/00000\.png: is a RGB image; masks hold indices"),
@@ -147,7 +147,7 @@ def test_masks_come_back_with_the_palette(tmp_path):
     with Image.open(tmp_path / "mask.png") as image:
         assert image.mode == "P"
         palette = image.getpalette()
-    # The first colours of PASCAL VOC: black, dark red, green, olive, navy.
+    # The first colors of PASCAL VOC: black, dark red, green, olive, navy.
     assert palette[:15] == [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0, 0, 0, 128]
     assert len({tuple(palette[3 * i : 3 * i + 3]) for i in range(256)}) == 256
 

@@ -13,7 +13,7 @@ SMALL = PairSettings(exemplar_size=40, search_size=96, crop_margin=4)
 
 @pytest.fixture
 def sequences(tmp_path):
-    """Five sequences of three frames, each of a colour of its own."""
+    """Five sequences of three frames, each of a color of its own."""
     found = []
     for number in range(5):
         files = []
@@ -80,8 +80,8 @@ def test_batches_follow_from_seed_and_step(sequences):
     np.testing.assert_array_equal(np.concatenate(halves), expected[0]["search"])
     # An epoch is two batches of two: four sequences, each once; the fifth is left out.
     for epoch in (0, 1):
-        colours = np.concatenate([batch["search"][:, 44, 44, 0] for batch in expected[2 * epoch : 2 * epoch + 2]])
-        assert len(set(colours // 40)) == 4
+        colors = np.concatenate([batch["search"][:, 44, 44, 0] for batch in expected[2 * epoch : 2 * epoch + 2]])
+        assert len(set(colors // 40)) == 4
     # Fewer than a batch are repeated.
     filled = next(batches(batch_size=12))["search"][:, 44, 44, 0] // 40
     assert {np.sum(filled == number) for number in range(5)} == {2, 3}

@@ -1,4 +1,4 @@
-"""Crops and colours against formulas written out here, and their distributions."""
+"""Crops and colors against formulas written out here, and their distributions."""
 
 import functools
 
@@ -54,7 +54,7 @@ def test_crop_places_are_uniform(boxes):
         assert scipy.stats.kstest(share, "uniform").pvalue > 1e-3
 
 
-def test_no_fitting_shape_gives_the_centre_square():
+def test_no_fitting_shape_gives_the_center_square():
     # Area at least 0.9 of a 100 x 400 image needs sides above 100 for any aspect up to 4/3.
     assert transforms.random_crop_box(np.random.default_rng(0), 100, 400, min_area=0.9) == (0, 150, 100, 100)
     assert transforms.random_crop_box(np.random.default_rng(0), 401, 100, min_area=0.9) == (150, 0, 100, 100)
@@ -74,10 +74,10 @@ def test_crop_is_resized_by_opencv_and_half_are_mirrored():
     assert 70 <= mirrored <= 130  # 100 expected, standard deviation 7
 
 
-# The colour operations, written out pixel by pixel from torchvision's definitions, in float64.
+# The color operations, written out pixel by pixel from torchvision's definitions, in float64.
 
 
-def grey(image):
+def gray(image):
     return 0.2989 * image[..., 0] + 0.587 * image[..., 1] + 0.114 * image[..., 2]
 
 
@@ -86,11 +86,11 @@ def brightness(image, factor):
 
 
 def contrast(image, factor):
-    return np.clip(factor * image + (1 - factor) * grey(image).mean(), 0, 255)
+    return np.clip(factor * image + (1 - factor) * gray(image).mean(), 0, 255)
 
 
 def saturation(image, factor):
-    return np.clip(factor * image + (1 - factor) * grey(image)[..., None], 0, 255)
+    return np.clip(factor * image + (1 - factor) * gray(image)[..., None], 0, 255)
 
 
 def hue(image, shift):
@@ -116,7 +116,7 @@ def hue(image, shift):
 @pytest.fixture(scope="module")
 def image():
     image = np.random.default_rng(0).integers(0, 256, (9, 7, 3)).astype(np.float64)
-    image[0, :5] = [(0, 0, 0), (255, 255, 255), (90, 90, 90), (200, 200, 10), (10, 200, 200)]  # greys and ties
+    image[0, :5] = [(0, 0, 0), (255, 255, 255), (90, 90, 90), (200, 200, 10), (10, 200, 200)]  # grays and ties
     return image
 
 
@@ -129,7 +129,7 @@ def image():
         (transforms.adjust_hue, hue, (-0.5, -0.1, 0.0, 0.03, 0.1)),
     ],
 )
-def test_colour_operations_equal_torchvisions_formulas(ours, theirs, values, image):
+def test_color_operations_equal_torchvisions_formulas(ours, theirs, values, image):
     for value in values:
         result = ours(jnp.asarray(image, jnp.float32), jnp.float32(value))
         np.testing.assert_allclose(result, theirs(image, value), rtol=0, atol=2e-3)  # float32 on 0..255
@@ -150,7 +150,7 @@ def augment(seed, images, **options):
 
 def test_augmentation_without_chances_changes_nothing(image):
     images = np.stack([image, image[::-1]]).astype(np.uint8)
-    result = augment(0, images, jitter_probability=0.0, grey_probability=0.0, blur_probability=0.0)
+    result = augment(0, images, jitter_probability=0.0, gray_probability=0.0, blur_probability=0.0)
     assert result.dtype == np.float32
     np.testing.assert_array_equal(result, images)
 
@@ -160,11 +160,11 @@ def test_every_image_of_a_batch_draws_for_itself(image):
     result = augment(0, images)
     assert result.min() >= 0
     assert result.max() <= 255
-    is_grey = np.ptp(result, axis=-1).max(axis=(1, 2)) < 1e-3
+    is_gray = np.ptp(result, axis=-1).max(axis=(1, 2)) < 1e-3
     unchanged = np.abs(result - images).max(axis=(1, 2, 3)) < 0.5  # blur of sigma <= 0.2 moves no value by half
-    assert 25 <= is_grey.sum() <= 80  # 51 expected, standard deviation 6.4
+    assert 25 <= is_gray.sum() <= 80  # 51 expected, standard deviation 6.4
     assert 20 <= unchanged.sum() <= 66  # 0.2 * 0.8 * 256 = 41 expected, standard deviation 5.9
-    changed = result[~is_grey & ~unchanged]
+    changed = result[~is_gray & ~unchanged]
     assert len(np.unique(changed[:, 3, 3, 0])) > 0.9 * len(changed)
 
 
@@ -172,7 +172,7 @@ def test_jitter_applies_the_four_operations_in_any_order(image):
     """Order and factors are drawn here from the same keys; the operations are the formulas above."""
     number = 64
     images = np.broadcast_to(image.astype(np.uint8), (number, *image.shape))
-    result = augment(7, images, jitter_probability=1.0, grey_probability=0.0, blur_probability=0.0)
+    result = augment(7, images, jitter_probability=1.0, gray_probability=0.0, blur_probability=0.0)
     keys = jax.random.split(jax.random.key(7), number)
     low, high = jnp.array([0.6, 0.6, 0.6, -0.1]), jnp.array([1.4, 1.4, 1.4, 0.1])
     order_keys, factor_keys = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 4))(keys), 1, 0)[:2]

@@ -25,7 +25,7 @@ def one_piece(path: np.ndarray, label: int = 1) -> compose.Piece:
 
 
 def test_mask_is_the_polygon_of_the_outline():
-    """Independent: the outline as a fine polygon, moved forwards; a pixel is in where its centre is inside."""
+    """Independent: the outline as a fine polygon, moved forwards; a pixel is in where its center is inside."""
     piece = one_piece(np.array([[50.3, 41.7, 0.7, 0.9]]))
     columns, rows = np.meshgrid(np.arange(110), np.arange(90))
     coverage = piece.coverage(0, columns, rows)
@@ -39,15 +39,15 @@ def test_mask_is_the_polygon_of_the_outline():
 
 
 def test_points_stay_on_the_same_texture():
-    """A marked point shows the same colour in every pose: the texture moves with the points."""
+    """A marked point shows the same color in every pose: the texture moves with the points."""
     ramp = np.stack([*np.meshgrid(np.arange(64), np.arange(64)), np.zeros((64, 64))], axis=-1).astype(np.uint8)
     poses = np.array([[60, 60, 0, 1.0], [60, 60, 1.2, 1.0], [70, 55, -2.5, 1.7], [40, 70, 3.0, 0.8]], float)
     piece = compose.Piece(ramp, np.array([0.05, 0.03, 0.04]), np.array([0.2, 1.0, 2.0]), 1, poses)
     seen = []
     for frame in range(len(poses)):
-        colour = piece.colour(frame, *np.meshgrid(np.arange(128), np.arange(128)))
+        color = piece.color(frame, *np.meshgrid(np.arange(128), np.arange(128)))
         points = piece.points(frame)
-        seen.append([cv2.getRectSubPix(colour, (1, 1), (float(x), float(y)))[0, 0, :2] for x, y in points])
+        seen.append([cv2.getRectSubPix(color, (1, 1), (float(x), float(y)))[0, 0, :2] for x, y in points])
     np.testing.assert_allclose(seen, np.broadcast_to(seen[0], np.shape(seen)), atol=0.6)  # two interpolations
     assert np.ptp(np.asarray(seen[0]), axis=0).min() > 15
 
@@ -60,9 +60,9 @@ def test_sequence_is_seeded_and_consistent(photos):
     assert (first.masks != other.masks).any()
     untouched = (first.frames == 90).all(-1)
     assert untouched.any()
-    assert not first.masks[untouched].any()  # nothing is labelled where the background shows
-    unlabelled = ~untouched & (first.masks == 0)
-    assert unlabelled.sum() > 0.2 * (first.masks > 0).sum()  # the look-alikes are there and are background
+    assert not first.masks[untouched].any()  # nothing is labeled where the background shows
+    unlabeled = ~untouched & (first.masks == 0)
+    assert unlabeled.sum() > 0.2 * (first.masks > 0).sum()  # the look-alikes are there and are background
     for label in (1, 2):
         seen = first.masks == label
         assert seen[0].any()
@@ -113,7 +113,7 @@ def test_layouts_on_disk(tmp_path: Path):
     assert boxes[0, 1] <= rows.min() + 1
     joints = scipy.io.loadmat(jhmdb / "joint_positions/composed/composed_00/joint_positions.mat")["pos_img"]
     assert joints.shape == (2, 10, 4)
-    x, y = joints[:, 0, 0] - 1  # centre of piece 1
+    x, y = joints[:, 0, 0] - 1  # center of piece 1
     assert boxes[0, 0] > 0
     assert abs(x - masks[0].shape[1] / 2) < masks[0].shape[1] / 2
     assert abs(y - masks[0].shape[0] / 2) < masks[0].shape[0] / 2

@@ -56,7 +56,7 @@ def test_keeps_every_frame_with_its_number_and_time(write_video, tmp_path, name)
     np.testing.assert_allclose(clip.times, np.arange(12) / 10, atol=1e-3)  # Matroska keeps milliseconds
     assert (clip.height, clip.width) == (48, 64)
     assert clip.source_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    # JPEG at quality 100 with halved colour moves a smooth picture by a level or two.
+    # JPEG at quality 100 with halved color moves a smooth picture by a level or two.
     difference = np.abs(_decode_jpegs(clip).astype(int) - _plain_frames(path))
     assert difference.mean() < 1
     assert difference.max() <= 8

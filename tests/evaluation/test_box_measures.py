@@ -46,7 +46,7 @@ def test_by_hand():
     truth = np.tile([11.0, 21.0, 40.0, 20.0], (4, 1))
     found = truth.copy()
     found[0] = 0  # never looked at: the first box is the truth
-    found[1, 0] += 20  # half of it shared: 400 of 1200; centre off by 20, which is still precise
+    found[1, 0] += 20  # half of it shared: 400 of 1200; center off by 20, which is still precise
     found[2, 0] += 20.001  # one thousandth more is not
     found[3] = (500, 500, 40, 20)
     score = boxes.score_boxes(found, truth)

@@ -59,7 +59,7 @@ def test_the_operators_keys(changes):
     settings = dataclasses.replace(SETTINGS, **changes)
     rng = np.random.default_rng(0)
     query, *keys = rng.standard_normal((4, 9, 11, 6)).astype(np.float32)
-    keys[1][4, 5] = keys[1][4, 6]  # a tie between neighbours,
+    keys[1][4, 5] = keys[1][4, 6]  # a tie between neighbors,
     keys[2] = keys[1]  # and between frames
     labels = rng.random((3, 9, 11, 2)).astype(np.float32)
     expected = propagate_frame(

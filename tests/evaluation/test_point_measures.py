@@ -24,7 +24,7 @@ def inputs(oracles):
 
 @pytest.fixture(scope="module")
 def mouse(real_data):
-    """Hand-labelled points of a real video: (x, y) of the first pixel at 0, [30, 4, 2]."""
+    """Hand-labeled points of a real video: (x, y) of the first pixel at 0, [30, 4, 2]."""
     path = real_data / "jhmdb_like/joint_positions/openfield/m4s1_a/joint_positions.mat"
     return scipy.io.loadmat(path)["pos_img"].transpose(2, 1, 0) - 1
 

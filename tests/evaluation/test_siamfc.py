@@ -175,12 +175,12 @@ def test_odd_frames(variables):
     np.testing.assert_array_equal(follow(variables, wide, box), expected)
     alpha = [np.dstack([frame, np.full(frame.shape[:2], 9, np.uint8)]) for frame in frames]
     np.testing.assert_array_equal(follow(variables, alpha, box), expected)
-    grey = [frame[..., 0] for frame in frames]
-    found = follow(variables, grey, box)
-    np.testing.assert_array_equal(follow(variables, [np.dstack([g, g, g]) for g in grey], box), found)
-    np.testing.assert_array_equal(follow(variables, [g[..., None] for g in grey], box), found)
-    np.testing.assert_array_equal(follow(variables, [Image.fromarray(g) for g in grey], box), found)
-    deep = [Image.fromarray(g.astype(np.uint16) * 256) for g in grey]
+    gray = [frame[..., 0] for frame in frames]
+    found = follow(variables, gray, box)
+    np.testing.assert_array_equal(follow(variables, [np.dstack([g, g, g]) for g in gray], box), found)
+    np.testing.assert_array_equal(follow(variables, [g[..., None] for g in gray], box), found)
+    np.testing.assert_array_equal(follow(variables, [Image.fromarray(g) for g in gray], box), found)
+    deep = [Image.fromarray(g.astype(np.uint16) * 256) for g in gray]
     assert deep[0].mode == "I;16"
     np.testing.assert_array_equal(follow(variables, deep, box), found)
 

@@ -127,7 +127,7 @@ def test_tapvid(tracks, tmp_path, variables):
 
 
 def test_maps_of_points_are_on_the_grid():
-    # Shares 0.5, 0.5 of a grid of 3x5 cells: the centre of cell (row 1, column 2).
+    # Shares 0.5, 0.5 of a grid of 3x5 cells: the center of cell (row 1, column 2).
     maps = point_maps_on_grid(np.array([[0.5, 0.5], [0.1, 1 / 6]]), (3, 5))
     assert maps.shape == (3, 5, 2)
     assert maps[1, 2, 0] == 1

@@ -84,7 +84,7 @@ def test_vip(vip, tmp_path, network):  # noqa: F811
     files = sorted((tmp_path / "run/masks/videos1").glob("*.png"))
     found = np.stack([read_index_mask(path) for path in files])
     np.testing.assert_array_equal(found[0], masks[0])
-    # Float32 and float64 may take another tenth neighbour, and so move an edge by a pixel.
+    # Float32 and float64 may take another tenth neighbor, and so move an edge by a pixel.
     assert np.mean(found != np.stack(masks)) < 1e-3
     assert np.mean(found[1:] != found[:1]) > 0.01  # something moved
 
@@ -107,11 +107,11 @@ def test_jhmdb(jhmdb, tmp_path, network):  # noqa: F811
 
     first = np.zeros((64, 96, 2), np.float32)
     for joint, (x, y) in enumerate(clip.joints[0]):
-        centre_x, centre_y = int(x - 12) + 12, int(y - 12) + 12
+        center_x, center_y = int(x - 12) + 12, int(y - 12) + 12
         for row in range(64):
             for col in range(96):
-                if abs(row - centre_y) <= 12 and abs(col - centre_x) <= 12:
-                    first[row, col, joint] = math.exp(-((row - centre_y) ** 2 + (col - centre_x) ** 2) / 32)
+                if abs(row - center_y) <= 12 and abs(col - center_x) <= 12:
+                    first[row, col, joint] = math.exp(-((row - center_y) ** 2 + (col - center_x) ** 2) / 32)
     inner = cv2.resize(first, (56, 56), interpolation=cv2.INTER_LINEAR)
     features = second_features(backbone, [clip.frame(t) for t in range(4)], (56, 56))
     soft, _ = full_video(features, bilinear(inner[None], (7, 7))[0], **OPTIONS)

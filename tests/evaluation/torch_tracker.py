@@ -32,7 +32,7 @@ class TorchNet(torch.nn.Module):
 
 
 class TorchTracker:
-    """Boxes are 1-based; state in float64, centre and size rounded to float32 after each frame."""
+    """Boxes are 1-based; state in float64, center and size rounded to float32 after each frame."""
 
     def __init__(self, depth, path, *, head=True, double=False):
         self.net = TorchNet(depth)

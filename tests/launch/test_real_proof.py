@@ -55,7 +55,7 @@ def test_patch_masks(real_data, proof, tmp_path):
         grid = np.array([[image[8 * r : 8 * r + 8, 8 * c : 8 * c + 8].ravel() for c in range(107)] for r in range(60)])
         cells.append(grid / np.linalg.norm(grid, axis=-1, keepdims=True))
     mask = sequence.mask(0)
-    # The pixel under the centre of a cell, PIL's rule.
+    # The pixel under the center of a cell, PIL's rule.
     labels = mask[((np.arange(60) + 0.5) * 8).astype(int)][:, ((np.arange(107) + 0.5) * 854 / 107).astype(int)] > 0
     soft = np.zeros((60, 107))
     for r in range(60):

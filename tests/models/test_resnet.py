@@ -1,4 +1,4 @@
-"""The backbone's arguments, initialisation, dtypes and errors."""
+"""The backbone's arguments, initialization, dtypes and errors."""
 
 import jax
 import jax.numpy as jnp

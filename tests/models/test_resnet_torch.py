@@ -78,9 +78,9 @@ def test_features_equal_the_official_code(oracles, real_data, tmp_path, depth, k
     else:
         frame = cv2.imread(str(real_data / "davis_like/JPEGImages/480p/blackswan/00000.jpg"))
         images = normalize_images(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)[None])
-        sample = np.asarray(images).reshape(-1)[:: recorded["frame.normalised.stride"]]
+        sample = np.asarray(images).reshape(-1)[:: recorded["frame.normalized.stride"]]
         np.testing.assert_allclose(
-            sample, recorded["frame.normalised.sample"], rtol=0, atol=5e-7
+            sample, recorded["frame.normalized.sample"], rtol=0, atol=5e-7
         )  # one last place of 3
         images = images[:, :240, :320] if kind == "framecrop" else images
 

@@ -1,4 +1,4 @@
-"""The training step: the same on one device and on eight, accumulated, rematerialised, and where it is not finite."""
+"""The training step: the same on one device and on eight, accumulated, rematerialized, and where it is not finite."""
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +106,7 @@ def test_the_step_lowers_for_accelerators(platform):
     assert set(map(str, kept)) == {"float32", "int32", "bool"}  # computed in bfloat16, kept in float32
 
 
-def test_rematerialisation_convolves_once(monkeypatch):
+def test_rematerialization_convolves_once(monkeypatch):
     monkeypatch.setattr(winograd, "_LARGE", 0)  # what large convolutions are made of, which "cuda" lowers to plain ones
     shapes = jax.eval_shape(lambda: init_state(0, 18, OPTIMIZER))
     batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, host_batch()))

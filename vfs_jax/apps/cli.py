@@ -14,12 +14,12 @@ from vfs_jax.errors import InputError
 
 
 def main(run: Callable[[list[str]], None], flag_values: flags.FlagValues, doc: str | None) -> None:
-    """Runs one command on sys.argv and ends the process.
+    """Run one command on sys.argv and ends the process.
 
     Args:
-      run: called with the arguments that are not flags.
-      flag_values: the command's own flags; each command has its own set, so that one process can import several.
-      doc: the command's docstring, shown by --help.
+        run: called with the arguments that are not flags.
+        flag_values: the command's own flags; each command has its own set, so that one process can import several.
+        doc: the command's docstring, shown by --help.
 
     The exit status is 0, 1 for bad input (one line on stderr), 2 for bad flags, 130 when interrupted.
     """
@@ -73,15 +73,15 @@ def _installed_config(name: str) -> Path:
 
 
 def claim_folder(folder: Path, config: ml_collections.ConfigDict, *, free: Collection[str] = ()) -> None:
-    """Writes config.json into a results folder, or checks that the one there is of the same configuration.
+    """Write config.json into a results folder, or checks that the one there is of the same configuration.
 
     Args:
-      folder: made where it does not exist.
-      config: the whole configuration; dotted names of its leaves are what is compared.
-      free: leaves that may differ from the earlier run (how often to log, how many workers ...).
+        folder: made where it does not exist.
+        config: the whole configuration; dotted names of its leaves are what is compared.
+        free: leaves that may differ from the earlier run (how often to log, how many workers ...).
 
     Raises:
-      InputError: the folder holds results of another configuration; the message names the differing keys.
+        InputError: the folder holds results of another configuration; the message names the differing keys.
     """
     new = json.loads(config.to_json_best_effort())
     path = folder / "config.json"

@@ -30,7 +30,7 @@ _LAYOUT = flags.DEFINE_enum(
 
 
 def run(arguments: list[str]) -> None:
-    """Converts as the arguments and flags say."""
+    """Convert as the arguments and flags say."""
     if len(arguments) != 2:
         raise InputError(f"{len(arguments)} arguments: give SOURCE and DESTINATION")
     source, destination = map(Path, arguments)
@@ -65,7 +65,7 @@ def _load(source: Path) -> Variables:
 
 
 def main() -> None:
-    """The console script."""
+    """Return the console script."""
     cli.main(run, FLAGS, __doc__)
 
 

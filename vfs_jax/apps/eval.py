@@ -69,7 +69,7 @@ class _Job:
 
 
 def run(arguments: list[str]) -> None:
-    """Evaluates as the flags say."""
+    """Evaluate as the flags say."""
     if arguments:
         raise InputError(
             f"{arguments[0]}: vfs-eval takes no arguments, only --config, --workdir and --config.KEY=VALUE"
@@ -131,9 +131,9 @@ def _score_and_report(
     workdir: Path,
     inspector: Inspector,
 ) -> None:
-    """Writes and prints the tables, the reports and the comparison of all runs."""
+    """Write and prints the tables, the reports and the comparison of all runs."""
     joint = len(jobs) > 1
-    scored = [sequence for sequence in sequences if sequence.has_truth]
+    scored = [sequence for sequence in sequences if sequence.has_ground_truth]
     if not scored:
         print(f"wrote the results; {config.data} has first labels alone for split {config.split}, so there is no score")
         return
@@ -155,13 +155,13 @@ def _task(config: ml_collections.ConfigDict) -> Task:
 
 
 def settings_of(config: ml_collections.ConfigDict) -> Settings:
-    """The part of a configuration that says how labels are propagated."""
+    """Return the part of a configuration that says how labels are propagated."""
     names = {field.name for field in dataclasses.fields(Settings)}
     return Settings(**{name: value for name, value in config.items() if name in names})
 
 
 def run_names(weights: str) -> dict[str, str]:
-    """A short name for each of the comma-separated weights, which is also its folder's.
+    """Return a short name for each of the comma-separated weights, which is also its folder's.
 
     >>> run_names("runs/train,random:0,weights/vfs_r18.pth,other/train/checkpoints/500")
     {'train': 'runs/train', 'random-0': 'random:0', 'vfs_r18': 'weights/vfs_r18.pth',
@@ -189,13 +189,13 @@ def run_names(weights: str) -> dict[str, str]:
 
 
 def _job(workdir: Path, weights: str, variant: Variant, num_weights: int, num_variants: int) -> _Job:
-    """A run's name tells what differs between the runs; its folder is below the workdir where there are several."""
+    """Return a run with a name that tells what differs between the runs; several get folders below the workdir."""
     name = variant.name if num_weights == 1 and num_variants > 1 else "-".join(filter(None, (weights, variant.name)))
     return _Job(name, weights, variant, workdir / name if num_weights * num_variants > 1 else workdir)
 
 
 def _claim(job: _Job, config: ml_collections.ConfigDict, about: dict[str, Any], weights: str) -> None:
-    """Writes config.json: the configuration, what the weights are, the versions; refuses another run's folder."""
+    """Write config.json: the configuration, what the weights are, the versions; refuses another run's folder."""
     own = {"all_blocks": False, "sweep": "", "weights": weights, "weights_found": about, **job.variant.changes}
     whole = ml_collections.ConfigDict(config.to_dict() | own)
     whole.versions = {package.replace("-", "_"): importlib.metadata.version(package) for package in _PACKAGES}
@@ -206,7 +206,7 @@ def _claim(job: _Job, config: ml_collections.ConfigDict, about: dict[str, Any], 
 
 
 def _lacking(task: Task, jobs: Sequence[_Job], weights: str, sequences: Sequence[Any]) -> list[str]:
-    """Names of the sequences that some run of these weights has not finished."""
+    """Name of the sequences that some run of these weights has not finished."""
     folders = [job.folder for job in jobs if job.weights == weights]
     return [each.name for each in sequences if not all(runs.finished(task, folder, each) for folder in folders)]
 
@@ -220,7 +220,7 @@ def _evaluate(
     lacking_names: Sequence[str],
     layouts: Mapping[str, Layout],
 ) -> list[Run]:
-    """Propagates one weights' runs through the sequences that they lack, this process's share, and scores all."""
+    """Propagate one weights' runs through the sequences that they lack, this process's share, and scores all."""
     name = jobs[0].weights
     lacking = [sequence for sequence in sequences if sequence.name in lacking_names]
     if len(lacking) < len(sequences):
@@ -229,7 +229,7 @@ def _evaluate(
     scores: dict[tuple[str, str], Future[SequenceScore]] = {}
 
     def score(sequence: Any) -> None:
-        if jax.process_index() == 0 and sequence.has_truth:
+        if jax.process_index() == 0 and sequence.has_ground_truth:
             for job in jobs:
                 results = job.folder / task.folder
                 scores[job.name, sequence.name] = scoring.submit(task.score, results, sequence)
@@ -271,7 +271,7 @@ def _evaluate(
             "seconds": f"{seconds:.1f}{pass_}",
             "seconds a frame": f"{seconds / frames:.3f}",
         }
-        scored = [found[job.name, sequence.name] for sequence in sequences if sequence.has_truth]
+        scored = [found[job.name, sequence.name] for sequence in sequences if sequence.has_ground_truth]
         summary = task.summary(scored) if scored else {}
         out.append(
             Run(
@@ -316,7 +316,7 @@ def _report(
 
 
 def main() -> None:
-    """The console script."""
+    """Return the console script."""
     cli.main(run, FLAGS, __doc__)
 
 

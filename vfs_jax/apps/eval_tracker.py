@@ -48,7 +48,7 @@ _FREE = ("device", "weights", "weights_found.weights", "sequences_per_device", "
 
 
 def run(arguments: list[str]) -> None:
-    """Evaluates as the flags say."""
+    """Evaluate as the flags say."""
     if arguments:
         raise InputError(
             f"{arguments[0]}: vfs-eval-tracker takes no arguments, only --config, --workdir, --config.KEY=..."
@@ -80,7 +80,7 @@ def run(arguments: list[str]) -> None:
         flush=True,
     )
     runs = [_track(task, name, folders[name], *found, sequences, config) for name, found in resolved.items()]
-    if not all(sequence.has_truth for sequence in sequences):
+    if not all(sequence.has_ground_truth for sequence in sequences):
         print(f"wrote the boxes; {config.data} has first boxes alone for split {config.split}, so there is no score")
         return
     for each in runs:
@@ -96,7 +96,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _claim(folder: Path, config: ml_collections.ConfigDict, about: dict[str, Any], weights: str) -> None:
-    """Writes config.json: the configuration, what the weights are, the versions; refuses another run's folder."""
+    """Write config.json: the configuration, what the weights are, the versions; refuses another run's folder."""
     whole = ml_collections.ConfigDict(config.to_dict())
     whole.weights = weights
     whole.weights_found = about
@@ -115,7 +115,7 @@ def _track(
     sequences: list[BoxSequence],
     config: ml_collections.ConfigDict,
 ) -> Run:
-    """Tracks through all unfinished sequences and scores all of them."""
+    """Track through all unfinished sequences and scores all of them."""
     results = folder / task.folder
     left = [sequence for sequence in sequences if not task.output(results, sequence).exists()]
     if len(left) < len(sequences):
@@ -132,7 +132,7 @@ def _track(
         )
     speed = read_speed(task, results, sequences)
     facts = {**about, "frames a second": "–" if math.isnan(speed) else f"{speed:.2f}"}
-    scores = [task.score(results, sequence) for sequence in sequences if sequence.has_truth]
+    scores = [task.score(results, sequence) for sequence in sequences if sequence.has_ground_truth]
     return Run(name, results, scores, task.summary(scores) if scores else {}, facts)
 
 
@@ -176,7 +176,7 @@ def _report(
 
 
 def main() -> None:
-    """The console script."""
+    """Return the console script."""
     cli.main(run, FLAGS, __doc__)
 
 

@@ -63,7 +63,7 @@ flags.DEFINE_integer("sample", 100, "Clips that verify decodes; -1 for all.", fl
 
 
 def run(arguments: list[str]) -> None:
-    """Runs the stage that the first argument names."""
+    """Run the stage that the first argument names."""
     beam_options = [word for word in arguments if word.startswith("--")]
     stages: dict[str, Callable[[Path], None]] = {
         "index": _index,
@@ -199,7 +199,7 @@ def _compose(out: Path) -> None:
 
 @contextlib.contextmanager
 def _alone_in(out: Path) -> Iterator[None]:
-    """Holds the folder for this run; after bad input none is left where this run made it and no shard was finished."""
+    """Hold the folder for this run; after bad input none is left where this run made it and no shard was finished."""
     out.parent.mkdir(parents=True, exist_ok=True)
     made = True
     try:
@@ -227,7 +227,7 @@ def _warn(lines: list[str]) -> None:
 
 
 def main() -> None:
-    """Runs the command."""
+    """Run the command."""
     cli.main(run, FLAGS, __doc__)
 
 

@@ -4,7 +4,7 @@
   vfs-propagate VIDEO --points="120,80;300,95.5" --weights=WEIGHTS --out=DIR
   vfs-propagate VIDEO --pose=JSON --weights=WEIGHTS --out=DIR
 
-VIDEO is a file or a folder of frames. PNG is an index mask of its first frame (palette or grey, 0 for background, one
+VIDEO is a file or a folder of frames. PNG is an index mask of its first frame (palette or gray, 0 for background, one
 index an object), of the frame's size. Points are x,y in pixels of the first frame. JSON holds a pose, {"joints":
 {"head": [120, 80], ...}, "bones": [["head", "neck"], ...]}. WEIGHTS is a training folder, one of its checkpoints, a
 .pth file or random:SEED.
@@ -30,7 +30,8 @@ from vfs_jax.data.images import read_index_mask
 from vfs_jax.data.video_files import open_video
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.propagation.settings import Settings
-from vfs_jax.evaluation.runs.own_video import Labels, Masks, Points, carry, draw
+from vfs_jax.evaluation.report.videos import write_overlay
+from vfs_jax.evaluation.runs.own_video import Labels, Masks, Points, carry
 
 FLAGS = flags.FlagValues()
 _MASK = flags.DEFINE_string("mask", None, "Index mask of the first frame, a PNG.", flag_values=FLAGS)
@@ -47,7 +48,7 @@ flags.mark_flags_as_required(["weights", "out"], flag_values=FLAGS)
 
 
 def run(arguments: list[str]) -> None:
-    """Propagates as the flags say."""
+    """Propagate as the flags say."""
     if len(arguments) != 1:
         raise InputError(f"{' '.join(arguments) or 'no video'}: give one video file or one folder of frames")
     video, out = Path(arguments[0]), Path(str(_OUT.value))
@@ -73,13 +74,13 @@ def run(arguments: list[str]) -> None:
                 print(f"{done} frames are done already", flush=True)
             progress.update(done - progress.n)
 
-        done = carry(video, labels, out, variables, settings, on_frame=advance)
-    draw(video, labels, out, done)
+        carry(video, labels, out, variables, settings, on_frame=advance)
+    write_overlay(video, out, labels.bones if isinstance(labels, Points) else ())
     print(f"wrote {out / ('masks' if _MASK.value else 'points.csv')} and {out / 'overlay.mp4'}")
 
 
 def _labels(size: tuple[int, int], video: Path) -> tuple[Labels, str]:
-    """What is followed, and in words."""
+    """Return what is followed, and in words."""
     if _MASK.value is not None:
         mask = read_index_mask(_MASK.value)
         if mask.shape != size:
@@ -123,7 +124,7 @@ def _read_pose(path: str) -> tuple[np.ndarray, list[str], list[tuple[int, int]]]
 
 
 def main() -> None:
-    """The console script."""
+    """Return the console script."""
     cli.main(run, FLAGS, __doc__)
 
 

@@ -45,7 +45,7 @@ flags.mark_flags_as_required(["results", "data", "out"], flag_values=FLAGS)
 
 
 def run(arguments: list[str]) -> None:
-    """Scores one task's results."""
+    """Score one task's results."""
     tasks: dict[str, Callable[[], ScoredTask]] = dict(TASKS)
     tasks.update(BOX_TASKS)
     if len(arguments) != 1 or arguments[0] not in tasks:
@@ -59,7 +59,7 @@ def run(arguments: list[str]) -> None:
     opened = task.open(data, split=split, year=year, sequences=names)
     sequences = [sequence.cut(known.get("max_frames")) for sequence in opened]
     for sequence in sequences:
-        if not sequence.has_truth:
+        if not sequence.has_ground_truth:
             raise InputError(f"{data}: holds no truth of {sequence.name} past first labels; there is nothing to score")
         if not task.output(results, sequence).exists():
             raise InputError(f"{task.output(results, sequence)}: is missing; every sequence of the split needs results")
@@ -77,7 +77,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _evaluated(results: Path, task: str) -> dict[str, Any]:
-    """What vfs-eval says it evaluated in a folder of results; empty where it is not vfs-eval's."""
+    """Return what vfs-eval says it evaluated in a folder of results; empty where it is not vfs-eval's."""
     path = results / "config.json"
     if not path.is_file():
         return {}
@@ -93,7 +93,7 @@ def _evaluated(results: Path, task: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """The console script."""
+    """Return the console script."""
     cli.main(run, FLAGS, __doc__)
 
 

@@ -35,7 +35,7 @@ flags.mark_flags_as_required(["box", "weights", "out"], flag_values=FLAGS)
 
 
 def run(arguments: list[str]) -> None:
-    """Tracks as the flags say."""
+    """Track as the flags say."""
     if len(arguments) != 1:
         raise InputError(f"{' '.join(arguments) or 'no video'}: give one video file or one folder of frames")
     video, out = Path(arguments[0]), Path(str(_OUT.value))
@@ -77,7 +77,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _read_box(text: str, shift: np.ndarray, frame: np.ndarray, video: Path) -> np.ndarray:
-    """The box of a flag, 1-based; it must lie in the first frame, at least in part."""
+    """Return the box of a flag, 1-based; it must lie in the first frame, at least in part."""
     try:
         box = np.array([float(word) for word in text.split(",")], np.float64)
     except ValueError:
@@ -93,7 +93,7 @@ def _read_box(text: str, shift: np.ndarray, frame: np.ndarray, video: Path) -> n
 
 
 def main() -> None:
-    """The console script."""
+    """Return the console script."""
     cli.main(run, FLAGS, __doc__)
 
 

@@ -39,7 +39,7 @@ flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
 
 
 def run(arguments: list[str]) -> None:
-    """Trains as the flags say."""
+    """Train as the flags say."""
     if arguments:
         raise InputError(f"{arguments[0]}: vfs-train takes no arguments, only --config, --workdir, --config.KEY=VALUE")
     config, workdir = start()
@@ -64,17 +64,17 @@ def run(arguments: list[str]) -> None:
 
 
 def start() -> tuple[ConfigDict, Path]:
-    """Joins the processes of the run; returns the configuration and the workdir."""
+    """Join the processes of the run; returns the configuration and the workdir."""
     join(str(_PROCESSES.value))
     return _CONFIG.value, Path(str(_WORKDIR.value))
 
 
 def evaluator(options: TrainOptions, workdir: Path) -> Evaluate | None:
-    """The evaluation within a run: masks through a folder of DAVIS layout, as vfs-eval does; None where it is off.
+    """Return the evaluation within a run, of masks in a folder of DAVIS layout; None where it is off.
 
     Args:
-      options: its eval_* fields say what is evaluated.
-      workdir: gets evaluation/STEP/masks and the tables beside them.
+        options: its eval_* fields say what is evaluated.
+        workdir: gets evaluation/STEP/masks and the tables beside them.
     """
     if not options.eval_every:
         return None
@@ -100,7 +100,7 @@ def evaluator(options: TrainOptions, workdir: Path) -> Evaluate | None:
 
 
 def main() -> None:
-    """The console script."""
+    """Return the console script."""
     cli.main(run, FLAGS, __doc__)
 
 

@@ -34,7 +34,7 @@ _FREE = ("checkpoint_every", "keep_checkpoints", "log_every", "num_workers", "wa
 
 
 def run(arguments: list[str]) -> None:
-    """Trains as the flags say."""
+    """Train as the flags say."""
     if arguments:
         raise InputError(
             f"{arguments[0]}: vfs-train-tracker takes no arguments, only --config, --workdir, --config.KEY="
@@ -58,22 +58,22 @@ def run(arguments: list[str]) -> None:
 
 
 def head_options(config: dict[str, Any]) -> HeadOptions:
-    """The part of a configuration that says how the head is trained."""
+    """Return the part of a configuration that says how the head is trained."""
     names = {field.name for field in dataclasses.fields(HeadOptions)}
     chosen = {name: value for name, value in config.items() if name in names}
     return HeadOptions(**{**chosen, "pairs": PairSettings(**config["pairs"])})
 
 
 def open_sequences(data: str, layout: str, split: str) -> list[BoxSequence]:
-    """The sequences to train on.
+    """Return the sequences to train on.
 
     Args:
-      data: the folder.
-      layout: "got10k" or "otb".
-      split: of GOT-10k.
+        data: the folder.
+        layout: "got10k" or "otb".
+        split: of GOT-10k.
 
     Raises:
-      InputError: they cannot be read, or the layout is another one.
+        InputError: they cannot be read, or the layout is another one.
     """
     if layout not in ("got10k", "otb"):
         raise InputError(f"--config.layout={layout}: take got10k or otb")
@@ -81,7 +81,7 @@ def open_sequences(data: str, layout: str, split: str) -> list[BoxSequence]:
 
 
 def main() -> None:
-    """The console script."""
+    """Return the console script."""
     cli.main(run, FLAGS, __doc__)
 
 

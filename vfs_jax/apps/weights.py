@@ -13,19 +13,19 @@ from vfs_jax.models.resnet import BLOCKS, Variables
 
 
 def resolve(weights: str, depth: int) -> tuple[Variables, dict[str, Any]]:
-    """Loads a ResNet backbone.
+    """Load a ResNet backbone.
 
     Args:
-      weights: a folder that vfs-train wrote (its newest checkpoint), one checkpoint in it, a PyTorch file (.pth, .pt),
-        or "random:SEED".
-      depth: of the ResNet.
+        weights: a folder that vfs-train wrote (its newest checkpoint), one checkpoint in it, a PyTorch file (.pth,
+            .pt), or "random:SEED".
+        depth: of the ResNet.
 
     Returns:
-      The variables of the ResNet, and what they are: "weights" as given, "kind", "step" (None but for checkpoints) and
-      "sha256" over names and numbers, the same for the same numbers wherever they come from.
+        The variables of the ResNet, and what they are: "weights" as given, "kind", "step" (None but for checkpoints)
+        and "sha256" over names and numbers, the same for the same numbers wherever they come from.
 
     Raises:
-      InputError: there are no such weights, they cannot be read, or they are of another depth.
+        InputError: there are no such weights, they cannot be read, or they are of another depth.
     """
     if depth not in BLOCKS:
         raise InputError(f"depth {depth}: there is no such ResNet; choose among {', '.join(map(str, BLOCKS))}")
@@ -53,19 +53,19 @@ def resolve(weights: str, depth: int) -> tuple[Variables, dict[str, Any]]:
 
 
 def resolve_tracker(weights: str, depth: int) -> tuple[Variables, dict[str, Any]]:
-    """Loads a ResNet with the tracking head where there is one.
+    """Load a ResNet with the tracking head where there is one.
 
     Args:
-      weights: as for `resolve`; a folder that vfs-train-tracker wrote and a .pth file of the release's tracker hold a
-        head, all others the backbone alone.
-      depth: of the ResNet.
+        weights: as for `resolve`; a folder that vfs-train-tracker wrote and a .pth file of the release's tracker hold a
+            head, all others the backbone alone.
+        depth: of the ResNet.
 
     Returns:
-      {"backbone": ..., "head": ...} in "params" ("head" where there is one) and {"backbone": ...} in "batch_stats", and
-      what they are, as `resolve` tells it, with "head" true or false.
+        {"backbone": ..., "head": ...} in "params" ("head" where there is one) and {"backbone": ...} in "batch_stats",
+        and what they are, as `resolve` tells it, with "head" true or false.
 
     Raises:
-      InputError: as `resolve` does.
+        InputError: as `resolve` does.
     """
     backbone, about = resolve(weights, depth)
     variables: Variables = {name: {"backbone": backbone[name]} for name in ("params", "batch_stats")}
@@ -86,7 +86,7 @@ def resolve_tracker(weights: str, depth: int) -> tuple[Variables, dict[str, Any]
 
 
 def checksum(variables: Variables) -> str:
-    """SHA-256 over the sorted names, shapes and numbers of all arrays, in hexadecimal.
+    """Return SHA-256 over the sorted names, shapes and numbers of all arrays, in hexadecimal.
 
     >>> checksum({"params": {"a": np.zeros(2)}})[:8] == checksum({"params": {"a": np.ones(2)}})[:8]
     False

@@ -1,7 +1,7 @@
 """Between pixels and feature grid: nearest and bilinear resizing of label maps, and where a point lies after it.
 
 A picture of h rows and w columns covers the area [0, h] x [0, w]; pixel (row, col) covers [row, row + 1] x
-[col, col + 1]. Measured from the top left *corner* of the picture, the centre of pixel (row, col) is (row + 0.5,
+[col, col + 1]. Measured from the top left *corner* of the picture, the center of pixel (row, col) is (row + 0.5,
 col + 0.5); measured from the *center* of the first pixel it is (row, col), as array indices are. Resizing stretches the
 area, so coordinates from the corner are multiplied by out / in. Arrays are indexed (row, col); points are (x, y), which
 is (col, row), as in annotation files.

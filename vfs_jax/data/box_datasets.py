@@ -43,12 +43,12 @@ class BoxSequence:
     """One video with boxes.
 
     Attributes:
-      name: of the sequence.
-      frames: t image files in time order.
-      boxes: float64 [t, 4], left, top, width, height; [1, 4] where only the first is public.
-      absent: bool [t], where the object is out of view or wholly covered; None where the data set does not say.
-      cover: int64 [t], GOT-10k's visible share from 0 to 8; None where the data set does not say.
-      polygons: float64 [t, 8], VOT's corners x, y; None where the boxes are all there is.
+        name: of the sequence.
+        frames: t image files in time order.
+        boxes: float64 [t, 4], left, top, width, height; [1, 4] where only the first is public.
+        absent: bool [t], where the object is out of view or wholly covered; None where the data set does not say.
+        cover: int64 [t], GOT-10k's visible share from 0 to 8; None where the data set does not say.
+        polygons: float64 [t, 8], VOT's corners x, y; None where the boxes are all there is.
     """
 
     name: str
@@ -59,41 +59,41 @@ class BoxSequence:
     polygons: np.ndarray | None = None
 
     def __len__(self) -> int:
-        """Number of frames."""
+        """Return the number of frames."""
         return len(self.frames)
 
     @property
-    def has_truth(self) -> bool:
+    def has_ground_truth(self) -> bool:
         """Whether every frame has its box."""
         return len(self.boxes) == len(self.frames)
 
     def frame(self, index: int) -> np.ndarray:
-        """One frame, RGB uint8 [h, w, 3]."""
+        """Return one frame, RGB uint8 [h, w, 3]."""
         return read_frame(self.frames[index])
 
     def cut(self, frames: int | None) -> "BoxSequence":
-        """The first frames alone; None keeps all."""
+        """Return the first frames alone; None keeps all."""
         kept: dict[str, Any] = {name: getattr(self, name) for name in ("boxes", "absent", "cover", "polygons")}
         kept = {name: None if values is None else values[:frames] for name, values in kept.items()}
         return dataclasses.replace(self, frames=self.frames[:frames], **kept)
 
 
 def open_otb(directory: str | os.PathLike[str], sequences: Sequence[str] = ()) -> list[BoxSequence]:
-    """Opens a folder of OTB: SEQUENCE/img/0001.jpg and SEQUENCE/groundtruth_rect.txt.
+    """Open a folder of OTB: SEQUENCE/img/0001.jpg and SEQUENCE/groundtruth_rect.txt.
 
     A sequence of two targets (Jogging, Skating2) holds groundtruth_rect.1.txt and .2.txt and becomes two, "Jogging.1"
     and "Jogging.2"; an empty one of two files (Human4) does not count. The frames of OTB_RANGES are cut to their range
     where the folder holds more frames than boxes.
 
     Args:
-      directory: the folder.
-      sequences: names to open, with or without the number of the target; all where empty.
+        directory: the folder.
+        sequences: names to open, with or without the number of the target; all where empty.
 
     Returns:
-      The sequences, sorted by name.
+        The sequences, sorted by name.
 
     Raises:
-      InputError: names the first folder or file that is missing or does not fit.
+        InputError: names the first folder or file that is missing or does not fit.
     """
     root = _folder(directory, "OTB")
     found = []
@@ -120,17 +120,17 @@ def open_otb(directory: str | os.PathLike[str], sequences: Sequence[str] = ()) -
 
 
 def open_got10k(directory: str | os.PathLike[str], split: str = "val") -> list[BoxSequence]:
-    """Opens a split of GOT-10k: SPLIT/list.txt and, for each line, SPLIT/NAME/00000001.jpg and groundtruth.txt.
+    """Open a split of GOT-10k: SPLIT/list.txt and, for each line, SPLIT/NAME/00000001.jpg and groundtruth.txt.
 
     Args:
-      directory: the folder that holds train, val and test.
-      split: one of them; test has the first box alone.
+        directory: the folder that holds train, val and test.
+        split: one of them; test has the first box alone.
 
     Returns:
-      The sequences in the order of the list, with `absent` and `cover` where their files are there.
+        The sequences in the order of the list, with `absent` and `cover` where their files are there.
 
     Raises:
-      InputError: names the first folder or file that is missing or does not fit.
+        InputError: names the first folder or file that is missing or does not fit.
     """
     root = _folder(_folder(directory, "GOT-10k") / split, "GOT-10k")
     found = []
@@ -152,17 +152,17 @@ def open_got10k(directory: str | os.PathLike[str], split: str = "val") -> list[B
 
 
 def open_lasot(directory: str | os.PathLike[str], split: str = "test") -> list[BoxSequence]:
-    """Opens LaSOT: CLASS/CLASS-N/img/00000001.jpg, groundtruth.txt, full_occlusion.txt and out_of_view.txt.
+    """Open LaSOT: CLASS/CLASS-N/img/00000001.jpg, groundtruth.txt, full_occlusion.txt and out_of_view.txt.
 
     Args:
-      directory: the folder; its sequences may also lie there without a folder for each class.
-      split: "test" takes the sequences that testing_set.txt names, "train" all others, "all" every one.
+        directory: the folder; its sequences may also lie there without a folder for each class.
+        split: "test" takes the sequences that testing_set.txt names, "train" all others, "all" every one.
 
     Returns:
-      The sequences, sorted by name, with `absent`.
+        The sequences, sorted by name, with `absent`.
 
     Raises:
-      InputError: names the first folder or file that is missing or does not fit.
+        InputError: names the first folder or file that is missing or does not fit.
     """
     root = _folder(directory, "LaSOT")
     if split not in ("test", "train", "all"):
@@ -184,20 +184,20 @@ def open_lasot(directory: str | os.PathLike[str], split: str = "test") -> list[B
 
 
 def open_uav123(directory: str | os.PathLike[str], split: str = "UAV123") -> list[BoxSequence]:
-    """Opens UAV123: data_seq/UAV123/FOLDER/000001.jpg, anno/SPLIT/NAME.txt, and configSeqs.m, which says what is what.
+    """Open UAV123: data_seq/UAV123/FOLDER/000001.jpg, anno/SPLIT/NAME.txt, and configSeqs.m, which says what is what.
 
     Several sequences are cut from one folder of frames; the data set's own configSeqs.m has each one's folder and first
     and last frame.
 
     Args:
-      directory: the folder that holds the three.
-      split: "UAV123" or "UAV20L".
+        directory: the folder that holds the three.
+        split: "UAV123" or "UAV20L".
 
     Returns:
-      The sequences, sorted by name; frames without a target have a box of NaN and are absent.
+        The sequences, sorted by name; frames without a target have a box of NaN and are absent.
 
     Raises:
-      InputError: names the first folder or file that is missing or does not fit.
+        InputError: names the first folder or file that is missing or does not fit.
     """
     root = _folder(directory, "UAV123")
     if split not in ("UAV123", "UAV20L"):
@@ -224,26 +224,26 @@ def open_uav123(directory: str | os.PathLike[str], split: str = "UAV123") -> lis
 
 
 def read_boxes(file: Path) -> np.ndarray:
-    """The boxes of a file of results, a row a frame with commas, tabs or spaces between: float64 [t, 4].
+    """Return the boxes of a file of results, a row a frame with commas, tabs or spaces between: float64 [t, 4].
 
     Raises:
-      InputError: the file is missing, or a row is no box.
+        InputError: the file is missing, or a row is no box.
     """
     return _table(file, columns=(4,))
 
 
 def open_vot(directory: str | os.PathLike[str]) -> list[BoxSequence]:
-    """Opens VOT: SEQUENCE/00000001.jpg or SEQUENCE/color/00000001.jpg, and SEQUENCE/groundtruth.txt.
+    """Open VOT: SEQUENCE/00000001.jpg or SEQUENCE/color/00000001.jpg, and SEQUENCE/groundtruth.txt.
 
     Args:
-      directory: the folder; list.txt names the sequences, without it every folder with a groundtruth.txt is one.
+        directory: the folder; list.txt names the sequences, without it every folder with a groundtruth.txt is one.
 
     Returns:
-      The sequences. Four corners become the box of the same centre and area, see box_of_polygon; frames without an
-      object ("nan") have a box of NaN and are absent.
+        The sequences. Four corners become the box of the same center and area, see box_of_polygon; frames without an
+        object ("nan") have a box of NaN and are absent.
 
     Raises:
-      InputError: names the first folder or file that is missing or does not fit.
+        InputError: names the first folder or file that is missing or does not fit.
     """
     root = _folder(directory, "VOT")
     if (root / "list.txt").is_file():
@@ -262,20 +262,20 @@ def open_vot(directory: str | os.PathLike[str]) -> list[BoxSequence]:
 
 
 def box_of_polygon(polygons: np.ndarray) -> np.ndarray:
-    """The upright box that stands for a turned one.
+    """Return the upright box that stands for a turned one.
 
-    Its centre is the corners' mean, its area that of the turned box, and the ratio of its sides that of the corners'
+    Its center is the corners' mean, its area that of the turned box, and the ratio of its sides that of the corners'
     bounding box. Trackers are started so on VOT (Kristan et al., VOT 2015, take the overlap with the polygon itself).
 
     Args:
-      polygons: float [t, 8], four corners x, y in order around the box, pixels.
+        polygons: float [t, 8], four corners x, y in order around the box, pixels.
 
     Returns:
-      float64 [t, 4], left, top, width, height.
+        float64 [t, 4], left, top, width, height.
 
     Example:
-      >>> box_of_polygon(np.array([[10.0, 20, 30, 20, 30, 30, 10, 30]])).tolist()
-      [[10.0, 20.0, 20.0, 10.0]]
+        >>> box_of_polygon(np.array([[10.0, 20, 30, 20, 30, 30, 10, 30]])).tolist()
+        [[10.0, 20.0, 20.0, 10.0]]
     """
     corners = np.asarray(polygons, np.float64).reshape(-1, 4, 2)
     sides = np.linalg.norm(corners[:, :2] - corners[:, 1:3], axis=-1)
@@ -319,7 +319,7 @@ def _images(folder: Path) -> tuple[Path, ...]:
 
 
 def _table(file: Path, *, columns: tuple[int, ...], gaps: bool = False) -> np.ndarray:
-    """Numbers of a text file, float64 [rows, columns]: commas, tabs or spaces between them."""
+    """Return the numbers of a text file, float64 [rows, columns]: commas, tabs or spaces between them."""
     if not file.is_file():
         raise InputError(f"{file}: no such file")
     rows: list[list[float]] = []
@@ -353,7 +353,7 @@ def _one_a_frame(values: np.ndarray, frames: Sequence[Path], file: Path) -> np.n
 
 
 def _column(file: Path, frames: Sequence[Path], *, most: int) -> np.ndarray:
-    """A whole number a frame, from 0, int64 [t], each on its line or all on one."""
+    """Return a whole number a frame, from 0, int64 [t], each on its line or all on one."""
     if not file.is_file():
         raise InputError(f"{file}: no such file")
     try:

@@ -24,7 +24,7 @@ _TRIES = 10
 
 @functools.lru_cache(maxsize=4)
 def _order(seed: int, epoch: int, num_records: int) -> np.ndarray:
-    """The order in which one pass visits the records: int64 [num_records]."""
+    """Return the order in which one pass visits the records: int64 [num_records]."""
     return np.random.default_rng((seed, 0, epoch)).permutation(num_records)
 
 
@@ -69,7 +69,7 @@ class ClipBatches(Sequence[dict[str, Any]]):
         }
 
     def _load(self, position: int, out: np.ndarray) -> tuple[str, list[str]]:
-        """Fills out [segments, size, size, 3] with one clip; returns its id and what had to be passed over for it."""
+        """Fill out [segments, size, size, 3] with one clip; returns its id and what had to be passed over for it."""
         rng = np.random.default_rng((self.seed, 1, position))
         epoch, row = divmod(position, len(self.records))
         index = int(_order(self.seed, epoch, len(self.records))[row])
@@ -91,16 +91,16 @@ class ClipBatches(Sequence[dict[str, Any]]):
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:
-    """Decodes one frame.
+    """Decode one frame.
 
     Args:
-      data: a JPEG file's bytes.
+        data: a JPEG file's bytes.
 
     Returns:
-      uint8 [h, w, 3], RGB.
+        uint8 [h, w, 3], RGB.
 
     Raises:
-      ValueError: the bytes are no image.
+        ValueError: the bytes are no image.
 
     >>> decode_jpeg(cv2.imencode(".jpg", np.zeros((4, 6, 3), np.uint8))[1].tobytes()).shape
     (4, 6, 3)
@@ -124,30 +124,30 @@ def clip_batches(
     process_count: int = 1,
     num_workers: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """Reads, decodes, crops and mirrors clips in the background and hands them out batch by batch, without end.
+    """Read, decodes, crops and mirrors clips in the background and hand them out batch by batch, without end.
 
     Only the sampled frames are decoded. View 1 holds the first half of the sampled frames, view 2 the second
     (VFS section 3.1); every frame has a crop of its own.
 
     Args:
-      records: clips with "id" and "frames" (a list of JPEG bytes); pickled to the workers where there are any.
-      batch_size: clips in a global batch.
-      segments: frames sampled from a clip, even; each view has half of them.
-      image_size: side of the crops in pixels.
-      min_area: least share of a frame that a crop covers.
-      seed: of the order of the records, the sampled frames and the crops.
-      start_step: step of the first batch handed out.
-      process_index: which part of every global batch to load.
-      process_count: into how many parts global batches are cut.
-      num_workers: worker processes; 0 works with threads of this process.
+        records: clips with "id" and "frames" (a list of JPEG bytes); pickled to the workers where there are any.
+        batch_size: clips in a global batch.
+        segments: frames sampled from a clip, even; each view has half of them.
+        image_size: side of the crops in pixels.
+        min_area: least share of a frame that a crop covers.
+        seed: of the order of the records, the sampled frames and the crops.
+        start_step: step of the first batch handed out.
+        process_index: which part of every global batch to load.
+        process_count: into how many parts global batches are cut.
+        num_workers: worker processes; 0 works with threads of this process.
 
     Yields:
-      Dicts of "views" uint8 [b, 2, segments / 2, image_size, image_size, 3] with b = batch_size / process_count,
-      "id" list of b str, and "unreadable", a list of what could not be read ("id: why") and was replaced by other
-      records, the same ones whenever this batch is loaded. A function of (seed, step) alone.
+        Dicts of "views" uint8 [b, 2, segments / 2, image_size, image_size, 3] with b = batch_size / process_count, "id"
+        list of b str, and "unreadable", a list of what could not be read ("id: why") and was replaced by other records,
+        the same ones whenever this batch is loaded. A function of (seed, step) alone.
 
     Raises:
-      InputError: there are no records; or the sizes do not divide: segments by 2, batch_size by process_count.
+        InputError: there are no records; or the sizes do not divide: segments by 2, batch_size by process_count.
     """
     if len(records) == 0:
         raise InputError("there are no clips to train on; prepare some videos first")
@@ -170,7 +170,7 @@ def clip_batches(
 
 
 def _end_with_parent(index: int, count: int) -> None:
-    """Ends this worker process when the one that reads from it is gone; after a kill it would wait for ever."""
+    """End this worker process when the one that reads from it is gone; after a kill it would wait for ever."""
 
     def watch() -> None:
         parent = multiprocessing.parent_process()

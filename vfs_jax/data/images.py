@@ -13,7 +13,7 @@ from vfs_jax.errors import InputError
 
 
 def list_images(folder: Path, suffixes: tuple[str, ...] = (".jpg", ".jpeg", ".png")) -> tuple[Path, ...]:
-    """The image files of a folder by name; raises InputError where there is none."""
+    """Return the image files of a folder by name; raises InputError where there is none."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; the data set's list names this sequence")
     files = tuple(sorted(file for file in folder.iterdir() if file.suffix.lower() in suffixes and file.name[0] != "."))
@@ -23,7 +23,7 @@ def list_images(folder: Path, suffixes: tuple[str, ...] = (".jpg", ".jpeg", ".pn
 
 
 def check_sizes(files: Sequence[Path]) -> None:
-    """Raises InputError unless all files are images of the first one's size; reads headers alone."""
+    """Raise InputError unless all files are images of the first one's size; reads headers alone."""
     first = image_size(files[0])
     for file in files[1:]:
         size = image_size(file)
@@ -33,7 +33,7 @@ def check_sizes(files: Sequence[Path]) -> None:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image file, from its header."""
+    """Return the height and width of an image file, from its header."""
     try:
         with Image.open(path) as image:
             return image.height, image.width
@@ -42,25 +42,25 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def read_frame(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads an image file.
+    """Read an image file.
 
     Returns:
-      RGB uint8 [h, w, 3].
+        RGB uint8 [h, w, 3].
 
     Raises:
-      InputError: the file is missing, truncated or no image.
+        InputError: the file is missing, truncated or no image.
     """
     return _decode(path, "RGB")
 
 
 def read_index_mask(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads an index mask: the palette indices, or the values of a grey image.
+    """Read an index mask: the palette indices, or the values of a gray image.
 
     Returns:
-      uint8 [h, w].
+        uint8 [h, w].
 
     Raises:
-      InputError: the file is missing, truncated, no image, or in colours instead of indices.
+        InputError: the file is missing, truncated, no image, or in colors instead of indices.
     """
     return _decode(path, None)
 
@@ -69,7 +69,7 @@ def _decode(path: str | os.PathLike[str], mode: str | None) -> np.ndarray:
     try:
         with Image.open(path) as image:
             if mode is None and image.mode not in ("P", "L", "1"):
-                raise InputError(f"{path}: is a {image.mode} image; masks hold indices (palette or 8-bit grey PNG)")
+                raise InputError(f"{path}: is a {image.mode} image; masks hold indices (palette or 8-bit gray PNG)")
             return np.array(image if mode is None else image.convert(mode)).astype(np.uint8)
     except (OSError, SyntaxError):  # Pillow raises SyntaxError on a broken PNG
         raise InputError(f"{path}: cannot be read as an image; copy it again") from None
@@ -77,11 +77,11 @@ def _decode(path: str | os.PathLike[str], mode: str | None) -> np.ndarray:
 
 @jaxtyped(typechecker=beartype)
 def write_index_mask(path: str | os.PathLike[str], mask: UInt8[np.ndarray, "h w"]) -> None:
-    """Writes a palette PNG that shows every label in its DAVIS colour.
+    """Write a palette PNG that shows every label in its DAVIS color.
 
     Args:
-      path: the file, .png.
-      mask: uint8 [h, w].
+        path: the file, .png.
+        mask: uint8 [h, w].
     """
     image = Image.fromarray(mask)
     image.putpalette(PALETTE.tobytes())
@@ -89,7 +89,7 @@ def write_index_mask(path: str | os.PathLike[str], mask: UInt8[np.ndarray, "h w"
 
 
 def _palette() -> np.ndarray:
-    """The colours of PASCAL VOC and DAVIS: red's highest bits are bits 0, 3, 6 of the index, green's 1, 4, 7 ..."""
+    """Return the PASCAL VOC and DAVIS colors: red's high bits are bits 0, 3, 6 of the index, green's 1, 4, 7 ..."""
     index = np.arange(256)
     colors = np.zeros((256, 3), np.uint8)
     for position in range(8):

@@ -21,10 +21,10 @@ class MaskSequence:
     """One video with index masks.
 
     Attributes:
-      name: of the sequence.
-      frames: image files in time order, all of one size.
-      masks: mask files, one a frame; only the first frame's where the rest is not public.
-      merge: whether all labels are one object (DAVIS 2016).
+        name: of the sequence.
+        frames: image files in time order, all of one size.
+        masks: mask files, one a frame; only the first frame's where the rest is not public.
+        merge: whether all labels are one object (DAVIS 2016).
     """
 
     name: str
@@ -33,11 +33,11 @@ class MaskSequence:
     merge: bool = False
 
     def __len__(self) -> int:
-        """Number of frames."""
+        """Return the number of frames."""
         return len(self.frames)
 
     @property
-    def has_truth(self) -> bool:
+    def has_ground_truth(self) -> bool:
         """Whether every frame has a mask."""
         return len(self.masks) == len(self.frames)
 
@@ -47,16 +47,16 @@ class MaskSequence:
         return image_size(self.frames[0])
 
     def frame(self, index: int) -> np.ndarray:
-        """One frame, RGB uint8 [h, w, 3]."""
+        """Return one frame, RGB uint8 [h, w, 3]."""
         return read_frame(self.frames[index])
 
     def mask(self, index: int) -> np.ndarray:
-        """The index mask of one frame, uint8 [h, w], void pixels as background."""
+        """Return the index mask of one frame, uint8 [h, w], void pixels as background."""
         mask = read_index_mask(self.masks[index])
         return (mask > 0).astype(np.uint8) if self.merge else np.where(mask == VOID, np.uint8(0), mask)
 
     def cut(self, frames: int | None) -> "MaskSequence":
-        """The first frames alone; None keeps all."""
+        """Return the first frames alone; None keeps all."""
         return dataclasses.replace(self, frames=self.frames[:frames], masks=self.masks[:frames])
 
 
@@ -68,24 +68,24 @@ def open_davis(
     resolution: str = "480p",
     sequences: Sequence[str] = (),
 ) -> list[MaskSequence]:
-    """Opens a folder of the DAVIS layout.
+    """Open a folder of the DAVIS layout.
 
     It holds JPEGImages/RESOLUTION/SEQUENCE/00000.jpg, Annotations/RESOLUTION/SEQUENCE/00000.png and the list of
     sequences, ImageSets/YEAR/SPLIT.txt (or, as DAVIS 2016 was first packed, ImageSets/RESOLUTION/SPLIT.txt, a line a
     frame).
 
     Args:
-      directory: the folder.
-      split: name of the list.
-      year: 2017 takes every label as an object of its own, 2016 takes all that is not 0 as one object.
-      resolution: name of the folder of images.
-      sequences: names of the sequences to open; all of the split where empty.
+        directory: the folder.
+        split: name of the list.
+        year: 2017 takes every label as an object of its own, 2016 takes all that is not 0 as one object.
+        resolution: name of the folder of images.
+        sequences: names of the sequences to open; all of the split where empty.
 
     Returns:
-      the sequences in the order of the list.
+        the sequences in the order of the list.
 
     Raises:
-      InputError: something is missing, unreadable or of another size; the message names the file.
+        InputError: something is missing, unreadable or of another size; the message names the file.
     """
     root = Path(directory)
     if not root.is_dir():
@@ -99,20 +99,20 @@ def open_davis(
 def open_vip(
     directory: str | os.PathLike[str], split: str = "val", *, sequences: Sequence[str] = ()
 ) -> list[MaskSequence]:
-    """Opens a folder of the layout of VIP (Video Instance-level Parsing, its densely labelled part).
+    """Open a folder of the layout of VIP (Video Instance-level Parsing, its densely labeled part).
 
     It holds Images/SEQUENCE/*.jpg, Annotations/Category_ids/SEQUENCE/*.png and lists/SPLIT_videos.txt, one name a line.
 
     Args:
-      directory: the folder.
-      split: name of the list.
-      sequences: names of the sequences to open; all of the split where empty.
+        directory: the folder.
+        split: name of the list.
+        sequences: names of the sequences to open; all of the split where empty.
 
     Returns:
-      the sequences in the order of the list; their masks hold the classes 0..19.
+        the sequences in the order of the list; their masks hold the classes 0..19.
 
     Raises:
-      InputError: something is missing, unreadable or of another size; the message names the file.
+        InputError: something is missing, unreadable or of another size; the message names the file.
     """
     root = Path(directory)
     path = root / "lists" / f"{split}_videos.txt"
@@ -127,7 +127,7 @@ def open_vip(
 
 
 def _open_sequence(name: str, images: Path, annotations: Path) -> MaskSequence:
-    """Checks that frames and masks pair up and are of one size."""
+    """Check that frames and masks pair up and are of one size."""
     frames, masks = list_images(images), list_images(annotations, (".png",))
     stems = [file.stem for file in frames]
     if [file.stem for file in masks] not in (stems, stems[:1]):
@@ -139,8 +139,8 @@ def _open_sequence(name: str, images: Path, annotations: Path) -> MaskSequence:
 
 def _with_object(sequence: MaskSequence) -> MaskSequence:
     if not sequence.mask(0).any():
-        grey = " (grey 0/255 masks are read with year 2016)" if not sequence.merge else ""
-        raise InputError(f"{sequence.masks[0]}: holds no object; the first mask must label one{grey}")
+        gray = " (gray 0/255 masks are read with year 2016)" if not sequence.merge else ""
+        raise InputError(f"{sequence.masks[0]}: holds no object; the first mask must label one{gray}")
     return sequence
 
 
@@ -160,7 +160,7 @@ def _davis_split(root: Path, split: str, year: int, resolution: str) -> list[str
 
 
 def select(names: Sequence[str], wanted: Sequence[str], root: Path) -> list[str]:
-    """The wanted names in the order of `names`, all where none is wanted; raises InputError on an unknown one."""
+    """Return the wanted names in the order of `names`, all where none is wanted; raise InputError on unknown ones."""
     unknown = [name for name in wanted if name not in names]
     if unknown:
         raise InputError(f"{root}: has no sequence {unknown[0]} in this split; there are {', '.join(names)}")

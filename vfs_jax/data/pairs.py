@@ -22,13 +22,13 @@ class PairSettings:
     """How pairs are drawn and augmented; the defaults are the release's.
 
     Attributes:
-      exemplar_size: side of the exemplar's patch, pixels.
-      search_size: side at which both are cut before they are augmented; search patches lose 2 * crop_margin of it.
-      context: of the exemplar around the box, a share of width + height.
-      max_gap: frames between the two, at most one less.
-      max_stretch: share by which a patch is stretched at most.
-      crop_margin: pixels: the centre of search_size - margin is kept, of which a square of search_size - 2 * margin is
-        drawn.
+        exemplar_size: side of the exemplar's patch, pixels.
+        search_size: side at which both are cut before they are augmented; search patches lose 2 * crop_margin of it.
+        context: of the exemplar around the box, a share of width + height.
+        max_gap: frames between the two, at most one less.
+        max_stretch: share by which a patch is stretched at most.
+        crop_margin: pixels: the center of search_size - margin is kept, of which a square of search_size - 2 * margin
+            is drawn.
     """
 
     exemplar_size: int = 120
@@ -40,7 +40,7 @@ class PairSettings:
 
 
 def kept_frames(sequence: BoxSequence) -> np.ndarray:
-    """The frames that are fit to train on, int64 [n].
+    """Return the frames that are fit to train on, int64 [n].
 
     Their box covers at least 20 pixels; its sides are 20 to 500 pixels and 1% to 50% of the image's; its aspect is 1/4
     to 4; its cover label, where there is one, is above 1 and above 0.3 of the sequence's greatest.
@@ -56,12 +56,12 @@ def kept_frames(sequence: BoxSequence) -> np.ndarray:
 
 
 def sample_pair(rng: np.random.Generator, kept: np.ndarray, max_gap: int) -> tuple[int, int]:
-    """Draws two frames, the earlier one for the exemplar.
+    """Draw two frames, the earlier one for the exemplar.
 
     Args:
-      rng: the source of randomness.
-      kept: frames to draw from, at least two; of two the gap is ignored.
-      max_gap: pairs that lie so far apart or farther are drawn again, 100 times; then one frame serves as both.
+        rng: the source of randomness.
+        kept: frames to draw from, at least two; of two the gap is ignored.
+        max_gap: pairs that lie so far apart or farther are drawn again, 100 times; then one frame serves as both.
 
     >>> sample_pair(np.random.default_rng(0), np.array([3, 500]), 100)
     (3, 500)
@@ -79,17 +79,17 @@ def sample_pair(rng: np.random.Generator, kept: np.ndarray, max_gap: int) -> tup
 def cut_patch(
     rng: np.random.Generator, image: np.ndarray, box: np.ndarray, settings: PairSettings, *, exemplar: bool
 ) -> np.ndarray:
-    """Cuts a target and augments it: stretched, then cut to the centre, then a square of it drawn.
+    """Cut a target and augments it: stretched, then cut to the center, then a square of it drawn.
 
     Args:
-      rng: draws the interpolations (of crop and stretch, each one of OpenCV's five), the stretch and the square.
-      image: RGB uint8 [h, w, 3].
-      box: left, top, width, height, taken for 1-based. Quirk of the release: GOT-10k's boxes are 0-based.
-      settings: sizes.
-      exemplar: whether the square's centre of exemplar_size is cut out at last.
+        rng: draws the interpolations (of crop and stretch, each one of OpenCV's five), the stretch and the square.
+        image: RGB uint8 [h, w, 3].
+        box: left, top, width, height, taken for 1-based. Quirk of the release: GOT-10k's boxes are 0-based.
+        settings: sizes.
+        exemplar: whether the square's center of exemplar_size is cut out at last.
 
     Returns:
-      uint8 [s, s, 3], s the exemplar_size, or search_size - 2 * crop_margin.
+        uint8 [s, s, 3], s the exemplar_size, or search_size - 2 * crop_margin.
     """
     center, size = center_of(box)
     extent = exemplar_extent(size, settings.context) * np.float32(settings.search_size / settings.exemplar_size)
@@ -108,7 +108,7 @@ def cut_patch(
 
 
 def center_crop(patch: np.ndarray, side: int) -> np.ndarray:
-    """The centre of a square patch; its mean colour around it where it is smaller."""
+    """Return the center of a square patch; its mean color around it where it is smaller."""
     first = round((len(patch) - side) / 2)
     if first < 0:
         color = np.mean(patch, axis=(0, 1)).tolist()
@@ -118,7 +118,7 @@ def center_crop(patch: np.ndarray, side: int) -> np.ndarray:
 
 
 def steps_per_epoch(num_sequences: int, batch_size: int) -> int:
-    """Batches of an epoch, in which each sequence gives a pair: what does not fill a batch is left out."""
+    """Return batches of an epoch, in which each sequence gives a pair: what does not fill a batch is left out."""
     return max(num_sequences // batch_size, 1)
 
 
@@ -178,23 +178,23 @@ def pair_batches(
     num_workers: int = 0,
     settings: PairSettings = PairSettings(),
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Reads, cuts and augments pairs in the background and hands them out batch by batch, without end.
+    """Read, cuts and augments pairs in the background and hand them out batch by batch, without end.
 
     Args:
-      sequences: with the box of every frame; each gives one pair an epoch, in an order drawn for the epoch.
-      batch_size: pairs in a global batch.
-      seed: of order, frames and augmentation.
-      start_step: step of the first batch handed out.
-      process_index: which part of every global batch to load.
-      process_count: into how many parts global batches are cut.
-      num_workers: worker processes; 0 works with threads of this process.
-      settings: of the pairs.
+        sequences: with the box of every frame; each gives one pair an epoch, in an order drawn for the epoch.
+        batch_size: pairs in a global batch.
+        seed: of order, frames and augmentation.
+        start_step: step of the first batch handed out.
+        process_index: which part of every global batch to load.
+        process_count: into how many parts global batches are cut.
+        num_workers: worker processes; 0 works with threads of this process.
+        settings: of the pairs.
 
     Yields:
-      Dicts of "exemplar" uint8 [b, e, e, 3] and "search" uint8 [b, s, s, 3]; a function of (seed, step) alone.
+        Dicts of "exemplar" uint8 [b, e, e, 3] and "search" uint8 [b, s, s, 3]; a function of (seed, step) alone.
 
     Raises:
-      InputError: there are no sequences, none is fit to train on, or batch_size is no multiple of process_count.
+        InputError: there are no sequences, none is fit to train on, or batch_size is no multiple of process_count.
     """
     if not sequences:
         raise InputError("there are no sequences to train on")

@@ -22,9 +22,9 @@ class JointSequence:
     """One clip with the joints of a person in every frame.
 
     Attributes:
-      name: CLASS/CLIP.
-      frames: image files in time order, as many as are annotated.
-      joints: (x, y) in pixels, the first pixel's centre at 0, float64 [t, joints, 2].
+        name: CLASS/CLIP.
+        frames: image files in time order, as many as are annotated.
+        joints: (x, y) in pixels, the first pixel's center at 0, float64 [t, joints, 2].
     """
 
     name: str
@@ -32,11 +32,11 @@ class JointSequence:
     joints: np.ndarray
 
     def __len__(self) -> int:
-        """Number of frames."""
+        """Return the number of frames."""
         return len(self.frames)
 
     @property
-    def has_truth(self) -> bool:
+    def has_ground_truth(self) -> bool:
         """Whether there is something to score against."""
         return True
 
@@ -46,33 +46,33 @@ class JointSequence:
         return image_size(self.frames[0])
 
     def frame(self, index: int) -> np.ndarray:
-        """One frame, RGB uint8 [h, w, 3]."""
+        """Return one frame, RGB uint8 [h, w, 3]."""
         return read_frame(self.frames[index])
 
     def cut(self, frames: int | None) -> "JointSequence":
-        """The first frames alone; None keeps all."""
+        """Return the first frames alone; None keeps all."""
         return dataclasses.replace(self, frames=self.frames[:frames], joints=self.joints[:frames])
 
 
 def open_jhmdb(
     directory: str | os.PathLike[str], split: int = 1, *, sequences: Sequence[str] = ()
 ) -> list[JointSequence]:
-    """Opens a folder of the layout of JHMDB.
+    """Open a folder of the layout of JHMDB.
 
     It holds Rename_Images/CLASS/CLIP/00001.png (or Frames/...), joint_positions/CLASS/CLIP/joint_positions.mat (pos_img
     [2, joints, t], 1-based) and splits/CLASS_test_splitN.txt, whose lines "CLIP.avi 2" name the test clips. Without
     the folder splits all clips are taken. Frames after the last annotated one are left out.
 
     Args:
-      directory: the folder.
-      split: 1, 2 or 3.
-      sequences: names CLASS/CLIP to open; all where empty.
+        directory: the folder.
+        split: 1, 2 or 3.
+        sequences: names CLASS/CLIP to open; all where empty.
 
     Returns:
-      the clips by name.
+        the clips by name.
 
     Raises:
-      InputError: something is missing or unreadable; the message names the file.
+        InputError: something is missing or unreadable; the message names the file.
     """
     root = Path(directory)
     annotations = root / "joint_positions"
@@ -126,10 +126,10 @@ class TrackSequence:
     """One video of TAP-Vid.
 
     Attributes:
-      name: of the video.
-      images: frames, encoded (JPEG) or RGB uint8 [h, w, 3].
-      points: (x, y) as shares of width and height, from the picture's corner, float64 [points, t, 2].
-      occluded: bool [points, t].
+        name: of the video.
+        images: frames, encoded (JPEG) or RGB uint8 [h, w, 3].
+        points: (x, y) as shares of width and height, from the picture's corner, float64 [points, t, 2].
+        occluded: bool [points, t].
     """
 
     name: str
@@ -138,11 +138,11 @@ class TrackSequence:
     occluded: np.ndarray
 
     def __len__(self) -> int:
-        """Number of frames."""
+        """Return the number of frames."""
         return len(self.images)
 
     @property
-    def has_truth(self) -> bool:
+    def has_ground_truth(self) -> bool:
         """Whether there is something to score against."""
         return True
 
@@ -156,7 +156,7 @@ class TrackSequence:
         return image.shape[0], image.shape[1]
 
     def frame(self, index: int) -> np.ndarray:
-        """One frame, RGB uint8 [h, w, 3]."""
+        """Return one frame, RGB uint8 [h, w, 3]."""
         image = self.images[index]
         if isinstance(image, bytes):
             return np.array(Image.open(io.BytesIO(image)).convert("RGB"))
@@ -168,7 +168,7 @@ class TrackSequence:
         return np.argmax(~self.occluded, axis=1)
 
     def cut(self, frames: int | None) -> "TrackSequence":
-        """The first frames, and the points seen in them; None keeps all."""
+        """Return the first frames, and the points seen in them; None keeps all."""
         seen = ~self.occluded[:, :frames].all(axis=1)
         return dataclasses.replace(
             self,
@@ -179,19 +179,19 @@ class TrackSequence:
 
 
 def open_tapvid(path: str | os.PathLike[str], *, sequences: Sequence[str] = ()) -> list[TrackSequence]:
-    """Opens a TAP-Vid file: a pickle of {name: {"video", "points", "occluded"}}, or of a list of such videos.
+    """Open a TAP-Vid file: a pickle of {name: {"video", "points", "occluded"}}, or of a list of such videos.
 
     Only arrays and plain values are read from it; a file that would run code is refused.
 
     Args:
-      path: the file (.pkl), or a folder of such files (TAP-Vid-Kinetics comes in ten).
-      sequences: names to open; all where empty.
+        path: the file (.pkl), or a folder of such files (TAP-Vid-Kinetics comes in ten).
+        sequences: names to open; all where empty.
 
     Returns:
-      the videos. Points that are never seen are left out.
+        the videos. Points that are never seen are left out.
 
     Raises:
-      InputError: the file is missing, torn, or not of this kind.
+        InputError: the file is missing, torn, or not of this kind.
     """
     root = Path(path)
     files = sorted(root.glob("*.pkl")) if root.is_dir() else [root]

@@ -31,16 +31,16 @@ class ClipRecords(Sequence[dict[str, Any]]):
     It can be pickled, so that loader processes can have it.
 
     Args:
-      directory: holds manifest.json and the shards it lists.
+        directory: holds manifest.json and the shards it lists.
 
     Raises:
-      InputError: no manifest there, or a shard that is missing or not of the size in the manifest.
+        InputError: no manifest there, or a shard that is missing or not of the size in the manifest.
 
     Example:
-      >>> ClipRecords("nowhere")
-      Traceback (most recent call last):
-      ...
-      vfs_jax.errors.InputError: nowhere: no manifest.json in it; run vfs-prepare all --videos=DIR --out=nowhere
+        >>> ClipRecords("nowhere")
+        Traceback (most recent call last):
+        ...
+        vfs_jax.errors.InputError: nowhere: no manifest.json in it; run vfs-prepare all --videos=DIR --out=nowhere
     """
 
     def __init__(self, directory: str | Path) -> None:
@@ -75,7 +75,7 @@ class ClipRecords(Sequence[dict[str, Any]]):
         }
 
     def _in_parts(self, number: int) -> dict[str, Any] | None:
-        """The record with its frames left on the disk; None where that cannot be: TFDS may read it, or says why not."""
+        """Return the record with its frames left on the disk; None where only TFDS can read it, or say why not."""
         shard = bisect.bisect_right(self._ends, number)
         first = self._ends[shard - 1] if shard else 0
         try:
@@ -97,7 +97,7 @@ class ClipRecords(Sequence[dict[str, Any]]):
         return record | {"frames": list(record["frames"])}
 
     def shortfall(self) -> str:
-        """What the records lack of what they were to be made from, in one line; "" where nothing is amiss."""
+        """Return what the records lack of what they were to be made from, in one line; "" where nothing is amiss."""
         missing, rejects = self._manifest.get("not_on_disk", 0), self._manifest.get("rejects", 0)
         if not missing and not rejects:
             return ""
@@ -115,7 +115,7 @@ class ClipRecords(Sequence[dict[str, Any]]):
 
 
 def _check(directory: Path) -> dict[str, Any]:
-    """The manifest, whose shards are all there and of the size it says."""
+    """Return the manifest, whose shards are all there and of the size it says."""
     path = directory / "manifest.json"
     if not path.is_file():
         raise InputError(f"{directory}: no manifest.json in it; run vfs-prepare all --videos=DIR --out={directory}")

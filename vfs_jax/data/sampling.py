@@ -4,22 +4,22 @@ import numpy as np
 
 
 def sample_frames(rng: np.random.Generator, num_frames: int, segments: int) -> np.ndarray:
-    """Draws one frame from each of `segments` equal stretches of a clip.
+    """Draw one frame from each of `segments` equal stretches of a clip.
 
     With interval = (num_frames + 1) // segments, segment s gives s * interval plus a uniform integer in [0, interval).
     A clip too short for that (interval 0) gives the evenly spaced frames round(s * (num_frames + 1) / segments), halves
     to even. Both are the release's sampling (github xvjiarui/VFS, `SampleFrames` with clip_len 1 and frame_interval 0).
 
     Args:
-      rng: the source of randomness; left untouched by short clips.
-      num_frames: length N of the clip, at least 1.
-      segments: how many frames to draw, S, at least 1.
+        rng: the source of randomness; left untouched by short clips.
+        num_frames: length N of the clip, at least 1.
+        segments: how many frames to draw, S, at least 1.
 
     Returns:
-      int64 [segments], frame numbers in [0, num_frames), growing but for the wrap described below.
+        int64 [segments], frame numbers in [0, num_frames), growing but for the wrap described below.
 
     Raises:
-      ValueError: num_frames or segments is below 1.
+        ValueError: num_frames or segments is below 1.
 
     >>> sample_frames(np.random.default_rng(0), num_frames=5, segments=8)
     array([0, 1, 2, 2, 3, 4, 4, 0])

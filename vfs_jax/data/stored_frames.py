@@ -32,11 +32,11 @@ _ONE_RECORD = 1 << 8 | ord("r")
 
 
 def index_frames(frames: Sequence[bytes], rest: bytes) -> bytes:
-    """The index of a record.
+    """Return the index of a record.
 
     Args:
-      frames: its JPEG files.
-      rest: the fields that follow them, serialized.
+        frames: its JPEG files.
+        rest: the fields that follow them, serialized.
 
     >>> len(index_frames([b"one", b"another"], b"rest"))
     36
@@ -74,7 +74,7 @@ class StoredFrames(Sequence[bytes]):
         return data
 
     def rest(self) -> bytes:
-        """What follows the frames in their record."""
+        """Return what follows the frames in their record."""
         return self._read(len(self))
 
     def __eq__(self, other: object) -> bool:
@@ -90,12 +90,12 @@ class IndexedShard:
     """A shard whose records can be read in parts. It holds no file open: sets have more shards than processes may open.
 
     Args:
-      path: of the shard.
-      count: how many records it holds.
+        path: of the shard.
+        count: how many records it holds.
 
     Raises:
-      ValueError: it is not laid out as above; TFDS may read it all the same.
-      OSError: it cannot be read.
+        ValueError: it is not laid out as above; TFDS may read it all the same.
+        OSError: it cannot be read.
     """
 
     def __init__(self, path: Path, count: int) -> None:
@@ -115,17 +115,17 @@ class IndexedShard:
             place = end
 
     def read(self, number: int) -> tuple[Mapping[str, Any], StoredFrames]:
-        """Reads a record, all but its frames.
+        """Read a record, all but its frames.
 
         Args:
-          number: of the record in the shard.
+            number: of the record in the shard.
 
         Returns:
-          Its other fields by name, as in a tf.train.Example, and its frames.
+            Its other fields by name, as in a tf.train.Example, and its frames.
 
         Raises:
-          ValueError: it has no index, or is damaged.
-          OSError: it cannot be read.
+            ValueError: it has no index, or is damaged.
+            OSError: it cannot be read.
         """
         file = _OpenShard(self._path)
         begin = self._places[number]
@@ -171,7 +171,7 @@ class _OpenShard:
 
 
 def _field(data: bytes, at: int) -> tuple[bytes, int, int]:
-    """The field at a place: its name, where its list of values begins and where it ends."""
+    """Return the field at a place: its name, where its list of values begins and where it ends."""
     length, at = _varint(data, at + 1)
     end = at + length
     name = data[at + 2 : at + 2 + data[at + 1]]
@@ -182,7 +182,7 @@ def _field(data: bytes, at: int) -> tuple[bytes, int, int]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number in groups of seven bits, the lowest first, and where it ends."""
+    """Return a number in groups of seven bits, the lowest first, and where it ends."""
     value = shift = 0
     while data[at] > 127:
         value |= (data[at] & 127) << shift

@@ -9,14 +9,14 @@ _FAR = 2.0**40  # pixels; a crop's corner beyond it is no different from one on 
 
 
 def as_rgb(frame: Frame) -> np.ndarray:
-    """A frame of any usual kind as RGB uint8 [h, w, 3].
+    """Return a frame of any usual kind as RGB uint8 [h, w, 3].
 
     Args:
-      frame: uint8 or uint16 [h, w], [h, w, 1], [h, w, 3] or [h, w, 4] (alpha is dropped; 16 bits lose the lower eight,
-        as OpenCV reads them), or a PIL image.
+        frame: uint8 or uint16 [h, w], [h, w, 1], [h, w, 3] or [h, w, 4] (alpha is dropped; 16 bits lose the lower
+            eight, as OpenCV reads them), or a PIL image.
 
     Raises:
-      ValueError: it is something else; the message tells its dtype and shape.
+        ValueError: it is something else; the message tells its dtype and shape.
 
     >>> as_rgb(np.array([[255, 256, 65535]], np.uint16))[0, :, 0].tolist()
     [0, 1, 255]
@@ -36,7 +36,7 @@ def as_rgb(frame: Frame) -> np.ndarray:
 
 
 def center_of(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centre (row, column), from 0, and size (height, width) of a 1-based box (left, top, width, height), float32 [2].
+    """Center (row, column), from 0, and size (height, width) of a 1-based box (left, top, width, height), float32 [2].
 
     >>> [part.tolist() for part in center_of(np.array([1, 1, 11, 5]))]
     [[2.0, 5.0], [5.0, 11.0]]
@@ -47,7 +47,7 @@ def center_of(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def exemplar_extent(size: np.ndarray, context: float) -> np.floating:
-    """Side of the square that an exemplar shows: sqrt((h + c)(w + c)) with c = context (h + w), pixels, float32 [].
+    """Return the side of the exemplar's square: sqrt((h + c)(w + c)), c = context (h + w), pixels, float32 [].
 
     >>> float(exemplar_extent(np.array([30, 10], np.float32), 0.5))
     38.7...
@@ -64,27 +64,27 @@ def crop_target(
     color: np.ndarray,
     interpolation: int = cv2.INTER_LINEAR,
 ) -> np.ndarray:
-    """Cuts a square around a point and brings it to a size.
+    """Cut a square around a point and brings it to a size.
 
     The corners are rounded to whole pixels; the part inside the image is cut and resized to its share of the square;
     the rest is padded: the pads left and above are cut to whole pixels, those right and below take what is missing.
-    Quirk of the release: a square wholly outside the image gives a black patch, not the colour.
+    Quirk of the release: a square wholly outside the image gives a black patch, not the color.
 
     Args:
-      image: RGB uint8 [h, w, 3].
-      center: (row, column) in pixels, the centre of the top left pixel is (0, 0).
-      extent: side of the square in image pixels; at least 2 is taken.
-      side: of the patch, pixels.
-      color: of the padding, RGB float [3]; rounded. The release takes the image's mean.
-      interpolation: one of OpenCV's.
+        image: RGB uint8 [h, w, 3].
+        center: (row, column) in pixels, the center of the top left pixel is (0, 0).
+        extent: side of the square in image pixels; at least 2 is taken.
+        side: of the patch, pixels.
+        color: of the padding, RGB float [3]; rounded. The release takes the image's mean.
+        interpolation: one of OpenCV's.
 
     Returns:
-      uint8 [side, side, 3].
+        uint8 [side, side, 3].
 
     >>> crop_target(np.full((4, 4, 3), 9, np.uint8), np.array([0.0, 0.0]), 4, 4, color=np.full(3, 5.4))[..., 0].tolist()
     [[5, 5, 5, 5], [5, 5, 5, 5], [5, 5, 9, 9], [5, 5, 9, 9]]
     """
-    # In (x, y) from here on, as OpenCV counts. The release goes from the centre to corners in float32, then back and
+    # In (x, y) from here on, as OpenCV counts. The release goes from the center to corners in float32, then back and
     # again to corners in float64: its order of operations is kept, so that halves round alike.
     point, half = np.asarray(center[::-1], np.float32), np.float32(max(2, extent)) / np.float32(2)
     low, high = (point - half).astype(np.float64), (point + half).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Augmentation of training frames: crops and flips on the host (uint8), colour on the device (float32).
+"""Augmentation of training frames: crops and flips on the host (uint8), color on the device (float32).
 
 The distributions are those of the release (github xvjiarui/VFS). The host part works on one decoded frame, the device
 part on a whole batch inside the jitted step.
@@ -14,8 +14,8 @@ import numpy as np
 from beartype import beartype
 from jaxtyping import Array, Float, Key, UInt8, jaxtyped
 
-# Weights of red, green and blue in a pixel's grey value, as torchvision has them.
-GREY = (0.2989, 0.587, 0.114)
+# Weights of red, green and blue in a pixel's gray value, as torchvision has them.
+GRAY = (0.2989, 0.587, 0.114)
 
 
 def random_crop_box(
@@ -27,20 +27,20 @@ def random_crop_box(
     max_aspect: float = 4 / 3,
     tries: int = 10,
 ) -> tuple[int, int, int, int]:
-    """Draws a crop: area uniform in [min_area, 1] of the image, aspect log-uniform in [1/max_aspect, max_aspect].
+    """Draw a crop: area uniform in [min_area, 1] of the image, aspect log-uniform in [1/max_aspect, max_aspect].
 
-    A drawn shape that does not fit is drawn again, `tries` times in all; then the centre square is taken.
+    A drawn shape that does not fit is drawn again, `tries` times in all; then the center square is taken.
 
     Args:
-      rng: the source of randomness.
-      height: image height in pixels.
-      width: image width in pixels.
-      min_area: least share of the image's area.
-      max_aspect: greatest width / height, and greatest height / width.
-      tries: how many shapes are drawn before the centre square.
+        rng: the source of randomness.
+        height: image height in pixels.
+        width: image width in pixels.
+        min_area: least share of the image's area.
+        max_aspect: greatest width / height, and greatest height / width.
+        tries: how many shapes are drawn before the center square.
 
     Returns:
-      (top, left, height, width) of the crop in whole pixels, inside the image.
+        (top, left, height, width) of the crop in whole pixels, inside the image.
 
     >>> random_crop_box(np.random.default_rng(0), 240, 320)
     (15, 166, 154, 116)
@@ -65,19 +65,19 @@ def random_resized_crop(
     flip_probability: float = 0.5,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Cuts a random box, resizes it to a square, and mirrors it left to right with the given probability.
+    """Cut a random box, resizes it to a square, and mirrors it left to right with the given probability.
 
     Args:
-      rng: the source of randomness.
-      image: uint8 [h, w, 3].
-      size: side of the result in pixels.
-      min_area: least share of the image's area that the box covers; see `random_crop_box`.
-      flip_probability: share of results that are mirrored.
-      out: uint8 [size, size, 3], contiguous, that takes the result; a new array where it is None.
+        rng: the source of randomness.
+        image: uint8 [h, w, 3].
+        size: side of the result in pixels.
+        min_area: least share of the image's area that the box covers; see `random_crop_box`.
+        flip_probability: share of results that are mirrored.
+        out: uint8 [size, size, 3], contiguous, that takes the result; a new array where it is None.
 
     Returns:
-      uint8 [size, size, 3], out where that is given; bilinear without antialiasing, as OpenCV computes it and the
-      release uses it.
+        uint8 [size, size, 3], out where that is given; bilinear without antialiasing, as OpenCV computes it and the
+        release uses it.
 
     >>> random_resized_crop(np.random.default_rng(0), np.zeros((240, 320, 3), np.uint8), 64).shape
     (64, 64, 3)
@@ -93,8 +93,8 @@ def random_resized_crop(
 Image = Float[Array, "h w 3"]
 
 
-def _grey(image: Image) -> Float[Array, "h w 1"]:
-    return jnp.sum(image * jnp.asarray(GREY, image.dtype)[None, None], axis=-1, keepdims=True)
+def _gray(image: Image) -> Float[Array, "h w 1"]:
+    return jnp.sum(image * jnp.asarray(GRAY, image.dtype)[None, None], axis=-1, keepdims=True)
 
 
 def _blend(image: Image, other: Array, factor: Array) -> Image:
@@ -103,27 +103,27 @@ def _blend(image: Image, other: Array, factor: Array) -> Image:
 
 
 def adjust_brightness(image: Image, factor: Array) -> Image:
-    """Scales an image [h, w, 3] in 0..255 by `factor` and clips."""
+    """Scale an image [h, w, 3] in 0..255 by `factor` and clips."""
     return _blend(image, jnp.zeros_like(image), factor)
 
 
 def adjust_contrast(image: Image, factor: Array) -> Image:
-    """Moves an image [h, w, 3] in 0..255 away from (factor > 1) or towards (< 1) its mean grey, and clips."""
-    return _blend(image, jnp.full_like(image, jnp.mean(_grey(image))), factor)
+    """Move an image [h, w, 3] in 0..255 away from (factor > 1) or towards (< 1) its mean gray, and clips."""
+    return _blend(image, jnp.full_like(image, jnp.mean(_gray(image))), factor)
 
 
 def adjust_saturation(image: Image, factor: Array) -> Image:
-    """Moves an image [h, w, 3] in 0..255 away from (factor > 1) or towards (< 1) its grey image, and clips."""
-    return _blend(image, jnp.broadcast_to(_grey(image), image.shape), factor)
+    """Move an image [h, w, 3] in 0..255 away from (factor > 1) or towards (< 1) its gray image, and clips."""
+    return _blend(image, jnp.broadcast_to(_gray(image), image.shape), factor)
 
 
 def adjust_hue(image: Image, shift: Array) -> Image:
-    """Turns the hue of an image [h, w, 3] in 0..255 by `shift` of the circle; value and saturation (HSV) stay."""
+    """Turn the hue of an image [h, w, 3] in 0..255 by `shift` of the circle; value and saturation (HSV) stay."""
     red, green, blue = image[..., 0], image[..., 1], image[..., 2]
     value = jnp.max(image, axis=-1)
     spread = value - jnp.min(image, axis=-1)
     safe = jnp.where(spread > 0, spread, 1)
-    # Hue in sixths of the circle: 0 red, 2 green, 4 blue. A grey pixel has none; its spread of 0 keeps it grey below.
+    # Hue in sixths of the circle: 0 red, 2 green, 4 blue. A gray pixel has none; its spread of 0 keeps it gray below.
     hue = jnp.where(
         value == red,
         (green - blue) / safe,
@@ -137,7 +137,7 @@ def adjust_hue(image: Image, shift: Array) -> Image:
 
 
 def gaussian_blur(image: Image, sigma: Array, *, radius: int) -> Image:
-    """Convolves an image [h, w, 3] with a Gaussian of `sigma` pixels, cut at `radius` pixels; edges are repeated."""
+    """Convolve an image [h, w, 3] with a Gaussian of `sigma` pixels, cut at `radius` pixels; edges are repeated."""
     offsets = jnp.arange(-radius, radius + 1, dtype=image.dtype)
     kernel = jnp.exp(-0.5 * jnp.square(offsets / sigma))
     kernel = kernel / jnp.sum(kernel)
@@ -158,26 +158,27 @@ def augment_color(
     *,
     jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1),
     jitter_probability: float = 0.8,
-    grey_probability: float = 0.2,
+    gray_probability: float = 0.2,
     blur_probability: float = 0.5,
     blur_sigma: tuple[float, float] = (0.1, 0.2),
 ) -> Float[Array, "*n h w 3"]:
-    """Colour jitter, then grey, then blur, drawn for every image on its own.
+    """Color jitter, then gray, then blur, drawn for every image on its own.
 
     The jitter applies its four operations in random order; each result is clipped to 0..255 and not rounded. The
     defaults are the release's (github xvjiarui/VFS, object-level configs; formulas of torchvision on float images).
 
     Args:
-      key: a PRNG key; image i of the flattened batch draws from the i-th of its splits.
-      images: uint8 [..., h, w, 3], RGB.
-      jitter: greatest relative change of brightness, contrast and saturation, and greatest turn of the hue in circles.
-      jitter_probability: share of images that are jittered.
-      grey_probability: share of images that lose their colour.
-      blur_probability: share of images that are blurred.
-      blur_sigma: least and greatest sigma of the blur in pixels. Quirk: the release's (0.1, 0.2) is almost no blur.
+        key: a PRNG key; image i of the flattened batch draws from the i-th of its splits.
+        images: uint8 [..., h, w, 3], RGB.
+        jitter: greatest relative change of brightness, contrast and saturation, and greatest turn of the hue in
+            circles.
+        jitter_probability: share of images that are jittered.
+        gray_probability: share of images that lose their color.
+        blur_probability: share of images that are blurred.
+        blur_sigma: least and greatest sigma of the blur in pixels. Quirk: the release's (0.1, 0.2) is almost no blur.
 
     Returns:
-      float32 [..., h, w, 3] in 0..255.
+        float32 [..., h, w, 3] in 0..255.
 
     >>> images = jnp.full((2, 4, 4, 3), 100, jnp.uint8)
     >>> jax.eval_shape(augment_color, jax.random.key(0), images)
@@ -197,14 +198,14 @@ def augment_color(
         order = jax.random.permutation(order_key, len(operations))
         low, high = (jnp.asarray([operation[i] for operation in operations], jnp.float32) for i in (1, 2))
         factors = jax.random.uniform(factor_key, (len(operations),), jnp.float32, low, high)
-        use_jitter, use_grey, use_blur = jax.random.uniform(use_key, (3,), jnp.float32)
+        use_jitter, use_gray, use_blur = jax.random.uniform(use_key, (3,), jnp.float32)
         image = image.astype(jnp.float32)
         jittered = image
         for i in range(len(operations)):
             branches = [operation[0] for operation in operations]
             jittered = jax.lax.switch(order[i], branches, jittered, factors[order[i]])
         image = jnp.where(use_jitter < jitter_probability, jittered, image)
-        image = jnp.where(use_grey < grey_probability, jnp.broadcast_to(_grey(image), image.shape), image)
+        image = jnp.where(use_gray < gray_probability, jnp.broadcast_to(_gray(image), image.shape), image)
         sigma = jax.random.uniform(sigma_key, (), jnp.float32, *blur_sigma)
         return jnp.where(use_blur < blur_probability, gaussian_blur(image, sigma, radius=radius), image)
 

@@ -16,7 +16,7 @@ def open_video(video: Path) -> tuple[fractions.Fraction, int | None, Iterator[np
     """Frame rate, number of frames where it is known, and the frames, RGB uint8 [h, w, 3], read as they are needed.
 
     Raises:
-      InputError: there is no such video, or not one frame of it can be decoded.
+        InputError: there is no such video, or not one frame of it can be decoded.
     """
     if video.is_dir():
         files = list_images(video)
@@ -44,12 +44,12 @@ class VideoWriter:
     """Writes H.264 in MP4, without sound; a context manager."""
 
     def __init__(self, path: Path, size: tuple[int, int], rate: fractions.Fraction):
-        """Opens the file.
+        """Open the file.
 
         Args:
-          path: the .mp4.
-          size: height and width of the frames; odd sides lose their last row or column, which H.264 cannot hold.
-          rate: frames a second.
+            path: the .mp4.
+            size: height and width of the frames; odd sides lose their last row or column, which H.264 cannot hold.
+            rate: frames a second.
         """
         try:
             import av
@@ -62,7 +62,7 @@ class VideoWriter:
         self._stream.width, self._stream.height, self._stream.pix_fmt = self._width, self._height, "yuv420p"
 
     def write(self, frame: np.ndarray) -> None:
-        """Appends one frame, RGB uint8 [h, w, 3]."""
+        """Append one frame, RGB uint8 [h, w, 3]."""
         even = np.ascontiguousarray(frame[: self._height, : self._width])
         self._file.mux(self._stream.encode(self._av.VideoFrame.from_ndarray(even, format="rgb24")))
 

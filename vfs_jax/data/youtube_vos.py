@@ -18,10 +18,10 @@ class LateMaskSequence:
     """One video with masks of the frames in which objects enter.
 
     Attributes:
-      name: of the video.
-      frames: image files in time order, from the first that has a mask.
-      masks: mask files by number of the frame, 0 among them.
-      wanted: names (without suffix) of the frames whose masks the official server asks for.
+        name: of the video.
+        frames: image files in time order, from the first that has a mask.
+        masks: mask files by number of the frame, 0 among them.
+        wanted: names (without suffix) of the frames whose masks the official server asks for.
     """
 
     name: str
@@ -30,11 +30,11 @@ class LateMaskSequence:
     wanted: frozenset[str]
 
     def __len__(self) -> int:
-        """Number of frames."""
+        """Return the number of frames."""
         return len(self.frames)
 
     @property
-    def has_truth(self) -> bool:
+    def has_ground_truth(self) -> bool:
         """Never: the truth is not public."""
         return False
 
@@ -44,16 +44,16 @@ class LateMaskSequence:
         return image_size(self.frames[0])
 
     def frame(self, index: int) -> np.ndarray:
-        """One frame, RGB uint8 [h, w, 3]."""
+        """Return one frame, RGB uint8 [h, w, 3]."""
         return read_frame(self.frames[index])
 
     def mask(self, index: int) -> np.ndarray:
-        """The index mask of a frame that has one, uint8 [h, w], void pixels as background."""
+        """Return the index mask of a frame that has one, uint8 [h, w], void pixels as background."""
         mask = read_index_mask(self.masks[index])
         return np.where(mask == VOID, np.uint8(0), mask)
 
     def cut(self, frames: int | None) -> "LateMaskSequence":
-        """The first frames alone; None keeps all."""
+        """Return the first frames alone; None keeps all."""
         kept = self.frames[:frames]
         masks = {index: path for index, path in self.masks.items() if index < len(kept)}
         return dataclasses.replace(self, frames=kept, masks=masks)
@@ -62,21 +62,21 @@ class LateMaskSequence:
 def open_youtube_vos(
     directory: str | os.PathLike[str], split: str = "valid", *, sequences: Sequence[str] = ()
 ) -> list[LateMaskSequence]:
-    """Opens a folder of the layout of YouTube-VOS.
+    """Open a folder of the layout of YouTube-VOS.
 
     It holds SPLIT/JPEGImages/VIDEO/*.jpg, SPLIT/Annotations/VIDEO/*.png for the frames in which objects enter, and
     SPLIT/meta.json, which names the frames that are scored (all are where it is missing).
 
     Args:
-      directory: the folder.
-      split: name of the part, "valid" or "test".
-      sequences: names of the videos to open; all where empty.
+        directory: the folder.
+        split: name of the part, "valid" or "test".
+        sequences: names of the videos to open; all where empty.
 
     Returns:
-      the videos by name.
+        the videos by name.
 
     Raises:
-      InputError: something is missing, unreadable or of another size; the message names the file.
+        InputError: something is missing, unreadable or of another size; the message names the file.
     """
     root = Path(directory) / split
     annotations = root / "Annotations"

@@ -13,12 +13,12 @@ from vfs_jax.models.resnet import batch_norm
 
 
 def head_widths(depth: int) -> tuple[int, int]:
-    """The widths (projection, hidden layer of the predictor) of the release: 512 and 128, or 2048 and 512."""
+    """Return the widths (projection, hidden layer of the predictor) of the release: 512 and 128, or 2048 and 512."""
     return (512, 128) if depth < 50 else (2048, 512)
 
 
 def linear(x: Array, features: int, *, name: str) -> Array:
-    """A Linear layer with torch's default initialisation, weight and bias uniform in +-1/sqrt(fan_in)."""
+    """Return a Linear layer with torch's default initialization, weight and bias uniform in +-1/sqrt(fan_in)."""
     uniform = _torch_uniform(x.shape[-1])
     return nn.Dense(features, dtype=x.dtype, kernel_init=uniform, bias_init=uniform, name=name)(x)
 
@@ -36,7 +36,7 @@ class Projector(nn.Module):
     """Linear-BN-ReLU, Linear-BN-ReLU, Linear-BN (VFS section 3, as the release builds it).
 
     Attributes:
-      width: of all three layers.
+        width: of all three layers.
     """
 
     width: int
@@ -56,8 +56,8 @@ class Predictor(nn.Module):
     """Linear-BN-ReLU, Linear (VFS section 3, as the release builds it).
 
     Attributes:
-      width: of the output.
-      hidden: of the layer between.
+        width: of the output.
+        hidden: of the layer between.
     """
 
     width: int
@@ -75,7 +75,7 @@ class SiamFCHead(nn.Module):
     """Separate 1x1 convolutions for the exemplar and the search features of a box tracker (SiamFC on frozen res5).
 
     Attributes:
-      width: channels of both outputs, those of the backbone's res5 in the release.
+        width: channels of both outputs, those of the backbone's res5 in the release.
     """
 
     width: int

@@ -7,19 +7,19 @@ from jax import lax
 
 @jax.custom_vjp
 def max_pool(x: jax.Array) -> jax.Array:
-    """Takes the maximum of each 3x3 window, at every second row and column, padded by 1 (torch's MaxPool2d(3, 2, 1)).
+    """Take the maximum of each 3x3 window, at every second row and column, padded by 1 (torch's MaxPool2d(3, 2, 1)).
 
     Of equal maxima the first, in reading order, gets the gradient, as in torch.
 
     Args:
-      x: floating point [b, h, w, c].
+        x: floating point [b, h, w, c].
 
     Returns:
-      [b, ceil(h / 2), ceil(w / 2), c].
+        [b, ceil(h / 2), ceil(w / 2), c].
 
     Example:
-      >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1))[0, :, :, 0].tolist()
-      [[5.0, 7.0], [13.0, 15.0]]
+        >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1))[0, :, :, 0].tolist()
+        [[5.0, 7.0], [13.0, 15.0]]
     """
     # Flax's nn.max_pool is the same function; its gradient, XLA's select_and_scatter, took 112 ms on two cores for 8
     # images of 224 pixels, where this one takes 8.

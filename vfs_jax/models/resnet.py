@@ -26,12 +26,12 @@ IMAGE_STD = (58.395, 57.12, 57.375)
 
 
 def is_bottleneck(depth: int) -> bool:
-    """Whether a depth is built of bottlenecks (1x1, 3x3, 1x1) or of basic blocks (3x3, 3x3)."""
+    """Return whether a depth is built of bottlenecks (1x1, 3x3, 1x1) or of basic blocks (3x3, 3x3)."""
     return depth >= 50
 
 
 def feature_width(depth: int, stage: str = "res5") -> int:
-    """The number of channels a stage puts out: 512 for res5 of ResNet-18 and 34, 2048 from ResNet-50 on."""
+    """Return the number of channels a stage puts out: 512 for res5 of ResNet-18 and 34, 2048 from ResNet-50 on."""
     return 64 * 2 ** STAGES.index(stage) * (4 if is_bottleneck(depth) else 1)
 
 
@@ -39,17 +39,17 @@ def feature_width(depth: int, stage: str = "res5") -> int:
 def normalize_images(
     images: UInt8[Array | np.ndarray, "*batch 3"] | Float[Array | np.ndarray, "*batch 3"],
 ) -> Float[Array, "*batch 3"]:
-    """Centres and scales RGB images by the ImageNet mean and standard deviation.
+    """Center and scales RGB images by the ImageNet mean and standard deviation.
 
     Args:
-      images: RGB [..., 3], values 0..255, uint8 or floating point.
+        images: RGB [..., 3], values 0..255, uint8 or floating point.
 
     Returns:
-      float32 [..., 3], about zero mean and unit variance: what the networks read.
+        float32 [..., 3], about zero mean and unit variance: what the networks read.
 
     Example:
-      >>> normalize_images(np.full((2, 2, 3), 124, np.uint8))[0, 0].round(3).tolist()
-      [0.006..., 0.135..., 0.357...]
+        >>> normalize_images(np.full((2, 2, 3), 124, np.uint8))[0, 0].round(3).tolist()
+        [0.006..., 0.135..., 0.357...]
     """
     broadcast = (1,) * (images.ndim - 1) + (3,)
     mean = np.asarray(IMAGE_MEAN, np.float32).reshape(broadcast)
@@ -61,10 +61,10 @@ def batch_norm(x: Array, train: bool, *, name: str, scale_init: Any = nn.initial
     """BatchNorm as torch computes it, in at least float32, returned in the dtype of x.
 
     Args:
-      x: [..., c]; the statistics are over all other axes, under jit over the global batch.
-      train: whether to use the statistics of x (and move the running ones) or the running ones.
-      name: the name of the parameters in the calling module.
-      scale_init: the initial weight.
+        x: [..., c]; the statistics are over all other axes, under jit over the global batch.
+        train: whether to use the statistics of x (and move the running ones) or the running ones.
+        name: the name of the parameters in the calling module.
+        scale_init: the initial weight.
     """
     # Torch's running-average momentum 0.1 is Flax's 0.9. The running variance is Flax's, the biased one; torch keeps
     # n/(n-1) of it.
@@ -83,14 +83,14 @@ def batch_norm(x: Array, train: bool, *, name: str, scale_init: Any = nn.initial
 
 
 def _stride_1(x: Array, kernel: Array, *_: Any, rhs_dilation: tuple[int, int], **__: Any) -> Array:
-    """What `nn.Conv` calls for a padded 3x3 convolution of stride 1."""
+    """Return what `nn.Conv` calls for a padded 3x3 convolution of stride 1."""
     return convolve_3x3(x, kernel, rhs_dilation[0])
 
 
 def _convolution(
     x: Array, features: int, kernel: int, *, name: str, stride: int = 1, dilation: int = 1, padding: int | None = None
 ) -> Array:
-    """A convolution without bias, padded alike on both sides (torch's way; SAME would shift strided ones).
+    """Return a convolution without bias, padded alike on both sides (torch's way; SAME would shift strided ones).
 
     Its output has the name CONVOLUTION for policies of `jax.checkpoint`.
     """
@@ -114,10 +114,10 @@ class ResidualBlock(nn.Module):
     """One residual block: a basic block or a bottleneck, with a projected shortcut where the shape changes.
 
     Attributes:
-      width: channels of the 3x3 convolutions; a bottleneck puts out four times as many.
-      bottleneck: 1x1, 3x3, 1x1 instead of 3x3, 3x3.
-      stride: of the block; a bottleneck strides in its 3x3 convolution (torch's, not the paper's, place).
-      dilation: of the first 3x3 convolution. Quirk of the release: the second one of a basic block is never dilated.
+        width: channels of the 3x3 convolutions; a bottleneck puts out four times as many.
+        bottleneck: 1x1, 3x3, 1x1 instead of 3x3, 3x3.
+        stride: of the block; a bottleneck strides in its 3x3 convolution (torch's, not the paper's, place).
+        dilation: of the first 3x3 convolution. Quirk of the release: the second one of a basic block is never dilated.
     """
 
     width: int
@@ -154,19 +154,20 @@ class ResNet(nn.Module):
     `jax_default_matmul_precision` to "float32" where full precision matters.
 
     Attributes:
-      depth: 18, 34, 50, 101 or 152.
-      strides: of the stages res2..res5. (1, 2, 2, 2) trains, (1, 2, 1, 1) evaluates (VFS: stride 8 at res4 and res5).
-      dilations: of the stages. Quirk of the release: in a stage of dilation d > 1 the first block is dilated by d // 2.
-      outputs: names among "res2".."res5" (the last block of a stage) and single blocks, "res4.0", "res4.1", ...
-      dtype: of computation and output; BatchNorm computes in at least float32.
+        depth: 18, 34, 50, 101 or 152.
+        strides: of the stages res2..res5. (1, 2, 2, 2) trains, (1, 2, 1, 1) evaluates (VFS: stride 8 at res4 and res5).
+        dilations: of the stages. Quirk of the release: in a stage of dilation d > 1 the first block is dilated by d //
+            2.
+        outputs: names among "res2".."res5" (the last block of a stage) and single blocks, "res4.0", "res4.1", ...
+        dtype: of computation and output; BatchNorm computes in at least float32.
 
     Example:
-      >>> import jax
-      >>> model = ResNet(outputs=("res3", "res4.0"), strides=(1, 2, 1, 1))
-      >>> images = jnp.zeros((1, 64, 48, 3))
-      >>> shapes = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), images)[0])
-      >>> {name: features.shape for name, features in shapes.items()}
-      {'res3': (1, 8, 6, 128), 'res4.0': (1, 8, 6, 256)}
+        >>> import jax
+        >>> model = ResNet(outputs=("res3", "res4.0"), strides=(1, 2, 1, 1))
+        >>> images = jnp.zeros((1, 64, 48, 3))
+        >>> shapes = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), images)[0])
+        >>> {name: features.shape for name, features in shapes.items()}
+        {'res3': (1, 8, 6, 128), 'res4.0': (1, 8, 6, 256)}
     """
 
     depth: int = 18
@@ -180,17 +181,17 @@ class ResNet(nn.Module):
     def __call__(
         self, images: Float[Array | np.ndarray, "b h w 3"], train: bool = False
     ) -> dict[str, Float[Array, "b _ _ _"]]:
-        """Computes features.
+        """Compute features.
 
         Args:
-          images: normalised RGB (see `normalize_images`), any height and width.
-          train: use the batch's BN statistics and move the running ones (make "batch_stats" mutable).
+            images: normalized RGB (see `normalize_images`), any height and width.
+            train: use the batch's BN statistics and move the running ones (make "batch_stats" mutable).
 
         Returns:
-          {name: [b, h', w', c]} for each of `outputs`.
+            {name: [b, h', w', c]} for each of `outputs`.
 
         Raises:
-          ValueError: an unknown depth or output.
+            ValueError: an unknown depth or output.
         """
         wanted = _block_names(self.depth, self.outputs)
         x = jnp.asarray(images).astype(self.dtype)
@@ -228,21 +229,21 @@ def _block_names(depth: int, outputs: tuple[str, ...]) -> dict[str, str]:
 
 
 def depth_of(variables: Mapping[str, Any]) -> int:
-    """Reads the depth of a ResNet off its parameters.
+    """Read the depth of a ResNet off its parameters.
 
     Args:
-      variables: {"params": ...} of a ResNet, or of a model that holds one as "backbone".
+        variables: {"params": ...} of a ResNet, or of a model that holds one as "backbone".
 
     Returns:
-      18, 34, 50, 101 or 152.
+        18, 34, 50, 101 or 152.
 
     Raises:
-      ValueError: these are not the parameters of one of these.
+        ValueError: these are not the parameters of one of these.
 
     Example:
-      >>> import jax
-      >>> depth_of(jax.eval_shape(lambda: ResNet(depth=34).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))))
-      34
+        >>> import jax
+        >>> depth_of(jax.eval_shape(lambda: ResNet(depth=34).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))))
+        34
     """
     params = variables["params"]
     params = params.get("backbone", params)

@@ -10,19 +10,19 @@ STRIDE = 8  # pixels a cell
 
 
 def out_scale(depth: int) -> float:
-    """What the release multiplies correlations with: 1e-3, and 1e-5 from ResNet-50 on."""
+    """Return what the release multiplies correlations with: 1e-3, and 1e-5 from ResNet-50 on."""
     return 1e-5 if is_bottleneck(depth) else 1e-3
 
 
 def tracking_features(variables: Variables, patches: Array) -> Array:
-    """The res5 features that are correlated, of the frozen network.
+    """Return the res5 features that are correlated, of the frozen network.
 
     Args:
-      variables: of a ResNet.
-      patches: RGB uint8 [b, h, w, 3].
+        variables: of a ResNet.
+        patches: RGB uint8 [b, h, w, 3].
 
     Returns:
-      float32 [b, h / 8, w / 8, c], sides rounded up.
+        float32 [b, h / 8, w / 8, c], sides rounded up.
     """
     network = ResNet(depth_of(variables), strides=STRIDES, dilations=DILATIONS)
     features = network.apply(variables, normalize_images(patches))

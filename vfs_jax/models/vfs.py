@@ -20,16 +20,16 @@ class VFS(nn.Module):
     """Backbone, projector and predictor of Video Frame-level Similarity (VFS section 3).
 
     Attributes:
-      depth: of the ResNet.
-      strides: of its stages.
-      dilations: of its stages.
-      dtype: of computation and output; parameters are float32, BatchNorm computes in at least float32.
+        depth: of the ResNet.
+        strides: of its stages.
+        dilations: of its stages.
+        dtype: of computation and output; parameters are float32, BatchNorm computes in at least float32.
 
     Example:
-      >>> views = jnp.zeros((4, 2, 3, 32, 32, 3))
-      >>> z, p = jax.eval_shape(lambda: VFS().init_with_output(jax.random.key(0), views)[0])
-      >>> z.shape, p.shape
-      ((4, 2, 3, 512), (4, 2, 3, 512))
+        >>> views = jnp.zeros((4, 2, 3, 32, 32, 3))
+        >>> z, p = jax.eval_shape(lambda: VFS().init_with_output(jax.random.key(0), views)[0])
+        >>> z.shape, p.shape
+        ((4, 2, 3, 512), (4, 2, 3, 512))
     """
 
     depth: int = 18
@@ -38,7 +38,7 @@ class VFS(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
-        """Names the three parts of the parameters."""
+        """Name the three parts of the parameters."""
         width, hidden = head_widths(self.depth)
         self.backbone = ResNet(self.depth, self.strides, self.dilations, ("res5",), self.dtype)
         self.projector = Projector(width)
@@ -48,15 +48,15 @@ class VFS(nn.Module):
     def __call__(
         self, views: Float[Array | np.ndarray, "b 2 t h w 3"], train: bool = False
     ) -> tuple[Float[Array, "b 2 t d"], Float[Array, "b 2 t d"]]:
-        """Embeds every frame of both views.
+        """Embed every frame of both views.
 
         Args:
-          views: normalised RGB: clips, the two views, their frames.
-          train: use the BN statistics of each view's frames, and move the running statistics once a view, view 0
-            first, as the release does (make "batch_stats" mutable).
+            views: normalized RGB: clips, the two views, their frames.
+            train: use the BN statistics of each view's frames, and move the running statistics once a view, view 0
+                first, as the release does (make "batch_stats" mutable).
 
         Returns:
-          The embeddings z and the predictions p, each [b, 2, t, d].
+            The embeddings z and the predictions p, each [b, 2, t, d].
         """
         # Each view goes through alone, so that its BN statistics are its own. The clips stay in front of the frames:
         # folding [b, t] needs no communication where b is sharded over devices, concatenating views would.
@@ -73,18 +73,18 @@ class VFS(nn.Module):
 
 
 def init_variables(seed: int, depth: int) -> Variables:
-    """Draws the variables of a whole VFS network.
+    """Draw the variables of a whole VFS network.
 
     Args:
-      seed: of all random numbers; the same seed gives the same numbers.
-      depth: of the ResNet.
+        seed: of all random numbers; the same seed gives the same numbers.
+        depth: of the ResNet.
 
     Returns:
-      {"params": ..., "batch_stats": ...}, float32, each with "backbone", "projector" and "predictor".
+        {"params": ..., "batch_stats": ...}, float32, each with "backbone", "projector" and "predictor".
 
     Example:
-      >>> sorted(init_variables(seed=0, depth=18)["params"])
-      ['backbone', 'predictor', 'projector']
+        >>> sorted(init_variables(seed=0, depth=18)["params"])
+        ['backbone', 'predictor', 'projector']
     """
     return _init(jax.random.key(seed), depth)
 
@@ -96,16 +96,16 @@ def _init(key: Array, depth: int) -> Variables:
 
 
 def backbone_of(variables: Mapping[str, Any]) -> Variables:
-    """Picks the ResNet's variables out of those of a model that holds it as "backbone".
+    """Pick the ResNet's variables out of those of a model that holds it as "backbone".
 
     Args:
-      variables: {"params": ..., "batch_stats": ...} of VFS.
+        variables: {"params": ..., "batch_stats": ...} of VFS.
 
     Returns:
-      {"params": ..., "batch_stats": ...} for `ResNet(depth).apply`.
+        {"params": ..., "batch_stats": ...} for `ResNet(depth).apply`.
 
     Example:
-      >>> backbone_of({"params": {"backbone": 1, "projector": 2}, "batch_stats": {"backbone": 3}})
-      {'params': 1, 'batch_stats': 3}
+        >>> backbone_of({"params": {"backbone": 1, "projector": 2}, "batch_stats": {"backbone": 3}})
+        {'params': 1, 'batch_stats': 3}
     """
     return {collection: variables[collection]["backbone"] for collection in ("params", "batch_stats")}

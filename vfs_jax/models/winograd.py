@@ -24,19 +24,19 @@ _WIDE = 128
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve_3x3(x: jax.Array, kernel: jax.Array, dilation: int = 1) -> jax.Array:
-    """Convolves with a 3x3 kernel, padded so that the size stays.
+    """Convolve with a 3x3 kernel, padded so that the size stays.
 
     Args:
-      x: floating point [b, h, w, c].
-      kernel: [3, 3, c, d], of the dtype of x.
-      dilation: cells from one place of the kernel to the next.
+        x: floating point [b, h, w, c].
+        kernel: [3, 3, c, d], of the dtype of x.
+        dilation: cells from one place of the kernel to the next.
 
     Returns:
-      [b, h, w, d].
+        [b, h, w, d].
 
     Example:
-      >>> convolve_3x3(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)))[0, :, :, 0].tolist()
-      [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
+        >>> convolve_3x3(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)))[0, :, :, 0].tolist()
+        [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
     """
     by_definition = functools.partial(_by_definition, dilation=dilation)
     if not _pays(x, kernel):
@@ -46,7 +46,7 @@ def convolve_3x3(x: jax.Array, kernel: jax.Array, dilation: int = 1) -> jax.Arra
 
 
 def _pays(x: jax.Array, kernel: jax.Array) -> bool:
-    """Whether a CPU shall take Winograd's way. Sums of 16-bit numbers would lose digits."""
+    """Return whether a CPU shall take Winograd's way. Sums of 16-bit numbers would lose digits."""
     return x.dtype.itemsize >= 4 and x.size * 9 * kernel.shape[3] >= _LARGE
 
 
@@ -100,12 +100,12 @@ def _products(multiply: Callable[[jax.Array, jax.Array], jax.Array], a: _Square,
 
 
 def _count(shape: Sequence[int], dilation: int) -> tuple[int, int]:
-    """The numbers of tiles in a column and a row: a tile makes 2x2 outputs, `dilation` apart."""
+    """Return the numbers of tiles in a column and a row: a tile makes 2x2 outputs, `dilation` apart."""
     return -(-shape[1] // (2 * dilation)), -(-shape[2] // (2 * dilation))
 
 
 def _every(x: jax.Array, axis: int, start: int, tiles: int, dilation: int) -> jax.Array:
-    """Takes a line of each tile: [..., tiles * 2 * dilation + more, ...] -> [..., tiles, dilation, ...]."""
+    """Take a line of each tile: [..., tiles * 2 * dilation + more, ...] -> [..., tiles, dilation, ...]."""
     x = lax.slice_in_dim(x, start, start + tiles * 2 * dilation, axis=axis)
     x = x.reshape(*x.shape[:axis], tiles, 2 * dilation, *x.shape[axis + 1 :])
     return lax.slice_in_dim(x, 0, dilation, axis=axis + 1)
@@ -149,7 +149,7 @@ def _outputs(products: _Square, shape: Sequence[int], dilation: int) -> jax.Arra
 
 
 def _spread(g: jax.Array, dilation: int) -> _Square:
-    """The transpose of `_outputs`: 4x4 arrays [tiles, d] of gradients [b, h, w, d]."""
+    """Return the transpose of `_outputs`: 4x4 arrays [tiles, d] of gradients [b, h, w, d]."""
     rows, columns = _count(g.shape, dilation)
     ends = (2 * dilation * rows - g.shape[1], 2 * dilation * columns - g.shape[2])
     g = jnp.pad(g, ((0, 0), (0, ends[0]), (0, ends[1]), (0, 0)))
@@ -163,7 +163,7 @@ def _spread(g: jax.Array, dilation: int) -> _Square:
 
 
 def _collect(products: _Square) -> jax.Array:
-    """The transpose of `_weights`: the gradient [3, 3, c, d] of a kernel from 4x4 arrays [c, d]."""
+    """Return the transpose of `_weights`: the gradient [3, 3, c, d] of a kernel from 4x4 arrays [c, d]."""
 
     def transform(u: Sequence[jax.Array]) -> list[jax.Array]:
         return [u[0] + (u[1] + u[2]) / 2, (u[1] - u[2]) / 2, (u[1] + u[2]) / 2 + u[3]]

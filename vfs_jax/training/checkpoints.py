@@ -32,15 +32,15 @@ class Checkpoints:
     together.
 
     Attributes:
-      folder: WORKDIR/checkpoints.
+        folder: WORKDIR/checkpoints.
     """
 
     def __init__(self, workdir: Path, *, keep: int):
-        """Opens or makes the folder and removes what interrupted saves have left.
+        """Open or makes the folder and remove what interrupted saves have left.
 
         Args:
-          workdir: of the run.
-          keep: how many of the newest checkpoints are kept.
+            workdir: of the run.
+            keep: how many of the newest checkpoints are kept.
         """
         self.folder = workdir.resolve() / _FOLDER
         # Saving waits until all is written. The copy in the background would need memory of its own, since the step
@@ -51,7 +51,7 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, state: TrainState) -> None:
-        """Writes a checkpoint of the state's step; keeps the one that is there where there is one."""
+        """Write a checkpoint of the state's step; keeps the one that is there where there is one."""
         step = int(state.step)
         if step in self._manager.all_steps():
             return
@@ -60,20 +60,20 @@ class Checkpoints:
             _write_manifest(self.folder / str(step), state)
 
     def restore(self, like: TrainState) -> TrainState | None:
-        """Restores the newest checkpoint that is whole.
+        """Restore the newest checkpoint that is whole.
 
         Others (torn, truncated, of another network, not ours) are passed over with a warning and renamed, so that the
         run can save these steps again. What is wrong with a checkpoint is told by its manifest, before it is read; an
         error while a whole one is read is no fault of the file and is not caught.
 
         Args:
-          like: the state as ShapeDtypeStructs with shardings, as `jax.eval_shape` and `jax.jit` give it.
+            like: the state as ShapeDtypeStructs with shardings, as `jax.eval_shape` and `jax.jit` give it.
 
         Returns:
-          The state, placed as `like` says, or None where there is none to go on from.
+            The state, placed as `like` says, or None where there is none to go on from.
 
         Raises:
-          InputError: there are finished checkpoints and none is whole.
+            InputError: there are finished checkpoints and none is whole.
         """
         newest = from_first("choose a checkpoint", lambda: str(self._newest_whole(like)))
         self._manager.reload()  # process 0 has renamed some
@@ -83,11 +83,11 @@ class Checkpoints:
         return self._manager.restore(int(newest), args=args)[_ITEM]
 
     def close(self) -> None:
-        """Ends the manager's threads."""
+        """End the manager's threads."""
         self._manager.close()
 
     def _newest_whole(self, like: TrainState) -> int | None:
-        """The newest step whose checkpoint is whole; puts newer ones, and those whose save was cut off, aside."""
+        """Return the newest step whose checkpoint is whole; put newer ones, and interrupted saves, aside."""
         damaged: list[Path] = []
         for step in sorted(self._manager.all_steps(), reverse=True):
             folder = self.folder / str(step)
@@ -115,7 +115,7 @@ def _write_manifest(folder: Path, state: TrainState) -> None:
 
 
 def _fault(folder: Path, like: TrainState) -> str | None:
-    """What is wrong with a checkpoint; None where it is whole and of this network."""
+    """Return what is wrong with a checkpoint; None where it is whole and of this network."""
     path = folder / _MANIFEST
     if not path.is_file():
         return f"its save was cut off, or it is not of a run ({_MANIFEST} is missing)"
@@ -137,7 +137,7 @@ def _fault(folder: Path, like: TrainState) -> str | None:
 
 
 def _arrays(state: TrainState) -> dict[str, str]:
-    """Name -> dtype and shape of every array."""
+    """Return the name -> dtype and shape of every array."""
     return {jax.tree_util.keystr(path): f"{a.dtype}{list(a.shape)}" for path, a in jax.tree.leaves_with_path(state)}
 
 
@@ -151,21 +151,21 @@ def _checksum(path: Path) -> str:
 
 
 def save_variables(variables: Mapping[str, Any], directory: str | Path) -> None:
-    """Writes weights alone as the checkpoint of step 0 of a folder, which then serves where a workdir's weights do.
+    """Write weights alone as the checkpoint of step 0 of a folder, which then serves where a workdir's weights do.
 
     Args:
-      variables: {"params": ..., "batch_stats": ...} of VFS, of a tracker, or of a ResNet alone, which is written as the
-        "backbone" of a network without heads.
-      directory: made where it does not exist; appears under checkpoints/0 only when everything is written.
+        variables: {"params": ..., "batch_stats": ...} of VFS, of a tracker, or of a ResNet alone, which is written as
+            the "backbone" of a network without heads.
+        directory: made where it does not exist; appears under checkpoints/0 only when everything is written.
 
     Raises:
-      InputError: the folder has checkpoints already, or cannot be made.
+        InputError: the folder has checkpoints already, or cannot be made.
 
     Example:
-      >>> folder = getfixture("tmp_path")
-      >>> save_variables({"params": {"conv1": np.ones(2, np.float32)}, "batch_stats": {}}, folder / "weights")
-      >>> load_variables(folder / "weights")["params"]["backbone"]["conv1"].tolist()
-      [1.0, 1.0]
+        >>> folder = getfixture("tmp_path")
+        >>> save_variables({"params": {"conv1": np.ones(2, np.float32)}, "batch_stats": {}}, folder / "weights")
+        >>> load_variables(folder / "weights")["params"]["backbone"]["conv1"].tolist()
+        [1.0, 1.0]
     """
     directory = Path(directory).resolve()
     if any((directory / _FOLDER).glob("*")):
@@ -182,19 +182,19 @@ def save_variables(variables: Mapping[str, Any], directory: str | Path) -> None:
 
 
 def load_variables(path: str | Path, step: int | None = None) -> dict[str, Any]:
-    """Reads the weights of a training run, without its optimizer, on whatever devices there are.
+    """Read the weights of a training run, without its optimizer, on whatever devices there are.
 
     Args:
-      path: a workdir (its newest checkpoint is read) or one checkpoint, WORKDIR/checkpoints/STEP, or a folder that
-        `save_variables` wrote.
-      step: which checkpoint of the workdir.
+        path: a workdir (its newest checkpoint is read) or one checkpoint, WORKDIR/checkpoints/STEP, or a folder that
+            `save_variables` wrote.
+        step: which checkpoint of the workdir.
 
     Returns:
-      The variables of the whole VFS network: {"params": ..., "batch_stats": ...}, each with "backbone", "projector" and
-      "predictor" (or with what `save_variables` was given); arrays on the default device.
+        The variables of the whole VFS network: {"params": ..., "batch_stats": ...}, each with "backbone", "projector"
+        and "predictor" (or with what `save_variables` was given); arrays on the default device.
 
     Raises:
-      InputError: there is no checkpoint, or it cannot be read; names the path.
+        InputError: there is no checkpoint, or it cannot be read; names the path.
     """
     folder = checkpoint_folder(path, step) / _ITEM
     try:
@@ -212,14 +212,14 @@ def load_variables(path: str | Path, step: int | None = None) -> dict[str, Any]:
 
 
 def checkpoint_folder(path: str | Path, step: int | None = None) -> Path:
-    """The folder of a checkpoint: of the step asked for, or of the newest one.
+    """Return the folder of a checkpoint: of the step asked for, or of the newest one.
 
     Args:
-      path: a workdir or a checkpoint in it.
-      step: which checkpoint of the workdir; the newest when None.
+        path: a workdir or a checkpoint in it.
+        step: which checkpoint of the workdir; the newest when None.
 
     Raises:
-      InputError: there is none; names the path.
+        InputError: there is none; names the path.
     """
     path = Path(path).resolve()
     if step is None and (path / _ITEM).is_dir():

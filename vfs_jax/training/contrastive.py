@@ -21,25 +21,25 @@ def contrastive_loss(
     queue: Float[Array | np.ndarray, "k d"] | None = None,
     symmetric: bool = True,
 ) -> Float[Array, ""]:
-    """Tells the frames of the own clip's other view from the frames of other clips (InfoNCE).
+    """Tell the frames of the own clip's other view from the frames of other clips (InfoNCE).
 
     Frames are paired as in `frame_similarity_loss`. For frame i of a clip's view 1 and frame j of its view 2 the loss
     is -log(exp(s) / (exp(s) + sum over negatives n of exp(s_n))), with s = cos(p1_i, z2_j) / temperature and
     s_n = cos(p1_i, n) / temperature. The negatives are view 2's frames of all other clips of the batch, and the queue.
 
     Args:
-      z: projections [b, 2, t, d]; no gradient flows into them.
-      p: predictions [b, 2, t, d].
-      temperature: above 0.
-      queue: more negatives [k, d], of length 1.
-      symmetric: whether view 2 predicts view 1 too; the two losses are averaged.
+        z: projections [b, 2, t, d]; no gradient flows into them.
+        p: predictions [b, 2, t, d].
+        temperature: above 0.
+        queue: more negatives [k, d], of length 1.
+        symmetric: whether view 2 predicts view 1 too; the two losses are averaged.
 
     Returns:
-      Scalar, the mean over clips and pairs, float32 (float64 for float64 inputs).
+        Scalar, the mean over clips and pairs, float32 (float64 for float64 inputs).
 
     Raises:
-      jaxtyping.TypeCheckError: the shapes do not fit.
-      ValueError: there is nothing to tell apart: one clip and no queue.
+        jaxtyping.TypeCheckError: the shapes do not fit.
+        ValueError: there is nothing to tell apart: one clip and no queue.
 
     The settings of the paper's variant were not released; this is the usual InfoNCE (van den Oord et
     al. 2018; with a queue He et al., MoCo, 2020).
@@ -54,7 +54,7 @@ def contrastive_loss(
     others = ~np.eye(z.shape[0], dtype=bool)[:, None, :, None]
 
     def direction(query: Array, key: Array) -> Array:
-        """The mean loss of query [b, t, d] against key [b, t, d]."""
+        """Return the mean loss of query [b, t, d] against key [b, t, d]."""
         scores = jnp.einsum("bid,cjd->bicj", query, key) / temperature
         positive = jnp.einsum("bid,bjd->bij", query, key) / temperature
         negative = jnp.where(others, scores, -jnp.inf).reshape(*scores.shape[:2], -1)
@@ -74,9 +74,9 @@ class Queue:
     """A network that follows the trained one slowly, and its latest projections (MoCo).
 
     Attributes:
-      params: running mean of the trained network's parameters.
-      batch_stats: the running statistics of its BatchNorms.
-      embeddings: [k, d], of length 1, the newest first.
+        params: running mean of the trained network's parameters.
+        batch_stats: the running statistics of its BatchNorms.
+        embeddings: [k, d], of length 1, the newest first.
     """
 
     params: Any
@@ -84,13 +84,13 @@ class Queue:
     embeddings: jax.Array
 
     def follow(self, params: Any, batch_stats: Any, z: jax.Array, momentum: float) -> "Queue":
-        """The queue after a step.
+        """Return the queue after a step.
 
         Args:
-          params: of the trained network, after the step.
-          batch_stats: of the slow network, after it has seen the batch.
-          z: the slow network's projections of the batch [b, 2, t, d]; they push out the oldest.
-          momentum: the share of the slow network's parameters that stays.
+            params: of the trained network, after the step.
+            batch_stats: of the slow network, after it has seen the batch.
+            z: the slow network's projections of the batch [b, 2, t, d]; they push out the oldest.
+            momentum: the share of the slow network's parameters that stays.
         """
         slow = jax.tree.map(lambda old, new: momentum * old + (1 - momentum) * new, self.params, params)
         newest = normalize(z).reshape(-1, z.shape[-1]).astype(self.embeddings.dtype)
@@ -99,13 +99,13 @@ class Queue:
 
 
 def init_queue(seed: int, variables: Any, *, size: int, width: int) -> Queue:
-    """The queue before the first step: a copy of the network, and random directions that stand in for a past.
+    """Return the queue before the first step: a copy of the network, and random directions that stand in for a past.
 
     Args:
-      seed: of the directions.
-      variables: of the trained network, {"params": ..., "batch_stats": ...}.
-      size: of the queue.
-      width: of the embeddings.
+        seed: of the directions.
+        variables: of the trained network, {"params": ..., "batch_stats": ...}.
+        size: of the queue.
+        width: of the embeddings.
     """
     key = jax.random.fold_in(jax.random.key(seed), 1)
     directions = normalize(jax.random.normal(key, (size, width)))

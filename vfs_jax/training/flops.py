@@ -28,11 +28,11 @@ PEAK_FLOPS = {
 
 
 def utilization(flops_per_second: float, peak: float = 0.0) -> float | None:
-    """The share of the peak of all devices, the model FLOP/s utilisation (MFU); None where the peak is not known.
+    """Return the model FLOP/s utilization (MFU), a share of all devices' peak; None where the peak is not known.
 
     Args:
-      flops_per_second: over all devices.
-      peak: of one device; 0 looks it up.
+        flops_per_second: over all devices.
+        peak: of one device; 0 looks it up.
 
     >>> utilization(1e12, peak=4e12 / len(jax.devices()))
     0.25
@@ -45,20 +45,20 @@ def utilization(flops_per_second: float, peak: float = 0.0) -> float | None:
 
 
 def count_flops(jaxpr: Any) -> int:
-    """Floating-point operations of a program's convolutions and matrix products; a multiply-add counts as two.
+    """Return floating-point operations of a program's convolutions and matrix products; a multiply-add counts as two.
 
-    Counted from the program, since compilers tell their count before they optimise on CPUs only, and afterwards no
+    Counted from the program, since compilers tell their count before they optimize on CPUs only, and afterwards no
     compiler knows what its calls of libraries compute. Products with the zeros of padding and of dilated inputs do not
     count, nor does what nobody uses; the body of a scan counts as often as it runs, and of branches the largest counts:
     convolutions count as defined, however a platform computes them.
 
     Args:
-      jaxpr: of the program: `jax.make_jaxpr(function)(...)`, or the `jaxpr` of `jax.jit(function).trace(...)`.
+        jaxpr: of the program: `jax.make_jaxpr(function)(...)`, or the `jaxpr` of `jax.jit(function).trace(...)`.
 
     Example:
-      >>> matrix = jax.ShapeDtypeStruct((10, 10), "float32")
-      >>> count_flops(jax.make_jaxpr(lambda a, b: jax.numpy.sin(a @ b))(matrix, matrix))
-      2000
+        >>> matrix = jax.ShapeDtypeStruct((10, 10), "float32")
+        >>> count_flops(jax.make_jaxpr(lambda a, b: jax.numpy.sin(a @ b))(matrix, matrix))
+        2000
     """
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     flops, used = 0, set(map(id, jaxpr.outvars))
@@ -86,7 +86,7 @@ def _equation_flops(equation: Any) -> int:
 
 
 def _inner(params: dict[str, Any]) -> Iterator[Jaxpr]:
-    """The programs that an equation calls."""
+    """Return the programs that an equation calls."""
     for value in params.values():
         jaxpr = getattr(value, "jaxpr", value)
         if isinstance(jaxpr, Jaxpr):

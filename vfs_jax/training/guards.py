@@ -20,8 +20,8 @@ class NonFinite:
     """Counts steps whose loss or gradient was not finite (the step itself leaves the state as it was).
 
     Args:
-      path: gets the record ids of the batches, when the run is ended.
-      limit: so many such steps in a row end the run.
+        path: gets the record ids of the batches, when the run is ended.
+        limit: so many such steps in a row end the run.
     """
 
     def __init__(self, path: Path, limit: int):
@@ -30,10 +30,10 @@ class NonFinite:
         self._batches: list[dict[str, object]] = []
 
     def check(self, step: int, finite: bool, ids: list[str]) -> None:
-        """Takes note of one step.
+        """Take note of one step.
 
         Raises:
-          InputError: it was the last of `limit` in a row; their ids are on disk.
+            InputError: it was the last of `limit` in a row; their ids are on disk.
         """
         if finite:
             self._batches.clear()
@@ -52,8 +52,8 @@ class Unreadable:
     """Counts the records that could not be read.
 
     Args:
-      num_records: of the data set.
-      share: of the data set that may be unreadable before the run ends.
+        num_records: of the data set.
+        share: of the data set that may be unreadable before the run ends.
     """
 
     def __init__(self, num_records: int, share: float):
@@ -62,7 +62,7 @@ class Unreadable:
         self._seen: set[str] = set()
 
     def count(self, messages: Iterable[str]) -> int:
-        """Takes note of what a batch had to replace ("id: why"); returns the number of different records so far."""
+        """Take note of what a batch had to replace ("id: why"); returns the number of different records so far."""
         for message in messages:
             record = message.partition(": ")[0]
             if record not in self._seen:
@@ -71,10 +71,10 @@ class Unreadable:
         return len(self._seen)
 
     def check(self, total: int) -> None:
-        """Looks at the count over all processes, so that all end at the same step.
+        """Look at the count over all processes, so that all end at the same step.
 
         Raises:
-          InputError: more of the data set than allowed is unreadable.
+            InputError: more of the data set than allowed is unreadable.
         """
         if total > self._share * self._num_records:
             raise InputError(
@@ -91,7 +91,7 @@ class Collapse:
         self._warned = False
 
     def check(self, step: int, embedding_std: float) -> None:
-        """Takes note of one step."""
+        """Take note of one step."""
         if embedding_std >= self._below:
             self._warned = False
         elif not self._warned:
@@ -118,7 +118,7 @@ class Watchdog:
         return self
 
     def alive(self) -> None:
-        """Starts the time anew."""
+        """Start the time anew."""
         faulthandler.dump_traceback_later(self._seconds, exit=True, file=2)
 
     def __exit__(self, *_: object) -> None:
@@ -129,7 +129,7 @@ class Termination:
     """Turns SIGTERM, which schedulers send some time before they kill, into a request to stop at the next step.
 
     Attributes:
-      asked: whether the signal has come.
+        asked: whether the signal has come.
     """
 
     STATUS = 128 + signal.SIGTERM
@@ -147,7 +147,7 @@ class Termination:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Lets the signal end the process in what runs within, because all that matters is saved."""
+        """Let the signal end the process in what runs within, because all that matters is saved."""
         self._at_once = True
         if self.asked:
             sys.exit(self.STATUS)

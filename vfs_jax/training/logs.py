@@ -15,15 +15,15 @@ class JsonLines:
     """A file with one line a step: {"step": 20, "loss": 1.5, ...}.
 
     Attributes:
-      steps: those that are in the file.
+        steps: those that are in the file.
     """
 
     def __init__(self, path: Path, *, start_step: int):
-        """Opens the file, and drops what an earlier, killed run wrote of the steps that will be taken again.
+        """Open the file, and drop what an earlier, killed run wrote of the steps that will be taken again.
 
         Args:
-          path: of the file, whose folder exists.
-          start_step: the steps taken so far; lines of later ones are dropped.
+            path: of the file, whose folder exists.
+            start_step: the steps taken so far; lines of later ones are dropped.
         """
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         # A kill may have cut the last line.
@@ -36,13 +36,13 @@ class JsonLines:
         self._file = path.open("a")
 
     def write(self, step: int, numbers: Numbers) -> None:
-        """Adds a line and flushes it."""
+        """Add a line and flushes it."""
         self._file.write(json.dumps({"step": step, **numbers}) + "\n")
         self._file.flush()
         self.steps.add(step)
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._file.close()
 
 
@@ -50,11 +50,11 @@ class RunLog:
     """Writes what a run measures: WORKDIR/metrics.jsonl, WORKDIR/evaluation.jsonl, and both under WORKDIR/tensorboard.
 
     Attributes:
-      evaluated: the steps that are evaluated already.
+        evaluated: the steps that are evaluated already.
     """
 
     def __init__(self, workdir: Path, *, start_step: int):
-        """Opens the files; see `JsonLines`."""
+        """Open the files; see `JsonLines`."""
         self._metrics = JsonLines(workdir / "metrics.jsonl", start_step=start_step)
         self._evaluation = JsonLines(workdir / "evaluation.jsonl", start_step=start_step)
         self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
@@ -65,17 +65,17 @@ class RunLog:
         return self._evaluation.steps
 
     def metrics(self, step: int, numbers: Numbers) -> None:
-        """Writes the numbers of a training step."""
+        """Write the numbers of a training step."""
         self._metrics.write(step, numbers)
         self._points(step, numbers)
 
     def evaluation(self, step: int, numbers: Numbers) -> None:
-        """Writes the scores of the weights after a step."""
+        """Write the scores of the weights after a step."""
         self._evaluation.write(step, numbers)
         self._points(step, {f"evaluation/{name}": number for name, number in numbers.items()})
 
     def close(self) -> None:
-        """Flushes and closes all."""
+        """Flush and close all."""
         self._metrics.close()
         self._evaluation.close()
         self._tensorboard.close()
@@ -89,14 +89,14 @@ class Progress:
     """One line on the terminal that is written over; plain lines, at most one every ten seconds, everywhere else."""
 
     def __init__(self, steps: int, stream: TextIO | None = None):
-        """Starts a line for a run of `steps` steps, on stdout unless told otherwise."""
+        """Start a line for a run of `steps` steps, on stdout unless told otherwise."""
         self._steps = steps
         self._stream = stream or sys.stdout
         self._is_terminal = self._stream.isatty()
         self._shown = float("-inf")
 
     def show(self, step: int, numbers: Numbers) -> None:
-        """Shows the numbers of a step; the last step is always shown."""
+        """Show the numbers of a step; the last step is always shown."""
         now = time.monotonic()
         if not self._is_terminal and step < self._steps and now - self._shown < 10:
             return
@@ -112,7 +112,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Writes a time span for people.
+    """Write a time span for people.
 
     >>> duration(75.2), duration(3 * 3600 + 120), duration(100 * 3600)
     ('1m15s', '3h02m', '4d04h')

@@ -31,23 +31,23 @@ def train(
     *,
     evaluate: Evaluate | None = None,
 ) -> TrainState:
-    """Trains until options.steps, from the newest checkpoint in the workdir where there is one.
+    """Train until options.steps, from the newest checkpoint in the workdir where there is one.
 
     All processes of a run call this together; process 0 logs and evaluates.
 
     Args:
-      options: of the run.
-      workdir: exists, and belongs to these options (the command claims it).
-      records: the clips; see `vfs_jax.data.records`.
-      evaluate: called as evaluate(variables, step) every options.eval_every steps and after the last one; what it
-        returns is logged.
+        options: of the run.
+        workdir: exists, and belongs to these options (the command claims it).
+        records: the clips; see `vfs_jax.data.records`.
+        evaluate: called as evaluate(variables, step) every options.eval_every steps and after the last one; what it
+            returns is logged.
 
     Returns:
-      The state after the last step.
+        The state after the last step.
 
     Raises:
-      InputError: data or checkpoints cannot be used, or a guard ended the run.
-      SystemExit: SIGTERM came; the state is saved.
+        InputError: data or checkpoints cannot be used, or a guard ended the run.
+        SystemExit: SIGTERM came; the state is saved.
     """
     meet("train", options.watchdog_seconds)
     mesh = make_mesh()
@@ -88,7 +88,7 @@ def train(
     ):
 
         def evaluate_if_due(step: int) -> None:
-            """Evaluates the state, which is saved, on process 0, if it is not evaluated yet; the others wait."""
+            """Evaluate the state, which is saved, on process 0, if it is not evaluated yet; the others wait."""
             if evaluate is None or not _is_due(step, options.eval_every, options):
                 return
 

@@ -21,18 +21,18 @@ class Monitor:
     work, and the host is never more than one step ahead.
 
     Attributes:
-      stop: whether a process has asked all to stop, in a step that is finished; all learn it at the same step.
+        stop: whether a process has asked all to stop, in a step that is finished; all learn it at the same step.
     """
 
     def __init__(self, options: TrainOptions, workdir: Path, *, start: int, num_records: int, step_flops: float):
-        """Opens the logs.
+        """Open the logs.
 
         Args:
-          options: of the run.
-          workdir: where to.
-          start: steps taken so far.
-          num_records: of the data set.
-          step_flops: floating-point operations of one step over all devices.
+            options: of the run.
+            workdir: where to.
+            start: steps taken so far.
+            num_records: of the data set.
+            step_flops: floating-point operations of one step over all devices.
         """
         self.stop = False
         self._options = options
@@ -50,41 +50,41 @@ class Monitor:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Counts the time within as waiting for data."""
+        """Count the time within as waiting for data."""
         start = time.monotonic()
         yield
         self._waited += time.monotonic() - start
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leaves the time within out of the speed."""
+        """Leave the time within out of the speed."""
         start = time.monotonic()
         yield
         self._since += time.monotonic() - start
 
     def unreadable(self, batch: Mapping[str, Any]) -> int:
-        """How many different records this process could not read so far, with those of a batch."""
+        """Return how many different records this process could not read so far, with those of a batch."""
         return self._unreadable.count(batch["unreadable"])
 
     def add(self, step: int, metrics: dict[str, jax.Array], ids: list[str]) -> None:
-        """Takes a step that was just started, and finishes the one before.
+        """Take a step that was just started, and finishes the one before.
 
         Args:
-          step: its number, the first is 1.
-          metrics: of the step, still being computed.
-          ids: of the records that this process gave it.
+            step: its number, the first is 1.
+            metrics: of the step, still being computed.
+            ids: of the records that this process gave it.
 
         Raises:
-          InputError: a guard ends the run.
+            InputError: a guard ends the run.
         """
         self.finish()
         self._pending = step, metrics, ids
 
     def finish(self) -> None:
-        """Waits for the last step that was added, and checks and logs it.
+        """Wait for the last step that was added, and checks and log it.
 
         Raises:
-          InputError: a guard ends the run.
+            InputError: a guard ends the run.
         """
         if self._pending is None:
             return
@@ -99,16 +99,16 @@ class Monitor:
             self._write(step, numbers)
 
     def evaluation(self, step: int, scores: dict[str, float]) -> None:
-        """Logs the scores of the weights after a step."""
+        """Log the scores of the weights after a step."""
         if self._log:
             self._log.evaluation(step, scores)
 
     def is_evaluated(self, step: int) -> bool:
-        """Whether an earlier start of this run has evaluated the weights after a step."""
+        """Return whether an earlier start of this run has evaluated the weights after a step."""
         return self._log is not None and step in self._log.evaluated
 
     def close(self) -> None:
-        """Closes the logs."""
+        """Close the logs."""
         if self._log:
             self._log.close()
 

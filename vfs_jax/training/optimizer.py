@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 
 
 def cosine(learning_rate: float, steps: int) -> optax.Schedule:
-    """Falls from `learning_rate` at step 0 to 0 at step `steps`, by half a cosine, anew at every step.
+    """Fall from `learning_rate` at step 0 to 0 at step `steps`, by half a cosine, anew at every step.
 
     learning_rate * (1 + cos(pi * step / steps)) / 2, float32.
 
@@ -29,11 +29,11 @@ def sgd(learning_rate: optax.ScalarOrSchedule, *, momentum: float, weight_decay:
     v <- momentum * v + (g + weight_decay * w), w <- w - learning_rate * v.
 
     Args:
-      learning_rate: a number, or a function of the step.
-      momentum: the share of the velocity that is kept.
-      weight_decay: the share of the parameters that is added to their gradients.
+        learning_rate: a number, or a function of the step.
+        momentum: the share of the velocity that is kept.
+        weight_decay: the share of the parameters that is added to their gradients.
 
     Returns:
-      The optax transformation.
+        The optax transformation.
     """
     return optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate, momentum))

@@ -12,42 +12,42 @@ class TrainOptions:
     """A training run.
 
     Attributes:
-      data: folder of records.
-      depth: of the ResNet.
-      seed: of weights, order, frames, crops and colours.
-      steps: how many steps the run has; the learning rate falls to 0 over them.
-      batch_size: clips in a global batch.
-      segments: frames sampled from a clip; each view has half of them.
-      image_size: side of the crops in pixels.
-      min_area: least share of a frame that a crop covers.
-      color: whether colours are augmented.
-      color_augmentation: options of `vfs_jax.data.transforms.augment_color`.
-      symmetric: whether each view predicts the other, or view 1 alone predicts view 2.
-      negatives: "none"; "batch", InfoNCE against the batch's other clips; or "queue", against a momentum queue too.
-      temperature: of InfoNCE.
-      queue_size: embeddings in the queue.
-      encoder_momentum: share of the slower network, which fills the queue, that stays in a step.
-      learning_rate: at the first step.
-      momentum: of SGD.
-      weight_decay: of SGD, on all parameters.
-      dtype: of the network's computation, float32 or bfloat16.
-      accumulate: parts into which a batch is cut to save memory; BatchNorm sees one part at a time.
-      remat: whether activations other than those of convolutions are computed twice to save memory.
-      checkpoint_every: steps between checkpoints.
-      keep_checkpoints: how many of the newest checkpoints are kept.
-      log_every: steps between lines in metrics.jsonl.
-      peak_flops: a second of one device, of which the MFU is a share; 0 takes the maker's figure for bfloat16.
-      num_workers: processes that decode; 0 decodes in threads.
-      max_bad_steps: non-finite steps in a row that end the run; each is skipped.
-      max_unreadable: share of the records that may be unreadable before the run ends.
-      collapse_below: the embedding's standard deviation (1 is spread out, 0 is collapsed) below which the log warns.
-      watchdog_seconds: a step, or an evaluation, that takes longer ends the process with all its stacks on stderr.
-      eval_every: steps between evaluations; 0 for none.
-      eval_data: folder of DAVIS layout to evaluate on.
-      eval_split: of its sequences.
-      eval_sequences: comma-separated names; all of the split where empty.
-      eval_max_frames: frames of each sequence; 0 for all.
-      eval_short_side: of the frames that are evaluated, in pixels.
+        data: folder of records.
+        depth: of the ResNet.
+        seed: of weights, order, frames, crops and colors.
+        steps: how many steps the run has; the learning rate falls to 0 over them.
+        batch_size: clips in a global batch.
+        segments: frames sampled from a clip; each view has half of them.
+        image_size: side of the crops in pixels.
+        min_area: least share of a frame that a crop covers.
+        color: whether colors are augmented.
+        color_augmentation: options of `vfs_jax.data.transforms.augment_color`.
+        symmetric: whether each view predicts the other, or view 1 alone predicts view 2.
+        negatives: "none"; "batch", InfoNCE against the batch's other clips; or "queue", against a momentum queue too.
+        temperature: of InfoNCE.
+        queue_size: embeddings in the queue.
+        encoder_momentum: share of the slower network, which fills the queue, that stays in a step.
+        learning_rate: at the first step.
+        momentum: of SGD.
+        weight_decay: of SGD, on all parameters.
+        dtype: of the network's computation, float32 or bfloat16.
+        accumulate: parts into which a batch is cut to save memory; BatchNorm sees one part at a time.
+        remat: whether activations other than those of convolutions are computed twice to save memory.
+        checkpoint_every: steps between checkpoints.
+        keep_checkpoints: how many of the newest checkpoints are kept.
+        log_every: steps between lines in metrics.jsonl.
+        peak_flops: a second of one device, of which the MFU is a share; 0 takes the maker's figure for bfloat16.
+        num_workers: processes that decode; 0 decodes in threads.
+        max_bad_steps: non-finite steps in a row that end the run; each is skipped.
+        max_unreadable: share of the records that may be unreadable before the run ends.
+        collapse_below: the embedding's standard deviation (1 is spread out, 0 is collapsed) below which the log warns.
+        watchdog_seconds: a step, or an evaluation, that takes longer ends the process with all its stacks on stderr.
+        eval_every: steps between evaluations; 0 for none.
+        eval_data: folder of DAVIS layout to evaluate on.
+        eval_split: of its sequences.
+        eval_sequences: comma-separated names; all of the split where empty.
+        eval_max_frames: frames of each sequence; 0 for all.
+        eval_short_side: of the frames that are evaluated, in pixels.
     """
 
     data: str
@@ -124,13 +124,13 @@ FREE_FIELDS = (
 
 
 def read_options(config: Mapping[str, Any]) -> TrainOptions:
-    """Makes options of a configuration's fields.
+    """Make options of a configuration's fields.
 
     Args:
-      config: names and values.
+        config: names and values.
 
     Raises:
-      InputError: a field is unknown, or one without a default is missing.
+        InputError: a field is unknown, or one without a default is missing.
 
     >>> read_options({"stepps": 3})
     Traceback (most recent call last):

@@ -22,11 +22,11 @@ class Program:
     """What runs on the devices.
 
     Attributes:
-      options: of the run.
-      mesh: its devices.
-      create: makes the state before the first step, in its place.
-      state_shapes: the state as ShapeDtypeStructs with shardings.
-      batch_shapes: a global batch likewise; see `make_train_step`.
+        options: of the run.
+        mesh: its devices.
+        create: makes the state before the first step, in its place.
+        state_shapes: the state as ShapeDtypeStructs with shardings.
+        batch_shapes: a global batch likewise; see `make_train_step`.
     """
 
     options: TrainOptions
@@ -36,20 +36,20 @@ class Program:
     batch_shapes: dict[str, jax.ShapeDtypeStruct]
 
     def trace(self) -> jax.stages.Traced:
-        """The step, ready to be counted and lowered."""
+        """Return the step, ready to be counted and lowered."""
         return self._trace(self.options)
 
     def lower(self) -> jax.stages.Lowered:
-        """The step, ready to be compiled."""
+        """Return the step, ready to be compiled."""
         return self.trace().lower()
 
     def flops(self, traced: jax.stages.Traced) -> int:
-        """Floating-point operations of a step over all devices; see `count_flops`.
+        """Return floating-point operations of a step over all devices; see `count_flops`.
 
         What is computed twice to save memory counts once.
 
         Args:
-          traced: what `trace` gave.
+            traced: what `trace` gave.
         """
         if self.options.remat:
             traced = self._trace(dataclasses.replace(self.options, remat=False))
@@ -61,10 +61,10 @@ class Program:
 
 
 def make_program(options: TrainOptions, mesh: Mesh) -> Program:
-    """Lays out the state and the step of a run on a mesh.
+    """Lay out the state and the step of a run on a mesh.
 
     Raises:
-      InputError: the batch cannot be cut into equal parts for the devices.
+        InputError: the batch cannot be cut into equal parts for the devices.
     """
     if options.batch_size % (mesh.size * options.accumulate):
         raise InputError(

@@ -7,13 +7,13 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
-    """A mesh with the one axis "data".
+    """Return a mesh with the one axis "data".
 
     Args:
-      num_devices: take only the first ones; all devices of all processes when None.
+        num_devices: take only the first ones; all devices of all processes when None.
 
     Returns:
-      The mesh. Its axis is Auto: the compiler places the collectives.
+        The mesh. Its axis is Auto: the compiler places the collectives.
 
     >>> dict(make_mesh(1).shape)
     {'data': 1}
@@ -23,24 +23,24 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """A whole copy on every device."""
+    """Return a whole copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The first axis cut into one part a device."""
+    """Return the first axis cut into one part a device."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def put_batch(mesh: Mesh, batch: Any) -> Any:
-    """Places host arrays on the devices, as parts of global arrays that are cut along the first axis.
+    """Place host arrays on the devices, as parts of global arrays that are cut along the first axis.
 
     Args:
-      mesh: where to.
-      batch: a pytree of arrays [b / processes, ...]: this process's rows.
+        mesh: where to.
+        batch: a pytree of arrays [b / processes, ...]: this process's rows.
 
     Returns:
-      The same tree of global arrays [b, ...].
+        The same tree of global arrays [b, ...].
 
     >>> put_batch(make_mesh(1), {"x": jax.numpy.zeros((4, 2))})["x"].shape
     (4, 2)

@@ -18,12 +18,12 @@ class TrainState:
     """Everything a checkpoint holds.
 
     Attributes:
-      step: int32 scalar, the number of steps taken; batches and random keys follow from it.
-      params: the parameters of the whole VFS network, float32.
-      batch_stats: the running statistics of its BatchNorms, float32.
-      opt_state: the optimizer's.
-      skipped: int32 scalar, the number of steps that were not finite and changed nothing.
-      queue: of negatives, where the run has one.
+        step: int32 scalar, the number of steps taken; batches and random keys follow from it.
+        params: the parameters of the whole VFS network, float32.
+        batch_stats: the running statistics of its BatchNorms, float32.
+        opt_state: the optimizer's.
+        skipped: int32 scalar, the number of steps that were not finite and changed nothing.
+        queue: of negatives, where the run has one.
     """
 
     step: jax.Array
@@ -40,16 +40,16 @@ class TrainState:
 
 
 def init_state(seed: int, depth: int, optimizer: optax.GradientTransformation, *, queue_size: int = 0) -> TrainState:
-    """The state before the first step, with the network's initial weights of that seed.
+    """Return the state before the first step, with the network's initial weights of that seed.
 
     Args:
-      seed: of the weights.
-      depth: of the ResNet.
-      optimizer: the one whose state is kept.
-      queue_size: of the queue of negatives; 0 for none.
+        seed: of the weights.
+        depth: of the ResNet.
+        optimizer: the one whose state is kept.
+        queue_size: of the queue of negatives; 0 for none.
 
     Returns:
-      A state at step 0. May be traced: jit it with out_shardings to create it where it is to live.
+        A state at step 0. May be traced: jit it with out_shardings to create it where it is to live.
 
     >>> jax.eval_shape(lambda: init_state(0, 18, optax.sgd(0.1))).step
     ShapeDtypeStruct(shape=(), dtype=int32)

@@ -36,31 +36,31 @@ def make_train_step(
     accumulate: int = 1,
     remat: bool = False,
 ) -> TrainStep:
-    """Builds the step: colour, normalisation, both views through the network, loss, gradient, update.
+    """Build the step: color, normalization, both views through the network, loss, gradient, update.
 
     A step whose loss or gradient is not finite leaves weights, statistics and optimizer as they were, and is counted.
 
     Args:
-      depth: of the ResNet.
-      seed: of the colour augmentation; every frame of every step has a key of its own.
-      learning_rate: the optimizer's, as a function of the step; only reported.
-      optimizer: turns gradients into updates.
-      color: options of `augment_color`; None leaves colours as they are.
-      symmetric: see `frame_similarity_loss`.
-      temperature: of `contrastive_loss`, whose negatives are the other clips of the batch and, where the state has one,
-        the queue, whose slower network then makes the projections; None trains without negatives.
-      encoder_momentum: of the queue's network.
-      dtype: of the network's computation; parameters, statistics and loss stay float32.
-      accumulate: into how many parts the batch is cut, one after the other; their gradients are averaged, BatchNorm
-        and negatives see one part at a time.
-      remat: keeps only the convolutions' outputs for the backward pass and computes the rest again.
+        depth: of the ResNet.
+        seed: of the color augmentation; every frame of every step has a key of its own.
+        learning_rate: the optimizer's, as a function of the step; only reported.
+        optimizer: turns gradients into updates.
+        color: options of `augment_color`; None leaves colors as they are.
+        symmetric: see `frame_similarity_loss`.
+        temperature: of `contrastive_loss`, whose negatives are the other clips of the batch and, where the state has
+            one, the queue, whose slower network then makes the projections; None trains without negatives.
+        encoder_momentum: of the queue's network.
+        dtype: of the network's computation; parameters, statistics and loss stay float32.
+        accumulate: into how many parts the batch is cut, one after the other; their gradients are averaged, BatchNorm
+            and negatives see one part at a time.
+        remat: keeps only the convolutions' outputs for the backward pass and computes the rest again.
 
     Returns:
-      step(state, batch) -> (state, metrics). The batch has "views" uint8 [b, 2, t, h, w, 3], RGB, and two arrays by
-      which any process tells all: "stop" bool [b], that they shall stop, and "unreadable" int32 [b], which sums up to
-      the number of unreadable records. Metrics are scalars: "loss", "learning_rate", "embedding_std", "gradient_norm",
-      "skipped" (non-finite steps so far), "finite", "unreadable" and "stop". Pure; `compile_train_step` places and
-      compiles it.
+        step(state, batch) -> (state, metrics). The batch has "views" uint8 [b, 2, t, h, w, 3], RGB, and two arrays by
+        which any process tells all: "stop" bool [b], that they shall stop, and "unreadable" int32 [b], which sums up to
+        the number of unreadable records. Metrics are scalars: "loss", "learning_rate", "embedding_std",
+        "gradient_norm", "skipped" (non-finite steps so far), "finite", "unreadable" and "stop". Pure;
+        `compile_train_step` places and compiles it.
     """
     model = VFS(depth=depth, dtype=dtype)
 
@@ -134,7 +134,7 @@ def make_train_step(
 def _accumulated(
     gradient_of: Callable[..., Any], state: TrainState, images: jax.Array, targets: jax.Array | None, parts: int
 ) -> Any:
-    """The mean gradient, loss and embedding_std over the parts of a batch, and the last statistics."""
+    """Return the mean gradient, loss and embedding_std over the parts of a batch, and the last statistics."""
 
     # Part i holds the clips i, i + parts, ...: of each device the same number, so that nothing moves between devices.
     def split(rows: jax.Array) -> jax.Array:
@@ -151,16 +151,16 @@ def _accumulated(
 
 
 def compile_train_step(step: TrainStep, mesh: Mesh) -> jax.stages.Wrapped:
-    """Jits a step for a mesh: state and metrics replicated, batch cut over the devices, the old state's memory reused.
+    """Jit a step for a mesh: state and metrics replicated, batch cut over the devices, the old state's memory reused.
 
     BatchNorm and loss see the global batch, so that the result does not depend on the number of devices.
 
     Args:
-      step: from `make_train_step`.
-      mesh: from `make_mesh`.
+        step: from `make_train_step`.
+        mesh: from `make_mesh`.
 
     Returns:
-      The jitted function; the state that it is given can not be used again.
+        The jitted function; the state that it is given can not be used again.
     """
     return jax.jit(
         step,

@@ -31,21 +31,22 @@ class HeadOptions:
     """A training run of the tracking head; the defaults are the release's.
 
     Attributes:
-      seed: of head, order, frames and augmentation.
-      epochs: of which each takes one pair from every sequence.
-      batch_size: pairs in a global batch.
-      learning_rate: in the first epoch.
-      final_learning_rate: that an epoch after the last would have; between them it falls exponentially, epoch by epoch.
-      gamma: of the focal loss.
-      positive_radius: search pixels from the centre, by the sum of both distances, within which the response is to be
-        high.
-      out_scale: times the correlation; None for 1e-3, or 1e-5 from ResNet-50 on.
-      pairs: how pairs are drawn and augmented.
-      checkpoint_every: steps between checkpoints.
-      keep_checkpoints: how many of the newest checkpoints are kept.
-      log_every: steps between lines in metrics.jsonl.
-      num_workers: processes that read and cut; 0 works in threads.
-      watchdog_seconds: a step that takes longer ends the process with all its stacks on stderr.
+        seed: of head, order, frames and augmentation.
+        epochs: of which each takes one pair from every sequence.
+        batch_size: pairs in a global batch.
+        learning_rate: in the first epoch.
+        final_learning_rate: that an epoch after the last would have; between them it falls exponentially, epoch by
+            epoch.
+        gamma: of the focal loss.
+        positive_radius: search pixels from the center, by the sum of both distances, within which the response is to be
+            high.
+        out_scale: times the correlation; None for 1e-3, or 1e-5 from ResNet-50 on.
+        pairs: how pairs are drawn and augmented.
+        checkpoint_every: steps between checkpoints.
+        keep_checkpoints: how many of the newest checkpoints are kept.
+        log_every: steps between lines in metrics.jsonl.
+        num_workers: processes that read and cut; 0 works in threads.
+        watchdog_seconds: a step that takes longer ends the process with all its stacks on stderr.
     """
 
     seed: int = 0
@@ -70,7 +71,7 @@ class HeadOptions:
 
 
 def response_labels(rows: int, cols: int, radius: float) -> np.ndarray:
-    """Where the response is to be high: 1 at most `radius` cells from the centre by the sum of both distances.
+    """Return where the response is to be high: 1 at most `radius` cells from the center by the sum of both distances.
 
     >>> int(response_labels(16, 16, 2.0).sum())
     12
@@ -80,18 +81,18 @@ def response_labels(rows: int, cols: int, radius: float) -> np.ndarray:
 
 
 def focal_loss(responses: jax.Array, labels: jax.Array, gamma: float) -> jax.Array:
-    """Binary cross-entropy, each cell weighted by its error to the power gamma, over the mean weight.
+    """Return binary cross-entropy, each cell weighted by its error to the power gamma, over the mean weight.
 
     mean(w * -log p) / mean(w) with p the probability given to the cell's label and w = (1 - p) ** gamma. Quirk of the
     release: the weights carry gradient.
 
     Args:
-      responses: logits, float [b, rows, cols].
-      labels: 0 or 1, float [rows, cols].
-      gamma: 0 is plain cross-entropy.
+        responses: logits, float [b, rows, cols].
+        labels: 0 or 1, float [rows, cols].
+        gamma: 0 is plain cross-entropy.
 
     Returns:
-      float [].
+        float [].
     """
     logits = jnp.where(labels[None] > 0, responses, -responses)  # of the cell's own label
     weights = jax.nn.sigmoid(-logits) ** gamma
@@ -106,21 +107,21 @@ def make_head_step(
     *,
     features: Callable[[Variables, Any], jax.Array] = tracking_features,
 ) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
-    """A training step: (state, batch) -> (state, metrics); the backbone stays as it is.
+    """Return a training step: (state, batch) -> (state, metrics); the backbone stays as it is.
 
     Args:
-      options: loss and scale.
-      depth: of the backbone.
-      optimizer: of the head.
-      schedule: the learning rate by step, for the log.
-      features: (backbone, array of the batch) -> float [b, h, w, c]. The backbone is frozen, so that a batch may hold
-        features that were computed before; then this hands the array on.
+        options: loss and scale.
+        depth: of the backbone.
+        optimizer: of the head.
+        schedule: the learning rate by step, for the log.
+        features: (backbone, array of the batch) -> float [b, h, w, c]. The backbone is frozen, so that a batch may hold
+            features that were computed before; then this hands the array on.
 
     Returns:
-      The function. State: params {"backbone", "head"}, batch_stats {"backbone"}, opt_state of the head. Batch:
-      "exemplar" and "search", uint8. Metrics: "loss", "learning_rate", "gradient_norm", "peak_error" (pixels of the
-      search patch between the response's peak and the target, mean), "finite". A step whose loss or gradient is not
-      finite changes nothing.
+        The function. State: params {"backbone", "head"}, batch_stats {"backbone"}, opt_state of the head. Batch:
+        "exemplar" and "search", uint8. Metrics: "loss", "learning_rate", "gradient_norm", "peak_error" (pixels of the
+        search patch between the response's peak and the target, mean), "finite". A step whose loss or gradient is not
+        finite changes nothing.
     """
     scale = out_scale(depth) if options.out_scale is None else options.out_scale
     head = SiamFCHead(feature_width(depth))
@@ -157,7 +158,7 @@ def make_head_step(
 
 
 def _peak_error(responses: jax.Array) -> jax.Array:
-    """Mean distance of the peak from the response's centre, in pixels of the search patch."""
+    """Return the mean distance of the peak from the response's center, in pixels of the search patch."""
     _, rows, cols = responses.shape
     peak = jnp.argmax(responses.reshape(len(responses), -1), axis=1)
     away = jnp.stack([peak // cols - (rows - 1) // 2, peak % cols - (cols - 1) // 2], axis=-1).astype(jnp.float32)
@@ -167,20 +168,20 @@ def _peak_error(responses: jax.Array) -> jax.Array:
 def train_head(
     options: HeadOptions, workdir: Path, sequences: Sequence[BoxSequence], backbone: Mapping[str, Any]
 ) -> Variables:
-    """Trains until options.epochs are over, from the newest checkpoint in the workdir where there is one.
+    """Train until options.epochs are over, from the newest checkpoint in the workdir where there is one.
 
     Args:
-      options: of the run.
-      workdir: exists, and belongs to these options; gets checkpoints, metrics.jsonl and tensorboard.
-      sequences: to train on.
-      backbone: variables of a ResNet, which stay as they are.
+        options: of the run.
+        workdir: exists, and belongs to these options; gets checkpoints, metrics.jsonl and tensorboard.
+        sequences: to train on.
+        backbone: variables of a ResNet, which stay as they are.
 
     Returns:
-      {"params": {"backbone", "head"}, "batch_stats": {"backbone"}}.
+        {"params": {"backbone", "head"}, "batch_stats": {"backbone"}}.
 
     Raises:
-      InputError: data or checkpoints cannot be used, the batch does not divide, or the loss is not finite.
-      SystemExit: SIGTERM came; the state is saved.
+        InputError: data or checkpoints cannot be used, the batch does not divide, or the loss is not finite.
+        SystemExit: SIGTERM came; the state is saved.
     """
     mesh = make_mesh()
     if options.batch_size % mesh.size:

@@ -15,14 +15,14 @@ _EPSILON = np.finfo(np.float64).eps
 
 @jaxtyped(typechecker=beartype)
 def box_iou(boxes: Float[np.ndarray, "*b 4"], truth: Float[np.ndarray, "*b 4"]) -> Float[np.ndarray, "*b"]:
-    """Intersection over union of boxes, with continuous areas (a box of width w covers w, not w + 1).
+    """Return the intersection over union of boxes, with continuous areas (a box of width w covers w, not w + 1).
 
     Args:
-      boxes: (left, top, width, height), [..., 4].
-      truth: likewise.
+        boxes: (left, top, width, height), [..., 4].
+        truth: likewise.
 
     Returns:
-      float64 [...] in 0..1.
+        float64 [...] in 0..1.
 
     >>> float(box_iou(np.array([1.0, 1.0, 2.0, 2.0]), np.array([2.0, 1.0, 2.0, 2.0])))
     0.333...
@@ -36,14 +36,14 @@ def box_iou(boxes: Float[np.ndarray, "*b 4"], truth: Float[np.ndarray, "*b 4"]) 
 
 @jaxtyped(typechecker=beartype)
 def center_error(boxes: Float[np.ndarray, "*b 4"], truth: Float[np.ndarray, "*b 4"]) -> Float[np.ndarray, "*b"]:
-    """Distance of the boxes' centres in pixels, a centre being left + (width - 1) / 2.
+    """Return the distance of the boxes' centers in pixels, a center being left + (width - 1) / 2.
 
     Args:
-      boxes: (left, top, width, height), [..., 4].
-      truth: likewise.
+        boxes: (left, top, width, height), [..., 4].
+        truth: likewise.
 
     Returns:
-      float64 [...].
+        float64 [...].
 
     >>> float(center_error(np.array([1.0, 1.0, 3.0, 3.0]), np.array([4.0, 5.0, 3.0, 3.0])))
     5.0
@@ -57,8 +57,8 @@ class BoxScore:
     """The two curves of OTB, of one sequence or the mean over sequences.
 
     Attributes:
-      success_curve: share of frames with an IoU above each of SUCCESS_THRESHOLDS, [21].
-      precision_curve: share of frames whose centre is off by at most each of PRECISION_THRESHOLDS, [51].
+        success_curve: share of frames with an IoU above each of SUCCESS_THRESHOLDS, [21].
+        precision_curve: share of frames whose center is off by at most each of PRECISION_THRESHOLDS, [51].
     """
 
     success_curve: np.ndarray
@@ -82,17 +82,17 @@ class BoxScore:
 
 @jaxtyped(typechecker=beartype)
 def score_boxes(boxes: Float[np.ndarray, "t 4"], truth: Float[np.ndarray, "t 4"]) -> BoxScore:
-    """Scores one sequence.
+    """Score one sequence.
 
     Quirks of the toolkit, kept: the boxes pass through three decimals (as in its result files), and the first one is
     the truth, whatever the tracker says.
 
     Args:
-      boxes: found (left, top, width, height), 1-based, a row a frame.
-      truth: likewise.
+        boxes: found (left, top, width, height), 1-based, a row a frame.
+        truth: likewise.
 
     Returns:
-      the curves.
+        the curves.
 
     >>> truth = np.array([[1.0, 1.0, 10.0, 10.0], [2.0, 1.0, 10.0, 10.0]])
     >>> score = score_boxes(truth, truth)
@@ -109,7 +109,7 @@ def score_boxes(boxes: Float[np.ndarray, "t 4"], truth: Float[np.ndarray, "t 4"]
 
 
 def mean_score(scores: Sequence[BoxScore]) -> BoxScore:
-    """The mean curves over sequences, each sequence counting the same."""
+    """Return the mean curves over sequences, each sequence counting the same."""
     return BoxScore(
         np.mean([score.success_curve for score in scores], axis=0),
         np.mean([score.precision_curve for score in scores], axis=0),
@@ -120,17 +120,17 @@ def mean_score(scores: Sequence[BoxScore]) -> BoxScore:
 def bounded_overlaps(
     boxes: Float[np.ndarray, "t 4"], truth: Float[np.ndarray, "t 4"], size: tuple[int, int]
 ) -> Float[np.ndarray, " t"]:
-    """IoU as GOT-10k's toolkit takes it: after three decimals of the boxes found, and cut at the image's border.
+    """Return IoU as GOT-10k's toolkit takes it: after three decimals of the boxes found, and cut at the image's border.
 
     Quirk of the toolkit: a corner left of or above the image is moved to its border, while width and height stay.
 
     Args:
-      boxes: found (left, top, width, height), a row a frame.
-      truth: likewise.
-      size: width and height of the image.
+        boxes: found (left, top, width, height), a row a frame.
+        truth: likewise.
+        size: width and height of the image.
 
     Returns:
-      float64 [t].
+        float64 [t].
 
     >>> whole = np.array([[-10.0, 0, 20, 10]])
     >>> bounded_overlaps(np.array([[0.0, 0, 10, 10]]), whole, (100, 50)).tolist()

@@ -24,14 +24,14 @@ BOUND = 0.008
 
 @jaxtyped(typechecker=beartype)
 def region_similarity(result: Bool[np.ndarray, "*b h w"], truth: Bool[np.ndarray, "*b h w"]) -> Float[np.ndarray, "*b"]:
-    """Region similarity J: intersection over union of two masks, 1 where both are empty.
+    """Return the region similarity J: intersection over union of two masks, 1 where both are empty.
 
     Args:
-      result: bool [..., h, w].
-      truth: bool [..., h, w].
+        result: bool [..., h, w].
+        truth: bool [..., h, w].
 
     Returns:
-      float64 [...].
+        float64 [...].
 
     >>> result = np.array([[True, True, False]])
     >>> truth = np.array([[False, True, True]])
@@ -47,18 +47,18 @@ def region_similarity(result: Bool[np.ndarray, "*b h w"], truth: Bool[np.ndarray
 def contour_accuracy(
     result: Bool[np.ndarray, "*b h w"], truth: Bool[np.ndarray, "*b h w"], *, bound: float = BOUND
 ) -> Float[np.ndarray, "*b"]:
-    """Contour accuracy F: harmonic mean of the precision and recall of the mask's contour.
+    """Return the contour accuracy F: harmonic mean of the precision and recall of the mask's contour.
 
     A contour pixel matches where the other contour comes within ceil(bound * image diagonal) pixels (a disk).
     1 where both contours are empty, 0 where one is.
 
     Args:
-      result: bool [..., h, w].
-      truth: bool [..., h, w].
-      bound: matching distance as a share of the diagonal.
+        result: bool [..., h, w].
+        truth: bool [..., h, w].
+        bound: matching distance as a share of the diagonal.
 
     Returns:
-      float64 [...].
+        float64 [...].
 
     >>> square = np.zeros((20, 20), bool)
     >>> square[5:15, 5:15] = True
@@ -84,9 +84,9 @@ def _contour_accuracy(result: np.ndarray, truth: np.ndarray, radius: int) -> flo
 
 
 def contour(mask: np.ndarray) -> np.ndarray:
-    """The official boundary map of a bool mask [h, w]: pixels unlike their east, south or south-east neighbour.
+    """Return the official boundary map of a bool mask [h, w]: pixels unlike their east, south or south-east neighbor.
 
-    In the last row only the east neighbour counts, in the last column only the south one; the corner is never contour.
+    In the last row only the east neighbor counts, in the last column only the south one; the corner is never contour.
     The border of the image is none: a mask that fills the image has an empty contour.
     """
     east, south = np.zeros_like(mask), np.zeros_like(mask)
@@ -98,7 +98,7 @@ def contour(mask: np.ndarray) -> np.ndarray:
 
 
 def _within(points: np.ndarray, radius: int) -> np.ndarray:
-    """Which pixels lie within `radius` of a point: dilation by the disk x*x + y*y <= radius*radius."""
+    """Return which pixels lie within `radius` of a point: dilation by the disk x*x + y*y <= radius*radius."""
     offsets = np.arange(-radius, radius + 1)
     disk = offsets[:, None] ** 2 + offsets**2 <= radius**2
     return cv2.dilate(points.astype(np.uint8), disk.astype(np.uint8)).astype(bool)
@@ -115,13 +115,13 @@ class Statistics:
 
 @jaxtyped(typechecker=beartype)
 def statistics(values: Float[np.ndarray, " t"]) -> Statistics:
-    """Mean, recall and decay of per-frame values.
+    """Return the mean, recall and decay of per-frame values.
 
     Args:
-      values: float [t], in time order.
+        values: float [t], in time order.
 
     Returns:
-      the statistics; all NaN where t is 0.
+        the statistics; all NaN where t is 0.
 
     >>> statistics(np.array([0.9, 0.9, 0.4, 0.4, 0.4]))
     Statistics(mean=0.6, recall=0.4, decay=0.5)
@@ -163,16 +163,16 @@ def score_sequence(
     """J and F of every object of a sequence.
 
     Args:
-      sequence: its name.
-      masks: (result, truth, name of the result's file) of the frames that count, all but the first and the last, in
-        time order: index masks uint8 [h, w]. Only one pair is looked at at a time.
-      labels: number of objects, the highest label of the first frame's truth (255 there is background).
+        sequence: its name.
+        masks: (result, truth, name of the result's file) of the frames that count, all but the first and the last, in
+            time order: index masks uint8 [h, w]. Only one pair is looked at at a time.
+        labels: number of objects, the highest label of the first frame's truth (255 there is background).
 
     Returns:
-      one score an object, in the order of their labels. An object that the result lacks is an empty mask.
+        one score an object, in the order of their labels. An object that the result lacks is an empty mask.
 
     Raises:
-      InputError: a result is of another size than its truth, or holds a label above `labels`.
+        InputError: a result is of another size than its truth, or holds a label above `labels`.
     """
     values: list[tuple[list[float], list[float]]] = [([], []) for _ in range(labels)]
     for result, truth, name in masks:
@@ -196,7 +196,7 @@ def score_sequence(
 
 
 def global_row(scores: Sequence[ObjectScore]) -> dict[str, float]:
-    """The official columns over all objects of all sequences; objects without a frame that counts are left out.
+    """Return the official columns over all objects of all sequences; objects without a frame that counts are left out.
 
     J&F-Mean is the mean of J-Mean and F-Mean. NaN where nothing is left.
     """

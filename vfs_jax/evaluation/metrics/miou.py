@@ -15,19 +15,19 @@ IGNORED = 255
 def confusion(
     result: UInt8[np.ndarray, "*b h w"], truth: UInt8[np.ndarray, "*b h w"], *, classes: int = 20, name: str = "mask"
 ) -> Int[np.ndarray, "k k"]:
-    """Counts pixels by true class (row) and found class (column); pixels whose truth is 255 are left out.
+    """Count pixels by true class (row) and found class (column); pixels whose truth is 255 are left out.
 
     Args:
-      result: class of every pixel, uint8 [..., h, w].
-      truth: likewise.
-      classes: how many there are, 0 included.
-      name: of the file, for the error.
+        result: class of every pixel, uint8 [..., h, w].
+        truth: likewise.
+        classes: how many there are, 0 included.
+        name: of the file, for the error.
 
     Returns:
-      int64 [classes, classes].
+        int64 [classes, classes].
 
     Raises:
-      InputError: a value is no class.
+        InputError: a value is no class.
 
     >>> confusion(np.array([[0, 1, 1]], np.uint8), np.array([[0, 0, 255]], np.uint8), classes=2).tolist()
     [[1, 1], [0, 0]]
@@ -43,13 +43,13 @@ def confusion(
 
 @jaxtyped(typechecker=beartype)
 def class_iou(counts: Int[np.ndarray, "k k"]) -> np.ndarray:
-    """Intersection over union of every class.
+    """Return the intersection over union of every class.
 
     Args:
-      counts: sum of `confusion` over all frames.
+        counts: sum of `confusion` over all frames.
 
     Returns:
-      float64 [classes]; NaN for a class that neither truth nor result has.
+        float64 [classes]; NaN for a class that neither truth nor result has.
     """
     intersection = np.diag(counts)
     union = counts.sum(axis=0) + counts.sum(axis=1) - intersection
@@ -57,13 +57,13 @@ def class_iou(counts: Int[np.ndarray, "k k"]) -> np.ndarray:
 
 
 def mean_iou(counts: Sequence[np.ndarray]) -> float:
-    """Mean IoU over the classes present, of all frames together.
+    """Return the mean IoU over the classes present, of all frames together.
 
     Args:
-      counts: what `confusion` gives for each frame or video.
+        counts: what `confusion` gives for each frame or video.
 
     Returns:
-      a share, to 0.01% as the release gives it; NaN without any class.
+        a share, to 0.01% as the release gives it; NaN without any class.
 
     >>> mean_iou([np.array([[1, 1], [0, 0]])])  # class 0: 1 of 2; class 1: 0 of 1
     0.25

@@ -13,17 +13,17 @@ _BOX_SHARE = 0.6
 
 @jaxtyped(typechecker=beartype)
 def distances(found: Float[np.ndarray, "t n 2"], truth: Float[np.ndarray, "t n 2"]) -> Float[np.ndarray, "t n"]:
-    """Distance of every joint from its true place, relative to the body's size in its frame.
+    """Return the distance of every joint from its true place, relative to the body's size in its frame.
 
     As the release computes it (github xvjiarui/VFS): a joint counts where its predicted x is above 0; the box is that
     of the frame's true joints that count.
 
     Args:
-      found: predicted (x, y) in pixels, the first pixel at 0, [t, joints, 2].
-      truth: true (x, y), likewise.
+        found: predicted (x, y) in pixels, the first pixel at 0, [t, joints, 2].
+        truth: true (x, y), likewise.
 
     Returns:
-      float [t, joints]; NaN for joints that do not count, infinite where the box has no size and the joint is off.
+        float [t, joints]; NaN for joints that do not count, infinite where the box has no size and the joint is off.
 
     >>> truth = np.array([[[0.0, 0.0], [30.0, 40.0]]])  # diagonal 50, size 30
     >>> distances(truth + np.array([3.0, 0.0]), truth).tolist()
@@ -41,14 +41,14 @@ def distances(found: Float[np.ndarray, "t n 2"], truth: Float[np.ndarray, "t n 2
 
 
 def pck(values: Sequence[np.ndarray], thresholds: Sequence[float] = THRESHOLDS) -> dict[str, float]:
-    """PCK at each threshold: per joint over all frames of all videos, then the mean over the joints.
+    """Return PCK at each threshold: per joint over all frames of all videos, then the mean over the joints.
 
     Args:
-      values: what `distances` gives, [t, joints] a video.
-      thresholds: a joint is found where its distance is at most this.
+        values: what `distances` gives, [t, joints] a video.
+        thresholds: a joint is found where its distance is at most this.
 
     Returns:
-      {"PCK@0.1": share, ...}; a joint that never counts is left out of the mean, NaN where none counts.
+        {"PCK@0.1": share, ...}; a joint that never counts is left out of the mean, NaN where none counts.
 
     >>> pck([np.array([[0.05, 0.3]]), np.array([[0.15, np.nan]])], thresholds=(0.1, 0.4))
     {'PCK@0.1': 0.25, 'PCK@0.4': 1.0}

@@ -27,7 +27,7 @@ def score_tracks(
     true_occluded: Bool[np.ndarray, "n t"],
     query_frames: Int[np.ndarray, " n"],
 ) -> TrackScore:
-    """Scores the tracks of one video, queried first: the frames after each point's query count.
+    """Score the tracks of one video, queried first: the frames after each point's query count.
 
     With d the distance to the true place, a threshold of so many pixels and the points and frames that count:
     within = share of truly visible ones with d < threshold; Jaccard = true positives (visible in both, d < threshold)
@@ -35,14 +35,14 @@ def score_tracks(
     the thresholds 1, 2, 4, 8, 16 (Doersch et al., TAP-Vid, 2022).
 
     Args:
-      tracks: found (x, y) in pixels of a 256x256 picture, [points, t, 2].
-      occluded: whether a point is taken to be hidden, [points, t].
-      true_tracks: likewise; places of hidden points do not matter.
-      true_occluded: likewise.
-      query_frames: frame of each point's query.
+        tracks: found (x, y) in pixels of a 256x256 picture, [points, t, 2].
+        occluded: whether a point is taken to be hidden, [points, t].
+        true_tracks: likewise; places of hidden points do not matter.
+        true_occluded: likewise.
+        query_frames: frame of each point's query.
 
     Returns:
-      the scores; NaN where nothing counts.
+        the scores; NaN where nothing counts.
 
     >>> place = np.zeros((1, 3, 2))
     >>> score_tracks(place + 3.0, np.zeros((1, 3), bool), place, np.zeros((1, 3), bool), np.array([0]))
@@ -68,7 +68,7 @@ def _share(part: np.integer, whole: np.integer) -> float:
 
 
 def mean_score(scores: Sequence[TrackScore]) -> TrackScore:
-    """The mean over videos; a video in which nothing counts is left out of that measure."""
+    """Return the mean over videos; a video in which nothing counts is left out of that measure."""
     means = []
     for field in dataclasses.fields(TrackScore):
         values = np.array([getattr(score, field.name) for score in scores], np.float64)

@@ -1,4 +1,4 @@
-"""Frames to features: normalised, through a ResNet at stride 8, a few frames at a time, kept on the device."""
+"""Frames to features: normalized, through a ResNet at stride 8, a few frames at a time, kept on the device."""
 
 import functools
 import itertools
@@ -28,16 +28,16 @@ _FRAME, _PADDING = 2.0**-6, -(2.0**16)
 def batch_features(
     variables: Variables, frames: Array, *, outputs: tuple[str, ...] = ("res4",), dtype: DTypeLike = jnp.float32
 ) -> dict[str, Array]:
-    """Features of a batch of frames, in the arrangement for label propagation.
+    """Return features of a batch of frames, in the arrangement for label propagation.
 
     Args:
-      variables: of a ResNet.
-      frames: RGB uint8 [b, h, w, 3], values 0..255.
-      outputs: stages or blocks, as ResNet names them.
-      dtype: of computation and output.
+        variables: of a ResNet.
+        frames: RGB uint8 [b, h, w, 3], values 0..255.
+        outputs: stages or blocks, as ResNet names them.
+        dtype: of computation and output.
 
     Returns:
-      {name: [b, h', w', c]}, h' and w' as `grid_size` says.
+        {name: [b, h', w', c]}, h' and w' as `grid_size` says.
     """
     return _apply(variables, normalize_images(frames), outputs, dtype)
 
@@ -53,21 +53,21 @@ def _apply(variables: Variables, images: Array, outputs: tuple[str, ...], dtype:
 def padded_features(
     variables: Variables, frames: Array, size: Array, *, outputs: tuple[str, ...], dtype: DTypeLike = jnp.float32
 ) -> dict[str, Array]:
-    """Features of frames that fill the top left part of a canvas: those of the frames alone, and marked padding.
+    """Return features of frames that fill the top left part of a canvas: those of the frames alone, and marked padding.
 
-    Whatever looks at neighbours finds zeros beyond the frame, which is what it pads with where there is no canvas: what
+    Whatever looks at neighbors finds zeros beyond the frame, which is what it pads with where there is no canvas: what
     comes out of every BatchNorm is cut to the frame, and so is what goes into every block (out of the stem's pooling).
 
     Args:
-      variables: of a ResNet.
-      frames: RGB uint8 [b, H, W, 3] on their canvas.
-      size: height and width of the frames, int32 [2].
-      outputs: stages or blocks.
-      dtype: of computation.
+        variables: of a ResNet.
+        frames: RGB uint8 [b, H, W, 3] on their canvas.
+        size: height and width of the frames, int32 [2].
+        outputs: stages or blocks.
+        dtype: of computation.
 
     Returns:
-      {name: float32 [b, H', W', c + 1]}: features divided by their norms, and a channel by which no position of the
-      frame ever takes a padded one for its key. Scores are inner products as they are: normalize=False.
+        {name: float32 [b, H', W', c + 1]}: features divided by their norms, and a channel by which no position of the
+        frame ever takes a padded one for its key. Scores are inner products as they are: normalize=False.
     """
     height, width = frames.shape[1:3]
 
@@ -99,14 +99,14 @@ def padded_features(
 
 
 def _shrunk(side: Array, full: int, at: int) -> Array:
-    """How much of a frame's side is left in a layer in which the canvas's is `at`; each stride of 2 rounds up."""
+    """Return the part of a frame's side in a layer whose canvas has side `at`; each stride of 2 rounds up."""
     while full > at:
         full, side = -(-full // 2), -(-side // 2)
     return side
 
 
 def prepare_frame(frame: np.ndarray, layout: Layout) -> np.ndarray:
-    """A frame as the network reads it: resized, and on its canvas; uint8 [h, w, 3]."""
+    """Return a frame as the network reads it: resized, and on its canvas; uint8 [h, w, 3]."""
     return layout.pad_frame(resize_frame(frame, layout.network))
 
 
@@ -118,17 +118,17 @@ def iterate_features(
     *,
     outputs: tuple[str, ...],
 ) -> Iterator[dict[str, Array]]:
-    """Features of one frame after the other, computed a batch of frames at a time and left on the device.
+    """Return features of one frame after the other, computed a batch of frames at a time and left on the device.
 
     Args:
-      variables: of a ResNet.
-      frames: as `prepare_frame` gives them, in time order.
-      layout: of the video.
-      settings: dtype and frames a call; the last batch is filled up, so that a size compiles once.
-      outputs: stages or blocks.
+        variables: of a ResNet.
+        frames: as `prepare_frame` gives them, in time order.
+        layout: of the video.
+        settings: dtype and frames a call; the last batch is filled up, so that a size compiles once.
+        outputs: stages or blocks.
 
     Yields:
-      {name: [rows, cols, c]} a frame; of a padded layout as `padded_features` gives them.
+        {name: [rows, cols, c]} a frame; of a padded layout as `padded_features` gives them.
     """
     iterator, count = iter(frames), settings.batch_frames
     size = np.array(layout.network, np.int32)
@@ -144,6 +144,6 @@ def iterate_features(
 
 @jax.jit
 def _unstack(features: dict[str, Array]) -> list[dict[str, Array]]:
-    """A batch as single frames, in one program."""
+    """Return a batch as single frames, in one program."""
     count = len(next(iter(features.values())))
     return [{name: array[index] for name, array in features.items()} for index in range(count)]

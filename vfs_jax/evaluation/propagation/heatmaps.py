@@ -17,18 +17,18 @@ _PEAKS = 5  # pixels whose mean is the position
 def draw_maps(
     points: Float[np.ndarray, "n 2"], size: tuple[int, int], *, sigma: float = 4.0
 ) -> Float[np.ndarray, "h w n"]:
-    """Draws a Gaussian of peak 1, cut to a square of 3 sigma, around every point, as the release does on JHMDB.
+    """Draw a Gaussian of peak 1, cut to a square of 3 sigma, around every point, as the release does on JHMDB.
 
-    Quirk of the release: the Gaussian's centre is a whole pixel, int(x - 3 sigma) + 3 sigma with int towards zero, so
+    Quirk of the release: the Gaussian's center is a whole pixel, int(x - 3 sigma) + 3 sigma with int towards zero, so
     that 40.7 goes to 40, but 5.5 to 6. Where that moved it the square loses its last column (row).
 
     Args:
-      points: (x, y) in pixels, the first pixel's centre at 0; they may lie outside.
-      size: height and width of the picture.
-      sigma: of the Gaussian in pixels; 3 sigma is a whole number.
+        points: (x, y) in pixels, the first pixel's center at 0; they may lie outside.
+        size: height and width of the picture.
+        sigma: of the Gaussian in pixels; 3 sigma is a whole number.
 
     Returns:
-      float32 [h, w, n]; all zero for a point so far outside that nothing of it shows.
+        float32 [h, w, n]; all zero for a point so far outside that nothing of it shows.
 
     >>> maps = draw_maps(np.array([[40.7, 30.2]]), (60, 80))
     >>> maps.shape, tuple(map(int, np.unravel_index(maps.argmax(), maps.shape)))
@@ -45,14 +45,14 @@ def draw_maps(
 
 
 def _covered(value: float, reach: int, sigma: float, side: int) -> tuple[slice, np.ndarray]:
-    """The pixels along one axis that a Gaussian covers, and their distances from its centre."""
+    """Return the pixels along one axis that a Gaussian covers, and their distances from its center."""
     first, end = int(value - 3 * sigma), int(value + 3 * sigma + 1)
     covered = slice(max(first, 0), max(min(end, side), 0))
     return covered, np.arange(covered.start, covered.stop) - (first + reach)
 
 
 def point_maps_on_grid(points: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """A Gaussian of one grid cell around every point: (x, y) as shares [n, 2] to float32 [rows, cols, n]."""
+    """Return a Gaussian of one grid cell around every point: (x, y) as shares [n, 2] to float32 [rows, cols, n]."""
     rows, cols = (np.arange(side) + 0.5 for side in grid)
     x, y = points[:, 0] * grid[1], points[:, 1] * grid[0]
     squares = (cols[None, :, None] - x) ** 2 + (rows[:, None, None] - y) ** 2
@@ -61,16 +61,16 @@ def point_maps_on_grid(points: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames=("size", "grid"))
 def positions_of(labels: Array, *, size: tuple[int, int], grid: tuple[int, int] | None = None) -> tuple[Array, Array]:
-    """Where the points lie: the maps brought to a picture's size, the five highest pixels averaged by their values.
+    """Read the points off their maps: the value-weighted mean of the five highest pixels at the picture's size.
 
     Args:
-      labels: soft maps [h, w, n].
-      size: height and width of the picture.
-      grid: rows and columns of the maps that belong to the picture; all where None.
+        labels: soft maps [h, w, n].
+        size: height and width of the picture.
+        grid: rows and columns of the maps that belong to the picture; all where None.
 
     Returns:
-      (x, y) of every point, [n, 2], the first pixel's centre at 0, and -1, -1 where a map sums to 0; and the highest
-      value of every map, [n].
+        (x, y) of every point, [n, 2], the first pixel's center at 0, and -1, -1 where a map sums to 0; and the highest
+        value of every map, [n].
     """
     if grid is not None:
         labels = labels[: grid[0], : grid[1]]
@@ -84,7 +84,7 @@ def positions_of(labels: Array, *, size: tuple[int, int], grid: tuple[int, int] 
 
 
 def _highest(picture: Array, count: int) -> tuple[Array, Array, Array]:
-    """The highest pixels of [h, w], of equals the first in reading order: their values, columns and rows, [count].
+    """Return values, columns and rows, [count], of the highest pixels of [h, w]; of equals the first in reading order.
 
     They all lie in the `count` rows with the highest maxima; so top_k, slow on whole pictures, sees those alone.
     """

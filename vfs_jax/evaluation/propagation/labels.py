@@ -19,7 +19,7 @@ _RELEASE = Settings()
 
 
 def start(features: Array, labels: np.ndarray, settings: Settings, layout: Layout) -> Memory:
-    """The memory of a propagation that starts at a frame with these features and labels [rows, cols, l]."""
+    """Return the memory of a propagation that starts at a frame with these features and labels [rows, cols, l]."""
     return start_memory(
         features,
         layout.pad_labels(labels, settings.output),
@@ -36,17 +36,17 @@ def start(features: Array, labels: np.ndarray, settings: Settings, layout: Layou
 def propagate_labels(
     features: Iterable[Array], labels: np.ndarray, settings: Settings, layout: Layout
 ) -> Iterator[Array]:
-    """Propagates the labels of the first frame, one frame at a time, with a memory of fixed size.
+    """Propagate the labels of the first frame, one frame at a time, with a memory of fixed size.
 
     Args:
-      features: a frame each, in time order, as `iterate_features` gives them.
-      labels: of the first frame, float [rows, cols, l].
-      settings: how.
-      layout: of the video.
+        features: a frame each, in time order, as `iterate_features` gives them.
+        labels: of the first frame, float [rows, cols, l].
+        settings: how.
+        layout: of the video.
 
     Yields:
-      The soft labels of every frame but the first, float32, on the device; they may have more rows, columns and
-      channels than the first ones (`Layout.padded`, `pad_channels`), which mean nothing.
+        The soft labels of every frame but the first, float32, on the device; they may have more rows, columns and
+        channels than the first ones (`Layout.padded`, `pad_channels`), which mean nothing.
     """
     iterator = iter(features)
     memory = start(next(iterator), pad_channels(labels), settings, layout)
@@ -56,7 +56,7 @@ def propagate_labels(
 
 
 def pad_channels(labels: np.ndarray) -> np.ndarray:
-    """Adds channels of zeros up to 4, 8, 16 ..., so that videos with other numbers of objects share compiled programs.
+    """Add channels of zeros up to 4, 8, 16 ..., so that videos with other numbers of objects share compiled programs.
 
     No channel changes another one: propagation, min-max and argmax (zeros never win) are as without them.
     """
@@ -74,22 +74,22 @@ def masks_along(
     *,
     new_masks: Mapping[int, np.ndarray] | None = None,
 ) -> Iterator[Array | np.ndarray]:
-    """Propagates the first frame's mask along features, as the release does on DAVIS.
+    """Propagate the first frame's mask along features, as the release does on DAVIS.
 
     Objects may enter later. Those of one frame are propagated together, from their own frame on, which is kept for them
     as frame 0 is for the first ones; `merge_groups` says how they are joined.
 
     Args:
-      features: a frame each, in time order, as `iterate_features` gives them.
-      first_mask: index mask of the first frame, uint8 [h, w], 0 for background.
-      settings: how.
-      layout: of the video.
-      new_masks: index masks of later frames, by frame number; labels that were there before are not read again.
+        features: a frame each, in time order, as `iterate_features` gives them.
+        first_mask: index mask of the first frame, uint8 [h, w], 0 for background.
+        settings: how.
+        layout: of the video.
+        new_masks: index masks of later frames, by frame number; labels that were there before are not read again.
 
     Yields:
-      An index mask a frame, the first included, uint8 of the size `layout.shown` (what is outside of `layout.picture`
-      means nothing); on the device, so that computing goes on while an earlier one is written. The first is the given
-      mask, brought to the network's size and back where that differs.
+        An index mask a frame, the first included, uint8 of the size `layout.shown` (what is outside of `layout.picture`
+        means nothing); on the device, so that computing goes on while an earlier one is written. The first is the given
+        mask, brought to the network's size and back where that differs.
     """
     output = settings.output
     new_masks = {0: first_mask, **(new_masks or {})}
@@ -132,17 +132,17 @@ def propagate_masks(
     *,
     new_masks: Mapping[int, np.ndarray] | None = None,
 ) -> Iterator[Array | np.ndarray]:
-    """Propagates the first frame's mask through a video: features, then `masks_along`.
+    """Propagate the first frame's mask through a video: features, then `masks_along`.
 
     Args:
-      variables: of a ResNet.
-      frames: RGB uint8 [h, w, 3] each, in time order, of the mask's size.
-      first_mask: index mask of the first frame, uint8 [h, w], 0 for background.
-      settings: how.
-      new_masks: index masks of later frames, by frame number.
+        variables: of a ResNet.
+        frames: RGB uint8 [h, w, 3] each, in time order, of the mask's size.
+        first_mask: index mask of the first frame, uint8 [h, w], 0 for background.
+        settings: how.
+        new_masks: index masks of later frames, by frame number.
 
     Yields:
-      An index mask a frame, the first included, uint8 [h, w], on the device.
+        An index mask a frame, the first included, uint8 [h, w], on the device.
     """
     layout = Layout.of((first_mask.shape[0], first_mask.shape[1]), settings)
     features = network_features(variables, frames, settings, layout)
@@ -152,7 +152,7 @@ def propagate_masks(
 def network_features(
     variables: Variables, frames: Iterable[np.ndarray], settings: Settings, layout: Layout
 ) -> Iterator[Array]:
-    """Features of frames as they are, RGB uint8 [h, w, 3] of the layout's picture: [rows, cols, c] each."""
+    """Return features of frames as they are, RGB uint8 [h, w, 3] of the layout's picture: [rows, cols, c] each."""
     prepared = (prepare_frame(frame, layout) for frame in frames)
     outputs = (settings.output,)
     return (each[settings.output] for each in iterate_features(variables, prepared, layout, settings, outputs=outputs))
@@ -170,17 +170,17 @@ def propagate_maps(
     first_maps: Float[np.ndarray, "h w l"],
     settings: Settings = _RELEASE,
 ) -> Iterator[Array]:
-    """Propagates soft maps, of joints for instance: no min-max, no argmax.
+    """Propagate soft maps, of joints for instance: no min-max, no argmax.
 
     Args:
-      variables: of a ResNet.
-      frames: RGB uint8 [h, w, 3] each, in time order, of the maps' size.
-      first_maps: of the first frame, float [h, w, l].
-      settings: how.
+        variables: of a ResNet.
+        frames: RGB uint8 [h, w, 3] each, in time order, of the maps' size.
+        first_maps: of the first frame, float [h, w, l].
+        settings: how.
 
     Yields:
-      The soft labels of every frame but the first, on the grid: float32 [rows, cols, l], on the device.
-      `resize_bilinear` brings them to the frame's size.
+        The soft labels of every frame but the first, on the grid: float32 [rows, cols, l], on the device.
+        `resize_bilinear` brings them to the frame's size.
     """
     layout = Layout.of((first_maps.shape[0], first_maps.shape[1]), settings)
     features = network_features(variables, frames, settings, layout)
@@ -197,29 +197,29 @@ def stream(
     new_labels: Mapping[int, np.ndarray] | None = None,
     **settings: Any,
 ) -> Iterator[np.ndarray]:
-    """Propagates labels through a video of any length as its frames come, with constant memory.
+    """Propagate labels through a video of any length as its frames come, with constant memory.
 
     Args:
-      frames: RGB uint8 [h, w, 3] each, in time order; a list, a generator, a camera.
-      first_labels: of the first frame: an index mask uint8 [h, w], or maps, float [h, w, l].
-      variables: of a ResNet, as `vfs_jax.models.load_torch` gives them.
-      new_labels: index masks uint8 [h, w] of later frames, by frame number, for objects that enter there. With index
-        masks only.
-      **settings: fields of `Settings`: radius, topk, short_side, ...
+        frames: RGB uint8 [h, w, 3] each, in time order; a list, a generator, a camera.
+        first_labels: of the first frame: an index mask uint8 [h, w], or maps, float [h, w, l].
+        variables: of a ResNet, as `vfs_jax.models.load_torch` gives them.
+        new_labels: index masks uint8 [h, w] of later frames, by frame number, for objects that enter there. With index
+            masks only.
+        **settings: fields of `Settings`: radius, topk, short_side, ...
 
     Yields:
-      Labels of every frame, of the kind of first_labels: uint8 [h, w], or float32 [h, w, l]. Those of the first are
-      the given ones, brought to the network's size and back where that differs.
+        Labels of every frame, of the kind of first_labels: uint8 [h, w], or float32 [h, w, l]. Those of the first are
+        the given ones, brought to the network's size and back where that differs.
 
     Raises:
-      ValueError: new_labels come with maps.
-      TypeError: an unknown setting.
+        ValueError: new_labels come with maps.
+        TypeError: an unknown setting.
 
     Example::
 
-      variables = load_torch("vfs_r18.pth")
-      for labels in stream(frames, first_mask, variables):
-          show(labels)  # uint8 [h, w], as soon as the frame is there
+        variables = load_torch("vfs_r18.pth")
+        for labels in stream(frames, first_mask, variables):
+            show(labels)  # uint8 [h, w], as soon as the frame is there
     """
     options = Settings(**settings)
     if first_labels.dtype == np.uint8:

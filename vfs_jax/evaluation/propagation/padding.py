@@ -20,7 +20,7 @@ STRIDES = (1, 2, 1, 1)
 
 
 def grid_size(height: int, width: int, output: str = "res4") -> Size:
-    """Rows and columns of the features of an image.
+    """Return the rows and columns of the features of an image.
 
     >>> grid_size(480, 854), grid_size(480, 854, "res2.1")
     ((60, 107), (120, 214))
@@ -30,7 +30,7 @@ def grid_size(height: int, width: int, output: str = "res4") -> Size:
 
 
 def network_size(height: int, width: int, settings: Settings) -> Size:
-    """Height and width of the network's input for frames of a size.
+    """Return the height and width of the network's input for frames of a size.
 
     >>> network_size(480, 854, Settings()), network_size(1080, 1920, Settings()), network_size(640, 360, Settings())
     ((480, 854), (480, 853), (853, 480))
@@ -46,12 +46,12 @@ class Layout:
     """The sizes of one video, each (height, width).
 
     Attributes:
-      picture: of its frames and masks as they are.
-      network: of the network's input.
-      canvas: what that is padded to.
-      shown: what pictures are padded to when labels are brought to their size.
-      padded: whether the network's input shares its canvas with other sizes. Equal canvases and equal `padded` mean
-        equal programs.
+        picture: of its frames and masks as they are.
+        network: of the network's input.
+        canvas: what that is padded to.
+        shown: what pictures are padded to when labels are brought to their size.
+        padded: whether the network's input shares its canvas with other sizes. Equal canvases and equal `padded` mean
+            equal programs.
     """
 
     picture: Size
@@ -67,30 +67,31 @@ class Layout:
         return cls(picture, network, network, picture)
 
     def grid(self, output: str) -> Size:
-        """Rows and columns of the features that belong to the frame."""
+        """Return the rows and columns of the features that belong to the frame."""
         return grid_size(self.network[0], self.network[1], output)
 
     def pad_labels(self, labels: np.ndarray, output: str) -> np.ndarray:
-        """Labels [rows, cols, l] of the grid with zeros up to the canvas's grid."""
+        """Return labels [rows, cols, l] of the grid with zeros up to the canvas's grid."""
         rows, cols = grid_size(self.canvas[0], self.canvas[1], output)
         return np.pad(labels, ((0, rows - labels.shape[0]), (0, cols - labels.shape[1]), (0, 0)))
 
     def pad_frame(self, frame: np.ndarray) -> np.ndarray:
-        """A frame of the network's size with zeros up to the canvas: uint8 [h, w, 3]."""
+        """Return a frame of the network's size with zeros up to the canvas: uint8 [h, w, 3]."""
         rows, cols = (full - part for full, part in zip(self.canvas, self.network, strict=True))
         return np.pad(frame, ((0, rows), (0, cols), (0, 0))) if rows or cols else frame
 
 
 def plan_layouts(pictures: Mapping[Size, int], settings: Settings, *, max_sizes: int) -> dict[Size, Layout]:
-    """Layouts for a data set's sizes of pictures, with few different canvases.
+    """Return the layouts for a data set's sizes of pictures, with few different canvases.
 
     Args:
-      pictures: how many frames there are of each size.
-      settings: how large the network's input is.
-      max_sizes: canvases at most, of the network's input and of pictures. Sizes are not padded while they are no more.
+        pictures: how many frames there are of each size.
+        settings: how large the network's input is.
+        max_sizes: canvases at most, of the network's input and of pictures. Sizes are not padded while they are no
+            more.
 
     Returns:
-      the layout of each size of pictures.
+        the layout of each size of pictures.
     """
     networks: dict[Size, int] = {}
     for picture, frames in pictures.items():

@@ -17,12 +17,12 @@ _EPSILON = 1e-12
 
 
 def resize_frame(frame: np.ndarray, size: Size) -> np.ndarray:
-    """Bilinear without antialiasing, as OpenCV does it: uint8 [h, w, 3] to a (height, width)."""
+    """Return bilinear without antialiasing, as OpenCV does it: uint8 [h, w, 3] to a (height, width)."""
     return frame if frame.shape[:2] == size else cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def resize_maps(maps: np.ndarray, size: Size) -> np.ndarray:
-    """Bilinear without antialiasing, as OpenCV does it: float [h, w, l] to float32 of a (height, width)."""
+    """Return bilinear without antialiasing, as OpenCV does it: float [h, w, l] to float32 of a (height, width)."""
     maps = maps.astype(np.float32)
     if maps.shape[:2] == size:
         return maps
@@ -32,17 +32,17 @@ def resize_maps(maps: np.ndarray, size: Size) -> np.ndarray:
 
 @jaxtyped(typechecker=beartype)
 def first_labels(mask: UInt8[np.ndarray, "h w"], size: Size) -> Float[np.ndarray, "rows cols l"]:
-    """Shrinks an index mask to a grid, by nearest neighbour, and makes it one-hot.
+    """Shrink an index mask to a grid, by nearest neighbor, and make it one-hot.
 
     Quirk of the release: there are as many channels as the highest label left after shrinking, plus one. An object that
     vanishes in shrinking is lost; one with the highest label has not even a channel.
 
     Args:
-      mask: index mask uint8 [h, w].
-      size: rows and columns of the grid.
+        mask: index mask uint8 [h, w].
+        size: rows and columns of the grid.
 
     Returns:
-      float32 [rows, cols, l], values 0 and 1.
+        float32 [rows, cols, l], values 0 and 1.
 
     >>> first_labels(np.array([[0, 0, 2, 2], [0, 0, 2, 2]], np.uint8), (1, 2)).tolist()
     [[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]]
@@ -62,7 +62,7 @@ class _Axis(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def _axis(cells: int, pixels: int, shown: int) -> _Axis:
-    """The table of an axis, which a program takes as data: as `resize_bilinear` computes it, filled up to `shown`."""
+    """Return the table of an axis, which programs take as data: that of `resize_bilinear`, filled up to `shown`."""
     scale = np.float64(np.float32(cells) / np.float32(pixels))
     source = np.maximum((scale * (np.arange(shown) + 0.5) - 0.5).astype(np.float32), np.float32(0))
     low = np.minimum(source.astype(np.int32), cells - 1)
@@ -70,31 +70,31 @@ def _axis(cells: int, pixels: int, shown: int) -> _Axis:
 
 
 def mask_of(labels: Array, layout: Layout, output: str) -> Array:
-    """Turns soft labels on a layout's grid into an index mask: see `masks_of`.
+    """Turn soft labels on a layout's grid into an index mask: see `masks_of`.
 
     Args:
-      labels: float [rows, cols, l] of the canvas.
-      layout: of the video.
-      output: of the ResNet.
+        labels: float [rows, cols, l] of the canvas.
+        layout: of the video.
+        output: of the ResNet.
 
     Returns:
-      uint8 of the size `layout.shown`; what is outside of `layout.picture` means nothing.
+        uint8 of the size `layout.shown`; what is outside of `layout.picture` means nothing.
     """
     return _mask(labels, *_axes(layout, output))
 
 
 def masks_of(labels: Array, *, size: Size) -> Array:
-    """Turns soft labels into an index mask at the frame's own size.
+    """Turn soft labels into an index mask at the frame's own size.
 
-    Bilinear with half-pixel centres; every channel is then scaled to 0..1 over the frame (a channel whose maximum is 0
+    Bilinear with half-pixel centers; every channel is then scaled to 0..1 over the frame (a channel whose maximum is 0
     stays); the highest channel wins, of equals the lowest label.
 
     Args:
-      labels: float [h, w, l].
-      size: height and width of the frame.
+        labels: float [h, w, l].
+        size: height and width of the frame.
 
     Returns:
-      uint8 [height, width].
+        uint8 [height, width].
     """
     return _mask(labels, *(_axis(cells, side, side) for cells, side in zip(labels.shape, size, strict=False)))
 
@@ -124,20 +124,20 @@ def _scaled(labels: Array, rows: _Axis, cols: _Axis) -> Array:
 
 
 def merge_groups(maps: list[Array], labels: list[tuple[int, ...]], layout: Layout, output: str) -> Array:
-    """One index mask from the soft labels of several groups of objects.
+    """Return one index mask from the soft labels of several groups of objects.
 
     A pixel goes to the object with the highest map, or to the background where the least of the groups' background maps
     is higher still.
 
     Args:
-      maps: [rows, cols, l] a group; channel i is that of the group's label i, channel 0 all that is none of its
-        objects, channels past its labels are empty.
-      labels: of the channels of each group.
-      layout: of the video.
-      output: of the ResNet.
+        maps: [rows, cols, l] a group; channel i is that of the group's label i, channel 0 all that is none of its
+            objects, channels past its labels are empty.
+        labels: of the channels of each group.
+        layout: of the video.
+        output: of the ResNet.
 
     Returns:
-      uint8 of the size `layout.shown`.
+        uint8 of the size `layout.shown`.
     """
     names = [0]
     for group, found in zip(maps, labels, strict=True):

@@ -18,20 +18,20 @@ class Settings:
     """How labels are propagated; the defaults are the release's for ResNet-18 on DAVIS.
 
     Attributes:
-      short_side: of the network's input in pixels; the aspect is kept, no side is rounded to a multiple.
-      square: whether both sides are that long, whatever the aspect (JHMDB, VIP).
-      output: of the ResNet, a stage or a block.
-      dtype: of the features.
-      batch_frames: frames a call of the network.
-      radius: of the window, in grid cells; None for none. See `vfs_jax.correspondence.propagate_frame` for this and the
-        following.
-      window: its shape.
-      topk: keys that take part.
-      temperature: of the softmax over them.
-      num_context: previous frames that serve as keys.
-      first_frame_windowed: whether the window holds for frame 0 too.
-      keep_first: whether frame 0 is a key throughout.
-      fill_first: whether frame 0 stands in for the missing past.
+        short_side: of the network's input in pixels; the aspect is kept, no side is rounded to a multiple.
+        square: whether both sides are that long, whatever the aspect (JHMDB, VIP).
+        output: of the ResNet, a stage or a block.
+        dtype: of the features.
+        batch_frames: frames a call of the network.
+        radius: of the window, in grid cells; None for none. See `vfs_jax.correspondence.propagate_frame` for this and
+            the following.
+        window: its shape.
+        topk: keys that take part.
+        temperature: of the softmax over them.
+        num_context: previous frames that serve as keys.
+        first_frame_windowed: whether the window holds for frame 0 too.
+        keep_first: whether frame 0 is a key throughout.
+        fill_first: whether frame 0 stands in for the missing past.
     """
 
     short_side: int = 480
@@ -54,9 +54,9 @@ class Variant:
     """Settings that differ from the common ones in some fields.
 
     Attributes:
-      name: short, fit for a folder; "" where nothing differs.
-      changes: the differing fields with their values.
-      settings: the whole.
+        name: short, fit for a folder; "" where nothing differs.
+        changes: the differing fields with their values.
+        settings: the whole.
     """
 
     name: str
@@ -65,18 +65,18 @@ class Variant:
 
 
 def variants(settings: Settings, sweep: str = "", *, blocks_of: int | None = None) -> list[Variant]:
-    """All combinations of swept values; the settings alone where nothing is swept.
+    """Return all combinations of swept values; the settings alone where nothing is swept.
 
     Args:
-      settings: the common ones.
-      sweep: fields and their values, "topk=5,10;temperature=0.05,0.07".
-      blocks_of: a ResNet's depth, to sweep `output` over all its blocks; None not to.
+        settings: the common ones.
+        sweep: fields and their values, "topk=5,10;temperature=0.05,0.07".
+        blocks_of: a ResNet's depth, to sweep `output` over all its blocks; None not to.
 
     Returns:
-      the variants, the last field varying fastest.
+        the variants, the last field varying fastest.
 
     Raises:
-      InputError: a field does not exist, changes the features, or a value is not of its type.
+        InputError: a field does not exist, changes the features, or a value is not of its type.
 
     >>> [variant.name for variant in variants(Settings(), "topk=5,10;radius=6,none")]
     ['topk5-radius6', 'topk5-radiusnone', 'topk10-radius6', 'topk10-radiusnone']
@@ -107,14 +107,14 @@ def variants(settings: Settings, sweep: str = "", *, blocks_of: int | None = Non
 
 
 def _label(field: str, value: Any) -> str:
-    """How a value shows in a name: res4.0, topk5, radius6, radiusnone."""
+    """Return how a value shows in a name: res4.0, topk5, radius6, radiusnone."""
     if field == "output":
         return str(value)
     return field + (f"{value:g}" if isinstance(value, float) else str(value).lower())
 
 
 def _read(name: str, text: str) -> Any:
-    """A value of one field of Settings from its text."""
+    """Return a value of one field of Settings from its text."""
     kind = typing.get_type_hints(Settings)[name]
     choices = typing.get_args(kind)
     if type(None) in choices and text.lower() == "none":

@@ -16,15 +16,15 @@ _FINE = np.linspace(0, 1, 101)  # GOT-10k's thresholds
 
 
 def write_plots(folder: Path, task: Otb, runs: Mapping[str, Sequence[SequenceScore]]) -> list[Path]:
-    """Draws the curves of one or several runs, best first in the legend.
+    """Draw the curves of one or several runs, best first in the legend.
 
     Args:
-      folder: gets success_plots.png and, but for GOT-10k, precision_plots.png.
-      task: that was scored.
-      runs: the scores of each, by its name.
+        folder: gets success_plots.png and, but for GOT-10k, precision_plots.png.
+        task: that was scored.
+        runs: the scores of each, by its name.
 
     Returns:
-      the files.
+        the files.
     """
     if isinstance(task, Got10k):
         overlaps = {name: np.concatenate([score.details for score in scores]) for name, scores in runs.items()}
@@ -59,18 +59,18 @@ def _plot(
 
 
 def read_attributes(folder: Path, sequences: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
-    """Which sequences have which attribute.
+    """Return which sequences have which attribute.
 
     Args:
-      folder: holds SEQUENCE.txt, a 0 or 1 for each attribute, as the benchmarks give them ("anno/att").
-      sequences: names; those of two targets ("Jogging.1") may also be in files "Jogging-1.txt".
-      names: of the attributes, in the files' order; numbers where empty.
+        folder: holds SEQUENCE.txt, a 0 or 1 for each attribute, as the benchmarks give them ("anno/att").
+        sequences: names; those of two targets ("Jogging.1") may also be in files "Jogging-1.txt".
+        names: of the attributes, in the files' order; numbers where empty.
 
     Returns:
-      The sequences of each attribute that some sequence has.
+        The sequences of each attribute that some sequence has.
 
     Raises:
-      InputError: a file is missing or holds something else.
+        InputError: a file is missing or holds something else.
     """
     found: dict[str, list[str]] = {}
     for sequence in sequences:
@@ -90,7 +90,7 @@ def read_attributes(folder: Path, sequences: Sequence[str], names: Sequence[str]
 def attribute_rows(
     task: Otb, scores: Sequence[SequenceScore], attributes: Mapping[str, Sequence[str]]
 ) -> list[dict[str, object]]:
-    """A row an attribute: its name, how many sequences have it, and the task's columns over these."""
+    """Return a row an attribute: its name, how many sequences have it, and the task's columns over these."""
     by_name = {score.name: score for score in scores}
     return [
         {"Attribute": name, "Sequences": len(members), **task.summary([by_name[member] for member in members])}
@@ -99,5 +99,5 @@ def attribute_rows(
 
 
 def write_attributes(path: Path, task: Otb, rows: Sequence[Mapping[str, object]]) -> None:
-    """Writes the table of attributes, at full precision."""
+    """Write the table of attributes, at full precision."""
     write_csv(path, ["Attribute", "Sequences", *task.columns], rows)

@@ -1,4 +1,4 @@
-"""The report's look into the features: click a point of a frame, see its best keys in the context; PCA as colours."""
+"""The report's look into the features: click a point of a frame, see its best keys in the context; PCA as colors."""
 
 import base64
 import json
@@ -97,7 +97,7 @@ for (const look of document.querySelectorAll('.look')) {
 
 
 class LookCard:
-    """The card of one sequence: the frame to click, and every run's keys and colours."""
+    """The card of one sequence: the frame to click, and every run's keys and colors."""
 
     def __init__(
         self,
@@ -107,21 +107,21 @@ class LookCard:
         point: tuple[float, float],
         looks: Sequence[tuple[str, str, float, Look]],
     ):
-        """Takes what the card shows.
+        """Take what the card shows.
 
         Args:
-          index: of the card.
-          sequence: of the data set.
-          number: of the frame.
-          point: (x, y) in pixels where it begins.
-          looks: (name, colour, temperature, look) of every run.
+            index: of the card.
+            sequence: of the data set.
+            number: of the frame.
+            point: (x, y) in pixels where it begins.
+            looks: (name, color, temperature, look) of every run.
         """
         self.sequence, self.number, self.point, self.looks = sequence, number, point, looks
         self._index = index
         self._frames = sorted({frame for _, _, _, look in looks for frame in look.frames})
 
     def style(self) -> str:
-        """The frames, stored once and shared by all runs."""
+        """Return the frames, stored once and shared by all runs."""
         rules = []
         for number in [*self._frames, self.number]:
             frame = self.sequence.frame(number)
@@ -135,7 +135,7 @@ class LookCard:
         return "\n".join(rules)
 
     def html(self) -> str:
-        """The card."""
+        """Return the card."""
         name, (height, width) = page.text(self.sequence.name), self.sequence.size
         x, y = (self.point[0] + 0.5) / width, (self.point[1] + 0.5) / height
         out = [
@@ -178,7 +178,7 @@ class LookCard:
         return (
             f'<div class="run" {attributes}><div class="label" style="color:{color}">{page.text(name)}</div>'
             f'<div class="keys">{cells}</div><p class="list"></p>'
-            f'<div class="when">features as colours (three main directions), frames '
+            f'<div class="when">features as colors (three main directions), frames '
             f"{', '.join(str(look.colored[index]) for index in shown)}</div>"
             f'<div class="colors">{colors}</div></div>'
         )
@@ -189,5 +189,5 @@ def _base64(array: np.ndarray) -> str:
 
 
 def _picture(colors: np.ndarray, size: tuple[int, int]) -> str:
-    """Features' colours [rows, cols, 3] as a picture of the frame's aspect."""
+    """Features' colors [rows, cols, 3] as a picture of the frame's aspect."""
     return page.data_uri(cv2.resize(colors, thumb_size(*size), interpolation=cv2.INTER_NEAREST), quality=85)

@@ -26,14 +26,14 @@ class Look:
     """What one network sees in one frame.
 
     Attributes:
-      frames: numbers of the key frames in the operator's order; frame 0 may be there twice.
-      where: the best keys of every position of the frame, best first: indices (into `frames`, row, col), int32
-        [rows, cols, k, 3]; -1 where there are fewer.
-      scores: their cosines, float32 [rows, cols, k], -inf where there are fewer.
-      weights: their softmax, float32 [rows, cols, k]; what the operator multiplies their labels with.
-      colors: of the features of the distinct key frames and of the frame itself (the last), RGB uint8 [t, rows, cols,
-        3]: their three main directions.
-      colored: numbers of those frames.
+        frames: numbers of the key frames in the operator's order; frame 0 may be there twice.
+        where: the best keys of every position of the frame, best first: indices (into `frames`, row, col), int32 [rows,
+            cols, k, 3]; -1 where there are fewer.
+        scores: their cosines, float32 [rows, cols, k], -inf where there are fewer.
+        weights: their softmax, float32 [rows, cols, k]; what the operator multiplies their labels with.
+        colors: of the features of the distinct key frames and of the frame itself (the last), RGB uint8 [t, rows, cols,
+            3]: their three main directions.
+        colored: numbers of those frames.
     """
 
     frames: tuple[int, ...]
@@ -48,15 +48,15 @@ class Inspector:
     """Looks at the frame and the point that were asked for, once for every run and sequence."""
 
     def __init__(self, count: int, frame: int = -1, point: str = ""):
-        """Chooses.
+        """Choose.
 
         Args:
-          count: of sequences to look at.
-          frame: number of the frame; -1 for the middle one.
-          point: "x,y" in pixels of the frame; the middle of what is labelled in it where empty.
+            count: of sequences to look at.
+            frame: number of the frame; -1 for the middle one.
+            point: "x,y" in pixels of the frame; the middle of what is labeled in it where empty.
 
         Raises:
-          InputError: the point is none.
+            InputError: the point is none.
         """
         self.count, self._frame = count, frame
         self._looks: dict[tuple[str, str], Look] = {}
@@ -68,7 +68,7 @@ class Inspector:
             raise InputError(f"config.inspect_point={point}: write x,y in pixels") from None
 
     def frame_of(self, sequence: Any) -> int:
-        """The number of the frame that is looked at; at least 1, since frame 0 has no keys."""
+        """Return the number of the frame that is looked at; at least 1, since frame 0 has no keys."""
         wanted = self._frame if self._frame >= 0 else len(sequence) // 2
         return min(max(wanted, 1), len(sequence) - 1)
 
@@ -77,17 +77,17 @@ class Inspector:
         height, width = sequence.size
         if self._point is not None:
             return min(max(self._point[0], 0), width - 1), min(max(self._point[1], 0), height - 1)
-        truth = task.truth(sequence, self.frame_of(sequence))
+        truth = task.ground_truth(sequence, self.frame_of(sequence))
         if truth.dtype == np.uint8:
             rows, cols = np.nonzero(truth == truth[truth > 0].min() if truth.any() else truth == 0)
-            # Of the labelled pixels the one nearest to their mean, which itself may lie outside.
+            # Of the labeled pixels the one nearest to their mean, which itself may lie outside.
             nearest = np.argmin((rows - rows.mean()) ** 2 + (cols - cols.mean()) ** 2)
             return float(cols[nearest]), float(rows[nearest])
         seen = truth[(truth >= 0).all(axis=1) & (truth < [width, height]).all(axis=1)]
         return (float(seen[0, 0]), float(seen[0, 1])) if len(seen) else (width / 2, height / 2)
 
     def look(self, name: str, variables: Variables, settings: Settings, sequence: Any) -> Look:
-        """Looks at a sequence with the weights and settings of the run of that name."""
+        """Look at a sequence with the weights and settings of the run of that name."""
         key = name, sequence.name
         if key not in self._looks:
             self._looks[key] = look(variables, settings, sequence, self.frame_of(sequence))
@@ -95,7 +95,7 @@ class Inspector:
 
 
 def key_frames(number: int, settings: Settings) -> tuple[int, ...]:
-    """Numbers of the frames that serve as keys for a frame, in the operator's order.
+    """Return the numbers of the frames that serve as keys for a frame, in the operator's order.
 
     >>> key_frames(2, Settings(num_context=3)), key_frames(2, Settings(num_context=3, fill_first=True))
     ((0, 0, 1), (0, 0, 0, 1))
@@ -107,13 +107,13 @@ def key_frames(number: int, settings: Settings) -> tuple[int, ...]:
 
 
 def look(variables: Variables, settings: Settings, sequence: Any, number: int) -> Look:
-    """Finds the best keys of all positions of a frame, and the main directions of its features and theirs.
+    """Find the best keys of all positions of a frame, and the main directions of its features and theirs.
 
     Args:
-      variables: of a ResNet.
-      settings: of the propagation.
-      sequence: of a data set.
-      number: of the frame, at least 1.
+        variables: of a ResNet.
+        settings: of the propagation.
+        sequence: of a data set.
+        number: of the frame, at least 1.
     """
     frames = key_frames(number, settings)
     distinct = sorted({*frames})
@@ -129,15 +129,15 @@ def look(variables: Variables, settings: Settings, sequence: Any, number: int) -
 
 
 def best_keys(query: np.ndarray, keys: Sequence[np.ndarray], settings: Settings) -> tuple[np.ndarray, np.ndarray]:
-    """The keys whose labels the operator blends, for every position of a frame.
+    """Return the keys whose labels the operator blends, for every position of a frame.
 
     Args:
-      query: features [rows, cols, c].
-      keys: the same of the key frames, in order.
-      settings: radius, window, topk, first_frame_windowed. Of all keys (topk None) the ten best are given.
+        query: features [rows, cols, c].
+        keys: the same of the key frames, in order.
+        settings: radius, window, topk, first_frame_windowed. Of all keys (topk None) the ten best are given.
 
     Returns:
-      where int32 [rows, cols, k, 3] and scores float32 [rows, cols, k], as in `Look`.
+        where int32 [rows, cols, k, 3] and scores float32 [rows, cols, k], as in `Look`.
     """
     rows, cols, _ = query.shape
     count = settings.topk or _SHOWN_KEYS
@@ -169,7 +169,7 @@ def best_keys(query: np.ndarray, keys: Sequence[np.ndarray], settings: Settings)
 def _best(
     query: Array, key: Array, start: Array, *, radius: float | None, window: str, count: int
 ) -> tuple[Array, Array]:
-    """The best keys of some rows of queries in one frame: scores and flat places [rows, cols, k]."""
+    """Return the best keys of some rows of queries in one frame: scores and flat places [rows, cols, k]."""
     height, width = key.shape[:2]
     scores = affinity(query, key)
     if radius is not None:
@@ -186,13 +186,13 @@ def _best(
 
 
 def main_colors(features: np.ndarray) -> np.ndarray:
-    """Features as colours: their three main directions (PCA over all positions and frames) as red, green and blue.
+    """Color features by their three main directions (PCA over all positions and frames) as red, green and blue.
 
     Args:
-      features: [t, rows, cols, c].
+        features: [t, rows, cols, c].
 
     Returns:
-      RGB uint8 [t, rows, cols, 3]; the middle 98% of each direction fill 0..255.
+        RGB uint8 [t, rows, cols, 3]; the middle 98% of each direction fill 0..255.
     """
     flat = features.reshape(-1, features.shape[-1]).astype(np.float64)
     flat = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)

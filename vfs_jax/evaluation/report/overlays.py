@@ -14,21 +14,21 @@ LABEL_COLORS = np.array(
 
 
 def thumb_size(h: int, w: int) -> tuple[int, int]:
-    """Width and height of a thumbnail, in OpenCV's order."""
+    """Return the width and height of a thumbnail, in OpenCV's order."""
     return THUMB_WIDTH, max(round(h * THUMB_WIDTH / w), 1)
 
 
 def overlay(result: np.ndarray, truth: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
-    """A thumbnail to lie over a frame.
+    """Return a thumbnail to lie over a frame.
 
     Args:
-      result: an index mask [h, w], points (x, y) [n, 2] in pixels of the frame, NaN or negative ones left out, or a box
-        (left, top, width, height) [4], NaN for none.
-      truth: the same kind, drawn in white; or None.
-      size: height and width of the frame.
+        result: an index mask [h, w], points (x, y) [n, 2] in pixels of the frame, NaN or negative ones left out, or a
+            box (left, top, width, height) [4], NaN for none.
+        truth: the same kind, drawn in white; or None.
+        size: height and width of the frame.
 
     Returns:
-      RGBA uint8 [h, w, 4], transparent where there is nothing to show.
+        RGBA uint8 [h, w, 4], transparent where there is nothing to show.
     """
     width, height = thumb_size(*size)
     out = np.zeros((height, width, 4), np.uint8)
@@ -42,28 +42,28 @@ def overlay(result: np.ndarray, truth: np.ndarray | None, size: tuple[int, int])
 
 
 def blend(frame: np.ndarray, layer: np.ndarray) -> np.ndarray:
-    """A translucent layer over a frame: RGB uint8 [h, w, 3] and RGBA uint8 [h, w, 4] to RGB uint8."""
+    """Return a translucent layer over a frame: RGB uint8 [h, w, 3] and RGBA uint8 [h, w, 4] to RGB uint8."""
     alpha = layer[..., 3:].astype(np.float32) / 255
     return np.round(frame * (1 - alpha) + layer[..., :3] * alpha).astype(np.uint8)
 
 
 def draw_box(out: np.ndarray, box: np.ndarray, color: tuple[int, ...], *, thickness: int) -> None:
-    """Draws the outline of a box (left, top, width, height), from 0 and NaN for none, into an image uint8 [h, w, c]."""
+    """Draw the outline of a box (left, top, width, height), from 0 and NaN for none, into an image uint8 [h, w, c]."""
     if np.isfinite(box).all():
         left, top, right, bottom = (int(v) for v in np.round(np.clip([*box[:2], *(box[:2] + box[2:])], -1e6, 1e6)))
         cv2.rectangle(out, (left, top), (right, bottom), color, thickness, cv2.LINE_AA)
 
 
 def draw_over(frame: np.ndarray, result: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
-    """A frame in its own size with labels over it.
+    """Return a frame in its own size with labels over it.
 
     Args:
-      frame: RGB uint8 [h, w, 3].
-      result: an index mask uint8 [h, w], or points or a box as `overlay` takes them.
-      truth: the same kind, drawn in white; or None.
+        frame: RGB uint8 [h, w, 3].
+        result: an index mask uint8 [h, w], or points or a box as `overlay` takes them.
+        truth: the same kind, drawn in white; or None.
 
     Returns:
-      RGB uint8 [h, w, 3].
+        RGB uint8 [h, w, 3].
     """
     layer = np.zeros((*frame.shape[:2], 4), np.uint8)
     size = max(1, round(frame.shape[1] / THUMB_WIDTH))
@@ -92,7 +92,7 @@ def _draw_masks(out: np.ndarray, mask: np.ndarray, truth: np.ndarray | None) -> 
 
 
 def _color_labels(out: np.ndarray, mask: np.ndarray) -> None:
-    """Fills the labels with translucent colours and outlines them."""
+    """Fill the labels with translucent colors and outlines them."""
     for label in np.unique(mask[mask > 0]):
         color = LABEL_COLORS[(label - 1) % len(LABEL_COLORS)]
         inside = mask == label

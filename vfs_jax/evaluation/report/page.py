@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-# One colour a run; after Okabe and Ito, told apart by colour-blind readers too.
+# One color a run; after Okabe and Ito, told apart by color-blind readers too.
 RUN_COLORS = ("#0f6cbd", "#d9730d", "#1a936f", "#9b51c4", "#b8860b", "#c2395d")
 
 _STYLE = """
@@ -58,7 +58,7 @@ dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; font-variant
 
 
 def page(title: str, body: Iterable[str], *, style: str = "", script: str = "") -> str:
-    """The whole page; `style` is added to its own style sheet, `script` runs when all of it is there."""
+    """Return the whole page; `style` is added to its own style sheet, `script` runs when all of it is there."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -76,25 +76,25 @@ def text(value: object) -> str:
 
 
 def percent(value: float) -> str:
-    """A share as percent with one decimal; a dash where there is none."""
+    """Return a share as percent with one decimal; a dash where there is none."""
     return "–" if np.isnan(value) else f"{100 * value:.1f}"
 
 
 def swatch(color: str) -> str:
-    """A small square of colour, for legends."""
+    """Return a small square of color, for legends."""
     return f'<span class="swatch" style="background:{color}"></span>'
 
 
 def data_uri(image: np.ndarray, *, quality: int | None = None) -> str:
-    """An image as a data URI: JPEG where a quality is given, else PNG.
+    """Return an image as a data URI: JPEG where a quality is given, else PNG.
 
     Args:
-      image: uint8 [h, w, 3] or, for PNG, [h, w, 4].
-      quality: of the JPEG, 1..95.
+        image: uint8 [h, w, 3] or, for PNG, [h, w, 4].
+        quality: of the JPEG, 1..95.
     """
     buffer = io.BytesIO()
     if quality is None:
-        # Masks hold a handful of colours: 32 of them with transparency make a PNG of one or two kB.
+        # Masks hold a handful of colors: 32 of them with transparency make a PNG of one or two kB.
         Image.fromarray(image).quantize(32, method=Image.Quantize.FASTOCTREE).save(buffer, "PNG", optimize=True)
     else:
         Image.fromarray(image).save(buffer, "JPEG", quality=quality, optimize=True)
@@ -103,11 +103,11 @@ def data_uri(image: np.ndarray, *, quality: int | None = None) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[float], str]]) -> str:
-    """A table of percentages with the best value of every column bold.
+    """Return a table of percentages with the best value of every column bold.
 
     Args:
-      columns: titles of the value columns; in those that end in "Decay" the least value is the best.
-      rows: (first cell as HTML, values as shares, class of the row: "" for rows that compete).
+        columns: titles of the value columns; in those that end in "Decay" the least value is the best.
+        rows: (first cell as HTML, values as shares, class of the row: "" for rows that compete).
     """
     rows = list(rows)
     competing = [values for _, values, kind in rows if not kind]
@@ -129,7 +129,7 @@ def bars(rows: Iterable[tuple[str, str, Sequence[tuple[str, float]]]]) -> str:
     """Horizontal bars from 0 to 100%.
 
     Args:
-      rows: (name, link target within the page, (colour, share) a bar).
+        rows: (name, link target within the page, (color, share) a bar).
     """
     out = ['<div class="bars">']
     for name, target, values in rows:
@@ -143,12 +143,12 @@ def bars(rows: Iterable[tuple[str, str, Sequence[tuple[str, float]]]]) -> str:
 
 
 def chart(labels: Sequence[str], lines: Iterable[tuple[str, Sequence[float]]], *, title: str) -> str:
-    """Lines of shares over named places, which do not lie on a scale, between the least and the greatest share.
+    """Return lines of shares over named places, which do not lie on a scale, between the least and the greatest share.
 
     Args:
-      labels: of the places, from left to right.
-      lines: (colour, a share at each place) a line; NaN leaves a gap.
-      title: what is drawn, told to screen readers.
+        labels: of the places, from left to right.
+        lines: (color, a share at each place) a line; NaN leaves a gap.
+        title: what is drawn, told to screen readers.
     """
     drawn = [(color, np.asarray(values, float)) for color, values in lines]
     width, height, left, bottom = 1180, 260, 44, 34
@@ -180,9 +180,9 @@ def curves(lines: Iterable[tuple[str, np.ndarray]], *, first: int = 0, label: st
     """Curves of shares over frames, 0..100% over the whole height.
 
     Args:
-      lines: (colour, values [t]) a curve.
-      first: frame number of the first value.
-      label: what is drawn, told to screen readers and on the axis.
+        lines: (color, values [t]) a curve.
+        first: frame number of the first value.
+        label: what is drawn, told to screen readers and on the axis.
     """
     width, height, left, bottom = 1180, 110, 34, 16
     lines = [(color, values) for color, values in lines if len(values)]
@@ -207,5 +207,5 @@ def curves(lines: Iterable[tuple[str, np.ndarray]], *, first: int = 0, label: st
 
 
 def facts(values: Mapping[str, object]) -> str:
-    """A list of names and values."""
+    """Return a list of names and values."""
     return "".join(["<dl>", *(f"<dt>{text(k)}</dt><dd>{text(v)}</dd>" for k, v in values.items()), "</dl>"])

@@ -26,15 +26,15 @@ def draw_figures(
     chart: Chart | None,
     cards: Sequence[LookCard],
 ) -> None:
-    """Draws bars.png, filmstrips.png, chart.png where settings differ, and attention-SEQUENCE.png.
+    """Draw bars.png, filmstrips.png, chart.png where settings differ, and attention-SEQUENCE.png.
 
     Args:
-      folder: for the figures.
-      task: that was evaluated.
-      runs: to be shown.
-      order: the sequences, worst first.
-      chart: of the runs.
-      cards: looks into the features.
+        folder: for the figures.
+        task: that was evaluated.
+        runs: to be shown.
+        order: the sequences, worst first.
+        chart: of the runs.
+        cards: looks into the features.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _save(_bars(task, runs, order[:_BARS]), folder / "bars.png")
@@ -66,7 +66,7 @@ def _bars(task: ScoredTask, runs: Sequence[Run], order: Sequence[Any]) -> Figure
     axes.set_yticks(range(len(order)), [sequence.name for sequence in order], fontsize=7)
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.set_xlim(0, 100)
-    axes.set_xlabel(f"{task.headline} in percent")
+    axes.set_xlabel(f"{task.primary_metric} in percent")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=7)
     return figure
@@ -89,18 +89,18 @@ def _chart(chart: Chart) -> Figure:
 
 
 def _filmstrips(task: ScoredTask, runs: Sequence[Run], sequences: Sequence[Any]) -> Figure:
-    """The truth in white, a row for each sequence and run."""
+    """Return the truth in white, a row for each sequence and run."""
     shape = len(sequences) * len(runs), _FRAMES
     figure = _figure(6.5, 0.25 + 0.85 * shape[0])
     grid = figure.subplots(*shape, squeeze=False)
     for number, sequence in enumerate(sequences):
         frames = np.unique(np.round(np.linspace(0, len(sequence) - 1, _FRAMES)).astype(int))
         for row, run in enumerate(runs, start=number * len(runs)):
-            found = task.results(run.results, sequence, frames)
+            found = task.predictions(run.results, sequence, frames)
             for axes in grid[row][len(frames) :]:
                 axes.set_axis_off()
             for axes, index, result in zip(grid[row], frames, found, strict=False):
-                axes.imshow(draw_over(sequence.frame(index), result, task.truth(sequence, index)))
+                axes.imshow(draw_over(sequence.frame(index), result, task.ground_truth(sequence, index)))
                 axes.set_xticks([])
                 axes.set_yticks([])
                 axes.set_title(f"{index}", fontsize=6, pad=1)
@@ -109,7 +109,7 @@ def _filmstrips(task: ScoredTask, runs: Sequence[Run], sequences: Sequence[Any])
 
 
 def _attention(card: LookCard) -> Figure:
-    """The point in its frame, the best keys of each run in the frames that hold most of them, and the colours."""
+    """Draw a query point, each run's best keys in the frames that hold most of them, and the feature colors."""
     figure = _figure(6.5, 1.2 * len(card.looks) + 0.2)
     grid = figure.subplots(len(card.looks), 6, squeeze=False)
     height, width = card.sequence.size
@@ -147,7 +147,7 @@ def _attention(card: LookCard) -> Figure:
             axes.set_xlim(-0.5, width - 0.5)
             axes.set_ylim(height - 0.5, -0.5)
         line[5].imshow(look.colors[-1], extent=(0, width, height, 0))
-        line[5].set_title("features as colours", fontsize=6, pad=1)
+        line[5].set_title("features as colors", fontsize=6, pad=1)
         for axes in line:
             axes.set_xticks([])
             axes.set_yticks([])

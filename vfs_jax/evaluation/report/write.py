@@ -40,19 +40,19 @@ def write_report(
     figures: Sequence[str] = (),
     inspector: Inspector | None = None,
 ) -> None:
-    """Writes the report, and its figures beside it for print: figures/*.png.
+    """Write the report, and its figures beside it for print: figures/*.png.
 
     Args:
-      path: the HTML file.
-      task: that was evaluated.
-      runs: at least one; the first decides the order of the sequences.
-      sequences: of the task's data set, with their truth.
-      title: of the page.
-      settings: how the runs were made, name to value.
-      published: rows to show below the runs': (name, the task's columns in percent, None where not published).
-      notes: lines to show below the table.
-      figures: HTML to show below the notes.
-      inspector: looks into the features of the first runs; nothing is shown of them where None.
+        path: the HTML file.
+        task: that was evaluated.
+        runs: at least one; the first decides the order of the sequences.
+        sequences: of the task's data set, with their truth.
+        title: of the page.
+        settings: how the runs were made, name to value.
+        published: rows to show below the runs': (name, the task's columns in percent, None where not published).
+        notes: lines to show below the table.
+        figures: HTML to show below the notes.
+        inspector: looks into the features of the first runs; nothing is shown of them where None.
     """
     order = sorted(sequences, key=lambda sequence: np.nan_to_num(runs[0].of(sequence.name).value, nan=-1.0))
     shown = order if len(order) <= _STRIPS else order[: _STRIPS // 2] + order[-_STRIPS // 2 :]
@@ -81,7 +81,7 @@ def write_report(
         "</section>",
         *(f'<section class="card">{figure}</section>' for figure in figures),
         *_chart_section(chart),
-        f"<h2>{page.text(task.headline)} by sequence, worst first</h2>",
+        f"<h2>{page.text(task.primary_metric)} by sequence, worst first</h2>",
         '<section class="card">',
         _legend(runs),
         page.bars(
@@ -119,7 +119,7 @@ def write_report(
 
 
 def _ends(order: Sequence[Any], count: int) -> list[Any]:
-    """Some of the ordered sequences: the first, the last, the second, the last but one ..."""
+    """Return some of the ordered sequences: the first, the last, the second, the last but one ..."""
     there = [index // 2 if index % 2 == 0 else len(order) - 1 - index // 2 for index in range(len(order))]
     return [order[index] for index in there[:count]]
 
@@ -168,7 +168,7 @@ class _Strip:
         self.frames = [sequence.frame(number) for number in self.numbers]
 
     def style(self) -> str:
-        """The frames, stored once and shared by all rows."""
+        """Return the frames, stored once and shared by all rows."""
         rules = []
         for column, frame in enumerate(self.frames):
             h, w = frame.shape[:2]
@@ -177,10 +177,10 @@ class _Strip:
         return "\n".join(rules)
 
     def html(self) -> str:
-        """The card of the sequence."""
+        """Return the card of the sequence."""
         name = self.sequence.name
         scored = [(run, color, run.of(name)) for run, color in zip(self.runs, _colors(self.runs), strict=True)]
-        truths = [self.task.truth(self.sequence, number) for number in self.numbers]
+        truths = [self.task.ground_truth(self.sequence, number) for number in self.numbers]
         scores = " · ".join(f"{page.swatch(color)}{page.percent(score.value)}" for _, color, score in scored)
         out = [
             f'<section class="card" id="sequence-{page.text(name)}">',
@@ -192,7 +192,7 @@ class _Strip:
         ]
         for run, color, score in scored:
             out.append(f'<span class="label" style="color:{color}">{page.text(run.name)}</span>')
-            results = self.task.results(run.results, self.sequence, self.numbers)
+            results = self.task.predictions(run.results, self.sequence, self.numbers)
             for column, (number, result, truth) in enumerate(zip(self.numbers, results, truths, strict=True)):
                 value = score.curve[number - 1] if 0 < number <= len(score.curve) else np.nan
                 out.append(self._cell(column, result, truth, value))

@@ -19,15 +19,15 @@ class Run:
     """One run of the report.
 
     Attributes:
-      name: shown everywhere.
-      results: folder that holds the results of the sequences.
-      scores: of all sequences.
-      summary: the task's columns over all sequences.
-      facts: what else to tell (weights, checksum, seconds a frame ...), name to value.
-      weights: name of its weights; several runs may share them.
-      changes: settings in which it differs from the other runs, name to value.
-      variables: the weights themselves, and
-      settings: how it propagates; without the two no one can look into its features.
+        name: shown everywhere.
+        results: folder that holds the results of the sequences.
+        scores: of all sequences.
+        summary: the task's columns over all sequences.
+        facts: what else to tell (weights, checksum, seconds a frame ...), name to value.
+        weights: name of its weights; several runs may share them.
+        changes: settings in which it differs from the other runs, name to value.
+        variables: the weights themselves, and
+        settings: how it propagates; without the two no one can look into its features.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Run:
     settings: Settings | None = None
 
     def of(self, sequence: str) -> SequenceScore:
-        """The score of one sequence."""
+        """Return the score of one sequence."""
         return next(score for score in self.scores if score.name == sequence)
 
 
@@ -61,22 +61,22 @@ class Difference:
 def paired_difference(
     task: ScoredTask, scores: Sequence[SequenceScore], baseline: Sequence[SequenceScore], *, seed: int = 0
 ) -> Difference:
-    """The difference in the task's first column, with the interval that resampled sequences give.
+    """Return the difference in the task's first column, with the interval that resampled sequences give.
 
     The same sequences are drawn for both runs (with replacement, as many as there are, 1000 times), so that what makes
     a sequence hard for both cancels; the interval runs from the 2.5th to the 97.5th percentile.
 
     Args:
-      task: that was scored.
-      scores: of the run.
-      baseline: of the run it is compared with, the same sequences in the same order.
-      seed: of the drawing.
+        task: that was scored.
+        scores: of the run.
+        baseline: of the run it is compared with, the same sequences in the same order.
+        seed: of the drawing.
 
     Returns:
-      the difference and its interval, shares.
+        the difference and its interval, shares.
 
     Raises:
-      ValueError: the runs are of different sequences.
+        ValueError: the runs are of different sequences.
     """
     if [score.name for score in scores] != [score.name for score in baseline]:
         raise ValueError("the runs are of different sequences")
@@ -93,15 +93,15 @@ def paired_difference(
 
 
 def write_comparison(folder: Path, task: ScoredTask, runs: Sequence[Run]) -> list[str]:
-    """Writes table.csv, a line a run, and differences.csv: how far the later runs are from the first.
+    """Write table.csv, a line a run, and differences.csv: how far the later runs are from the first.
 
     Args:
-      folder: for the two.
-      task: that was scored.
-      runs: at least two, of the same sequences.
+        folder: for the two.
+        task: that was scored.
+        runs: at least two, of the same sequences.
 
     Returns:
-      the differences with their intervals, in words.
+        the differences with their intervals, in words.
     """
     fields = list(dict.fromkeys(field for run in runs for field in run.changes))
     with (folder / "table.csv").open("w", newline="") as file:
@@ -126,10 +126,11 @@ class Chart:
     """The task's first column against one field in which runs differ.
 
     Attributes:
-      field: what differs along the chart.
-      column: the task's.
-      places: the field's values, as text.
-      lines: a share at each place (NaN where there is no run) for all runs alike in everything else, by what they are.
+        field: what differs along the chart.
+        column: the task's.
+        places: the field's values, as text.
+        lines: a share at each place (NaN where there is no run) for all runs alike in everything else, by what they
+            are.
     """
 
     field: str
@@ -139,7 +140,7 @@ class Chart:
 
 
 def chart_of(task: ScoredTask, runs: Sequence[Run]) -> Chart | None:
-    """The chart of runs of which some differ in a setting (the first that differs); None where none does."""
+    """Return the chart of runs of which some differ in a setting (the first that differs); None where none does."""
     fields = list(dict.fromkeys(field for run in runs for field in run.changes))
     field = next((name for name in fields if len({str(run.changes.get(name)) for run in runs}) > 1), None)
     if field is None:

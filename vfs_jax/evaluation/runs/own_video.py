@@ -6,22 +6,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import jax
 import numpy as np
 from jaxtyping import Array
 
 from vfs_jax.correspondence import Memory, propagate_next
 from vfs_jax.correspondence.coordinates import resize_nearest
-from vfs_jax.data.images import read_index_mask, write_index_mask
+from vfs_jax.data.images import write_index_mask
+from vfs_jax.data.video_files import open_video
 from vfs_jax.errors import InputError
+from vfs_jax.evaluation.propagation.heatmaps import point_maps_on_grid, positions_of
 from vfs_jax.evaluation.propagation.labels import network_features, pad_channels, start
 from vfs_jax.evaluation.propagation.padding import Layout
-from vfs_jax.evaluation.report.overlays import LABEL_COLORS, draw_over
-from vfs_jax.evaluation.propagation.heatmaps import point_maps_on_grid, positions_of
 from vfs_jax.evaluation.propagation.readout import first_labels, mask_of
 from vfs_jax.evaluation.propagation.settings import Settings
-from vfs_jax.data.video_files import VideoWriter, open_video
 from vfs_jax.models.resnet import Variables
 
 SAVE_SECONDS = 60.0  # between two saves of what is needed to go on
@@ -32,19 +30,16 @@ class Labels(Protocol):
     """What is carried along: index masks, or points."""
 
     def grid(self, layout: Layout, settings: Settings) -> np.ndarray:
-        """The first frame's labels on the grid, float32 [rows, cols, l]."""
+        """Return the first frame's labels on the grid, float32 [rows, cols, l]."""
 
     def read(self, labels: Array | None, layout: Layout, settings: Settings) -> Any:
-        """What to write of a frame, on the device; of the first frame where `labels` is None."""
+        """Return what to write of a frame, on the device; of the first frame where `labels` is None."""
 
     def write(self, out: Path, number: int, result: Any) -> None:
-        """Waits for the device and writes a frame's result."""
+        """Wait for the device and write a frame's result."""
 
     def forget(self, out: Path, number: int) -> None:
-        """Removes the results from a frame on, which a killed run may have left."""
-
-    def draw(self, out: Path, numbers: Iterator[int], frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """The frames with what was written over them."""
+        """Remove the results from a frame on, which a killed run may have left."""
 
 
 class Masks:
@@ -55,57 +50,52 @@ class Masks:
         self._mask = mask
 
     def grid(self, layout: Layout, settings: Settings) -> np.ndarray:
-        """The first frame's labels on the grid."""
+        """Return the first frame's labels on the grid."""
         return first_labels(np.asarray(resize_nearest(self._mask, layout.network)), layout.grid(settings.output))
 
     def read(self, labels: Array | None, layout: Layout, settings: Settings) -> Array | np.ndarray:
-        """The mask of a frame; of the first one what the network's size leaves of it."""
+        """Return the mask of a frame; of the first one what the network's size leaves of it."""
         if labels is not None:
             return mask_of(labels, layout, settings.output)
         small = np.asarray(resize_nearest(self._mask, layout.network))
         return np.asarray(resize_nearest(small, layout.picture, origin="corner"))
 
     def write(self, out: Path, number: int, result: Array | np.ndarray) -> None:
-        """Writes a PNG."""
+        """Write a PNG."""
         path = out / "masks" / f"{number:05d}.png"
         path.parent.mkdir(exist_ok=True)
         write_index_mask(path, np.asarray(result))
 
     def forget(self, out: Path, number: int) -> None:
-        """Removes later PNGs."""
+        """Remove later PNGs."""
         for path in (out / "masks").glob("*.png"):
             if int(path.stem) >= number:
                 path.unlink()
-
-    def draw(self, out: Path, numbers: Iterator[int], frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """The frames with their masks."""
-        for number, frame in zip(numbers, frames, strict=False):
-            yield draw_over(frame, read_index_mask(out / "masks" / f"{number:05d}.png"))
 
 
 class Points:
     """Named points, joined by bones where they are a pose; writes points.csv."""
 
     def __init__(self, points: np.ndarray, names: Sequence[str], bones: Sequence[tuple[int, int]] = ()):
-        """Takes the first frame's.
+        """Take the first frame's.
 
         Args:
-          points: (x, y) in pixels, the first pixel's centre at 0, [n, 2].
-          names: of the points.
-          bones: pairs of them that are joined when drawn.
+            points: (x, y) in pixels, the first pixel's center at 0, [n, 2].
+            names: of the points.
+            bones: pairs of them that are joined when drawn.
         """
-        self._points, self._names, self._bones = points, list(names), list(bones)
+        self._points, self.names, self.bones = points, list(names), list(bones)
         self._at_first: np.ndarray | None = None
 
     def grid(self, layout: Layout, settings: Settings) -> np.ndarray:
-        """A Gaussian of one grid cell around every point."""
+        """Return a Gaussian of one grid cell around every point."""
         height, width = layout.picture
         return point_maps_on_grid((self._points + 0.5) / [width, height], layout.grid(settings.output))
 
     def read(
         self, labels: Array | None, layout: Layout, settings: Settings
     ) -> tuple[Array | np.ndarray, Array | np.ndarray]:
-        """Places and highest values of a frame."""
+        """Place and highest values of a frame."""
         grid = layout.grid(settings.output)
         first = self.grid(layout, settings)
         if self._at_first is None:
@@ -115,45 +105,26 @@ class Points:
         return positions_of(labels, size=layout.picture, grid=grid)
 
     def write(self, out: Path, number: int, result: tuple[Array | np.ndarray, Array | np.ndarray]) -> None:
-        """Appends a line a point."""
+        """Append a line a point."""
         assert self._at_first is not None
-        places, highest = (np.asarray(each)[: len(self._names)] for each in result)
-        seen = highest >= _HIDDEN_BELOW * self._at_first[: len(self._names)]
+        places, highest = (np.asarray(each)[: len(self.names)] for each in result)
+        seen = highest >= _HIDDEN_BELOW * self._at_first[: len(self.names)]
         path = out / "points.csv"
         new = not path.exists()
         with path.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             if new:
                 writer.writerow(["frame", "point", "x", "y", "visible"])
-            for name, (x, y), visible in zip(self._names, places, seen, strict=True):
+            for name, (x, y), visible in zip(self.names, places, seen, strict=True):
                 writer.writerow([number, name, f"{x:.2f}", f"{y:.2f}", int(visible)])
 
     def forget(self, out: Path, number: int) -> None:
-        """Removes later lines, and one that was cut short."""
+        """Remove later lines, and one that was cut short."""
         path = out / "points.csv"
         if path.exists():
             lines = path.read_text().splitlines(keepends=True)
             kept = [line for line in lines[1:] if line.endswith("\n") and int(line.split(",")[0]) < number]
             path.write_text("".join(lines[:1] + kept))
-
-    def draw(self, out: Path, numbers: Iterator[int], frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """The frames with their visible points and bones."""
-        with (out / "points.csv").open(newline="") as file:
-            rows = csv.DictReader(file)
-            for _, frame in zip(numbers, frames, strict=False):
-                points = np.array(
-                    [
-                        (float(row["x"]), float(row["y"])) if row["visible"] == "1" else (np.nan, np.nan)
-                        for row in (next(rows) for _ in self._names)
-                    ]
-                )
-                frame = frame.copy()
-                for index, (a, b) in enumerate(self._bones):
-                    if not np.isnan(points[[a, b]]).any():
-                        begin, end = (tuple(round(float(value)) for value in points[joint]) for joint in (a, b))
-                        color = LABEL_COLORS[index % len(LABEL_COLORS)].tolist()
-                        cv2.line(frame, begin, end, color, max(2, frame.shape[1] // 300))
-                yield draw_over(frame, points)
 
 
 def carry(
@@ -165,18 +136,18 @@ def carry(
     *,
     on_frame: Callable[[int], object] = lambda number: None,
 ) -> int:
-    """Carries labels from the first frame through a video, from where an earlier call was interrupted.
+    """Carry labels from the first frame through a video, from where an earlier call was interrupted.
 
     Args:
-      video: a file, or a folder of frames.
-      labels: of the first frame.
-      out: folder that gets the results of every frame.
-      variables: of a ResNet.
-      settings: how.
-      on_frame: called with the number of frames done, the first time with those that were done before.
+        video: a file, or a folder of frames.
+        labels: of the first frame.
+        out: folder that gets the results of every frame.
+        variables: of a ResNet.
+        settings: how.
+        on_frame: called with the number of frames done, the first time with those that were done before.
 
     Returns:
-      the number of frames.
+        the number of frames.
     """
     _, _, frames = open_video(video)
     first = next(frames)
@@ -229,7 +200,7 @@ def _sized(frames: Iterator[np.ndarray], shape: tuple[int, ...], video: Path) ->
 
 
 def _save(path: Path, done: int, memory: Memory) -> None:
-    """Keeps what the next frame needs, whole or not at all."""
+    """Keep what the next frame needs, whole or not at all."""
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
         np.savez(file, done, *(np.asarray(leaf) for leaf in jax.tree.leaves(memory)))
@@ -237,22 +208,9 @@ def _save(path: Path, done: int, memory: Memory) -> None:
 
 
 def _load(path: Path) -> tuple[int, list[np.ndarray] | None]:
-    """How many frames are done, and the leaves of the memory after them."""
+    """Return how many frames are done, and the leaves of the memory after them."""
     if not path.exists():
         return 0, None
     with np.load(path) as file:
         done, *leaves = (file[f"arr_{index}"] for index in range(len(file.files)))
     return int(done), leaves
-
-
-def draw(video: Path, labels: Labels, out: Path, frames_done: int) -> None:
-    """Writes out/overlay.mp4: the video with the results over it, without sound."""
-    rate, _, frames = open_video(video)
-    drawn = labels.draw(out, iter(range(frames_done)), frames)
-    first = next(drawn)
-    temporary = out / ".overlay.mp4"
-    with VideoWriter(temporary, (first.shape[0], first.shape[1]), rate) as writer:
-        writer.write(first)
-        for frame in drawn:
-            writer.write(frame)
-    temporary.replace(out / "overlay.mp4")

@@ -29,12 +29,12 @@ _AHEAD = 8  # frames of a video that are read ahead of the network, and results 
 
 
 def finished(task: Task, folder: Path, sequence: Any) -> bool:
-    """Whether a run's folder holds all results of a sequence."""
+    """Return whether a run's folder holds all results of a sequence."""
     return task.output(folder / task.folder, sequence).exists()
 
 
 def layouts_of(sequences: Sequence[Any], settings: Settings, *, max_sizes: int) -> dict[str, Layout]:
-    """The layout of every sequence by its name: as few sizes as `plan_layouts` makes of them."""
+    """Return the layout of every sequence by its name: as few sizes as `plan_layouts` makes of them."""
     sizes = {sequence.name: sequence.size for sequence in sequences}
     frames: dict[tuple[int, int], int] = {}
     for sequence in sequences:
@@ -54,20 +54,20 @@ def propagate_all(
     on_frame: Callable[[], object] = lambda: None,
     on_sequence: Callable[[Any], object] = lambda sequence: None,
 ) -> None:
-    """Propagates through sequences, every device at work on one of its own; long ones first where there are several.
+    """Propagate through sequences, every device at work on one of its own; long ones first where there are several.
 
     A sequence's results appear under their name when all of them are written; FOLDER/timings*.csv gets a line then.
     What is there already is not computed again.
 
     Args:
-      task: what is propagated and written.
-      variables: of a ResNet.
-      sequences: of the task's data set, those that this process has to do.
-      variants: settings by the folder of their run; features are computed once for all of them.
-      layouts: of the sequences, by name.
-      devices: all of this process where None.
-      on_frame: called when a frame is done under all settings; by one thread at a time.
-      on_sequence: called when a sequence is; likewise.
+        task: what is propagated and written.
+        variables: of a ResNet.
+        sequences: of the task's data set, those that this process has to do.
+        variants: settings by the folder of their run; features are computed once for all of them.
+        layouts: of the sequences, by name.
+        devices: all of this process where None.
+        on_frame: called when a frame is done under all settings; by one thread at a time.
+        on_sequence: called when a sequence is; likewise.
     """
     devices = jax.local_devices() if devices is None else devices
     lacking = [each for each in sequences if not all(finished(task, folder, each) for folder in variants)]
@@ -128,7 +128,7 @@ class _Lane:
         self._number = itertools.count()
 
     def run(self, variables: Variables) -> None:
-        """Takes sequences until none is left."""
+        """Take sequences until none is left."""
         with jax.default_device(self._device), ThreadPoolExecutor(1) as closer:
             opened, closing = self._open(), None
             if opened is not None:
@@ -142,7 +142,7 @@ class _Lane:
                 closing.result()
 
     def _open(self) -> _Opened | None:
-        """Takes the next sequence and begins to read its frames."""
+        """Take the next sequence and begins to read its frames."""
         with self._shared.lock:
             sequence = next(self._shared.waiting, None)
         if sequence is None:
@@ -155,7 +155,7 @@ class _Lane:
         return sequence, _Ahead(self._shared.readers, read, range(len(sequence)))
 
     def _propagate(self, variables: Variables, opened: _Opened) -> tuple[_Opened | None, Callable[[], None]]:
-        """Propagates through a sequence under all settings that lack it; gives the next one, and what ends this one."""
+        """Propagate through a sequence under all settings that lack it; gives the next one, and what ends this one."""
         (sequence, frames), shared, begin = opened, self._shared, time.perf_counter()
         task, layout = shared.task, shared.layouts[sequence.name]
         left = {folder: each for folder, each in shared.variants.items() if not finished(task, folder, sequence)}
@@ -213,14 +213,14 @@ class _Lane:
 
 
 def wait_for(task: Task, folders: Sequence[Path], sequence: Any) -> None:
-    """Waits until another process, which shares the folders, has finished a sequence."""
+    """Wait until another process, which shares the folders, has finished a sequence."""
     while not all(finished(task, folder, sequence) for folder in folders):
         time.sleep(1)
 
 
 @contextlib.contextmanager
 def count_programs() -> Iterator[list[float]]:
-    """Gives a list that gets the seconds of every program that is compiled, or fetched from a cache, meanwhile."""
+    """Give a list that gets the seconds of every program that is compiled, or fetched from a cache, meanwhile."""
     seconds: list[float] = []
 
     def note(event: str, duration_secs: float, **_: str | int) -> None:
@@ -235,7 +235,7 @@ def count_programs() -> Iterator[list[float]]:
 
 
 def clean(task: Task, folder: Path) -> None:
-    """Removes what interrupted runs left half-written; when no process works on the folder any more."""
+    """Remove what interrupted runs left half-written; when no process works on the folder any more."""
     shutil.rmtree(folder / f".{task.folder}.partial", ignore_errors=True)
 
 
@@ -248,15 +248,15 @@ def propagate_sequence(
     *,
     on_frame: Callable[[], object] = lambda: None,
 ) -> None:
-    """Propagates through one sequence on the first device: `propagate_all` of one, without padding.
+    """Propagate through one sequence on the first device: `propagate_all` of one, without padding.
 
     Args:
-      task: what is propagated and written.
-      variables: of a ResNet.
-      sequence: of the task's data set.
-      folder: of the run.
-      settings: of the propagation.
-      on_frame: called when a frame is done.
+        task: what is propagated and written.
+        variables: of a ResNet.
+        sequence: of the task's data set.
+        folder: of the run.
+        settings: of the propagation.
+        on_frame: called when a frame is done.
     """
     layouts = layouts_of([sequence], settings, max_sizes=1)
     devices = jax.local_devices()[:1]
@@ -276,7 +276,7 @@ def _append_timing(folder: Path, name: str, frames: int, seconds: float) -> None
 
 
 def read_timings(folder: Path) -> dict[str, tuple[int, float]]:
-    """Frames and seconds of every finished sequence of a run, by name."""
+    """Return frames and seconds of every finished sequence of a run, by name."""
     found = {}
     for path in sorted(folder.glob("timings*.csv")):
         with path.open(newline="") as file:

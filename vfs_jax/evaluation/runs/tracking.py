@@ -26,22 +26,22 @@ def track_sequences(
     sequences_per_device: int = 1,
     on_sequence: Callable[[BoxSequence], object] = lambda sequence: None,
 ) -> None:
-    """Tracks the first box of every sequence and writes its boxes and times when it is through.
+    """Track the first box of every sequence and write its boxes and times when it is through.
 
     Each device has threads of its own, which take the next sequence when they are done with one. Boxes do not depend on
     their number.
 
     Args:
-      task: says where results lie.
-      variables: of the tracker.
-      sequences: those to track, the longest may well come first.
-      results: folder of the results.
-      settings: of the tracker.
-      sequences_per_device: tracked at once on each device.
-      on_sequence: called when a sequence is written.
+        task: says where results lie.
+        variables: of the tracker.
+        sequences: those to track, the longest may well come first.
+        results: folder of the results.
+        settings: of the tracker.
+        sequences_per_device: tracked at once on each device.
+        on_sequence: called when a sequence is written.
 
     Raises:
-      InputError: a frame cannot be read, or a first box is none.
+        InputError: a frame cannot be read, or a first box is none.
     """
     left: queue.SimpleQueue[BoxSequence] = queue.SimpleQueue()
     for sequence in sequences:

@@ -24,16 +24,16 @@ class Otb:
     folder: ClassVar = "boxes"
     table: ClassVar = "per_sequence.csv"
     columns: ClassVar[tuple[str, ...]] = ("Success", "Precision", "Success-Rate")
-    headline: ClassVar = "Success"
+    primary_metric: ClassVar = "Success"
     frame_value: ClassVar = "overlap"
     explanation: ClassVar = (
         "Success is the mean share of frames whose IoU is above 0, 0.05 ... 1 (20/21 for a perfect track), Precision "
-        "the share whose centre is off by at most 20 pixels, Success-Rate the share with an IoU above 0.5; means over "
+        "the share whose center is off by at most 20 pixels, Success-Rate the share with an IoU above 0.5; means over "
         "the sequences."
     )
 
     def open(self, data: str, *, split: str, year: int = 0, sequences: Sequence[str] = ()) -> list[BoxSequence]:
-        """All sequences of a folder; the split "otb50" takes those of OTB-50."""
+        """Return all sequences of a folder; the split "otb50" takes those of OTB-50."""
         if split == "otb50":
             there = [name for name in OTB50 if (Path(data) / name).is_dir()]
             missing = [name for name in OTB50 if name not in there]
@@ -45,15 +45,15 @@ class Otb:
         return open_otb(data, sequences)
 
     def output(self, results: Path, sequence: Any) -> Path:
-        """The file of boxes of one sequence."""
+        """Return the file of boxes of one sequence."""
         return results / f"{sequence.name}.txt"
 
     def times(self, results: Path, sequence: Any) -> Path:
-        """The file of seconds of one sequence."""
+        """Return the file of seconds of one sequence."""
         return results / "times" / f"{sequence.name}_time.txt"
 
     def read(self, results: Path, sequence: BoxSequence) -> np.ndarray:
-        """The boxes of one sequence, float64 [t, 4]."""
+        """Return the boxes of one sequence, float64 [t, 4]."""
         file = self.output(results, sequence)
         boxes = read_boxes(file)
         if len(boxes) != len(sequence):
@@ -61,7 +61,7 @@ class Otb:
         return boxes
 
     def score(self, results: Path, sequence: BoxSequence) -> SequenceScore:
-        """Scores one sequence; `details` holds its curves. Frames without a target do not count."""
+        """Score one sequence; `details` holds its curves. Frames without a target do not count."""
         boxes, truth = self.read(results, sequence), sequence.boxes
         there = np.ones(len(truth), bool) if sequence.absent is None else ~sequence.absent
         there[0] = True
@@ -72,24 +72,24 @@ class Otb:
         return SequenceScore(sequence.name, measured.success, overlaps[1:], [row], measured)
 
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
-        """The columns over all sequences."""
+        """Return the columns over all sequences."""
         return self._values(self.curves(scores))
 
     def curves(self, scores: Sequence[SequenceScore]) -> BoxScore:
-        """The mean curves."""
+        """Return the mean curves."""
         return mean_score([score.details for score in scores])
 
     def _values(self, measured: BoxScore) -> dict[str, float]:
         values = measured.success, measured.precision, measured.success_rate
         return dict(zip(self.columns, values, strict=True))
 
-    def truth(self, sequence: BoxSequence, index: int) -> np.ndarray:
-        """The true box of a frame, [4], NaN where there is none."""
+    def ground_truth(self, sequence: BoxSequence, index: int) -> np.ndarray:
+        """Return the true box of a frame, [4], NaN where there is none."""
         hidden = sequence.absent is not None and sequence.absent[index]
         return np.full(4, np.nan) if hidden else sequence.boxes[index]
 
-    def results(self, results: Path, sequence: BoxSequence, indices: Iterable[int]) -> list[np.ndarray]:
-        """What was found in some frames, likewise."""
+    def predictions(self, results: Path, sequence: BoxSequence, indices: Iterable[int]) -> list[np.ndarray]:
+        """Return what was found in some frames, likewise."""
         boxes = self.read(results, sequence)
         return [boxes[index] for index in indices]
 
@@ -98,7 +98,7 @@ class Lasot(Otb):
     """LaSOT: OTB's measures over the frames in which the target is to be seen."""
 
     def open(self, data: str, *, split: str, year: int = 0, sequences: Sequence[str] = ()) -> list[BoxSequence]:
-        """The sequences of a split: test, train or all."""
+        """Return the sequences of a split: test, train or all."""
         return _picked(open_lasot(data, split), sequences)
 
 
@@ -106,7 +106,7 @@ class Uav123(Otb):
     """UAV123 and UAV20L: OTB's measures over the annotated frames."""
 
     def open(self, data: str, *, split: str, year: int = 0, sequences: Sequence[str] = ()) -> list[BoxSequence]:
-        """The sequences of a split: UAV123 or UAV20L."""
+        """Return the sequences of a split: UAV123 or UAV20L."""
         return _picked(open_uav123(data, split), sequences)
 
 
@@ -114,26 +114,26 @@ class Got10k(Otb):
     """GOT-10k: average overlap and success rates over all frames after the first in which the target is to be seen."""
 
     columns: ClassVar = ("AO", "SR-0.50", "SR-0.75")
-    headline: ClassVar = "AO"
+    primary_metric: ClassVar = "AO"
     explanation: ClassVar = (
         "AO is the mean IoU, cut at the image's border, SR the share of frames with an IoU above 0.50 or 0.75; over "
         "the frames of all sequences together, as the toolkit does (the test server averages over classes)."
     )
 
     def open(self, data: str, *, split: str, year: int = 0, sequences: Sequence[str] = ()) -> list[BoxSequence]:
-        """The sequences of a split: val, train or test (whose truth is not public)."""
+        """Return the sequences of a split: val, train or test (whose truth is not public)."""
         return _picked(open_got10k(data, split), sequences)
 
     def output(self, results: Path, sequence: Any) -> Path:
-        """The file of boxes of one sequence, of its first (and only) repetition."""
+        """Return the file of boxes of one sequence, of its first (and only) repetition."""
         return results / sequence.name / f"{sequence.name}_001.txt"
 
     def times(self, results: Path, sequence: Any) -> Path:
-        """The file of seconds of one sequence."""
+        """Return the file of seconds of one sequence."""
         return results / sequence.name / f"{sequence.name}_time.txt"
 
     def score(self, results: Path, sequence: BoxSequence) -> SequenceScore:
-        """Scores one sequence; `details` holds the overlaps of the frames that count."""
+        """Score one sequence; `details` holds the overlaps of the frames that count."""
         height, width = image_size(sequence.frames[0])
         overlaps = bounded_overlaps(self.read(results, sequence), sequence.boxes, (width, height))[1:]
         seen = np.ones(len(overlaps), bool) if sequence.cover is None else sequence.cover[1:] > 0
@@ -142,7 +142,7 @@ class Got10k(Otb):
         return SequenceScore(sequence.name, values["AO"], np.where(seen, overlaps, np.nan), [row], overlaps[seen])
 
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
-        """The columns over the frames of all sequences."""
+        """Return the columns over the frames of all sequences."""
         return self._of(np.concatenate([score.details for score in scores]))
 
     def _of(self, overlaps: np.ndarray) -> dict[str, float]:
@@ -156,7 +156,7 @@ BOX_TASKS: dict[str, type[Otb]] = {"otb": Otb, "got10k": Got10k, "lasot": Lasot,
 
 
 def write_boxes(task: Otb, results: Path, sequence: BoxSequence, boxes: np.ndarray, seconds: np.ndarray) -> None:
-    """Writes the boxes [t, 4] and seconds [t] of a sequence; its file of boxes comes last, and whole."""
+    """Write the boxes [t, 4] and seconds [t] of a sequence; its file of boxes comes last, and whole."""
     output, times = task.output(results, sequence), task.times(results, sequence)
     for file, rows, form in ((times, seconds, "%.8f"), (output, boxes, "%.3f")):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +166,7 @@ def write_boxes(task: Otb, results: Path, sequence: BoxSequence, boxes: np.ndarr
 
 
 def read_speed(task: Otb, results: Path, sequences: Sequence[BoxSequence]) -> float:
-    """Frames a second, the mean over sequences of the mean over frames, as the toolkit takes it; NaN without times."""
+    """Return frames a second, the mean over sequences of the mean over frames; NaN without files of times."""
     speeds: list[float] = []
     for sequence in sequences:
         if (file := task.times(results, sequence)).is_file():

@@ -25,24 +25,24 @@ class _MaskTask:
     folder: ClassVar[str] = "masks"
 
     def output(self, results: Path, sequence: MaskSequence) -> Path:
-        """Where the results of one sequence lie."""
+        """Return where the results of one sequence lie."""
         return results / sequence.name
 
     def write(
         self, features: Iterable[Array], sequence: MaskSequence, output: Path, settings: Settings, layout: Layout
     ) -> Iterator[Callable[[], object]]:
-        """Propagates through one sequence; yields jobs that wait and write."""
+        """Propagate through one sequence; yields jobs that wait and write."""
         output.mkdir(parents=True)
         masks = masks_along(features, sequence.mask(0), settings, layout)
         for path, mask in zip(sequence.frames, masks, strict=True):
             yield functools.partial(_write_mask, output / f"{path.stem}.png", mask, layout.picture)
 
-    def truth(self, sequence: MaskSequence, index: int) -> np.ndarray:
-        """What is true of a frame, to be drawn."""
+    def ground_truth(self, sequence: MaskSequence, index: int) -> np.ndarray:
+        """Return what is true of a frame, to be drawn."""
         return sequence.mask(index)
 
-    def results(self, results: Path, sequence: MaskSequence, indices: Iterable[int]) -> list[np.ndarray]:
-        """What was found in some frames, to be drawn."""
+    def predictions(self, results: Path, sequence: MaskSequence, indices: Iterable[int]) -> list[np.ndarray]:
+        """Return what was found in some frames, to be drawn."""
         return [read_index_mask(results / sequence.name / f"{sequence.frames[index].stem}.png") for index in indices]
 
 
@@ -56,18 +56,18 @@ class Davis(_MaskTask):
 
     table: ClassVar[str] = "per_object.csv"
     columns: ClassVar[tuple[str, ...]] = davis.COLUMNS
-    headline: ClassVar[str] = "J&F"
+    primary_metric: ClassVar[str] = "J&F"
     frame_value: ClassVar[str] = "J&F"
     explanation: ClassVar[str] = (
         "J: overlap of regions, F: accuracy of contours, J&F: their mean; the first and the last frame are left out."
     )
 
     def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[MaskSequence]:
-        """The sequences of a data set."""
+        """Return the sequences of a data set."""
         return open_davis(data, split, year=year, sequences=sequences)
 
     def score(self, results: Path, sequence: MaskSequence) -> SequenceScore:
-        """Scores the results of one sequence."""
+        """Score the results of one sequence."""
 
         def pairs() -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
             for index in range(1, len(sequence) - 1):
@@ -81,7 +81,7 @@ class Davis(_MaskTask):
         return SequenceScore(sequence.name, float(curve.mean()) if len(curve) else np.nan, curve, rows, objects)
 
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
-        """The columns over all sequences."""
+        """Return the columns over all sequences."""
         return davis.global_row([each for score in scores for each in score.details])
 
 
@@ -90,17 +90,17 @@ class Vip(_MaskTask):
 
     table: ClassVar[str] = "per_sequence.csv"
     columns: ClassVar[tuple[str, ...]] = ("mIoU",)
-    headline: ClassVar[str] = "mIoU"
+    primary_metric: ClassVar[str] = "mIoU"
     frame_value: ClassVar[str] = "mIoU"
     explanation: ClassVar[str] = "mIoU: overlap of regions, mean over the classes that are present, of all frames."
 
     def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[MaskSequence]:
-        """The sequences of a data set."""
+        """Return the sequences of a data set."""
         del year
         return open_vip(data, split, sequences=sequences)
 
     def score(self, results: Path, sequence: MaskSequence) -> SequenceScore:
-        """Scores the results of one sequence."""
+        """Score the results of one sequence."""
         counts = []
         for index, frame in enumerate(sequence.frames):
             path = existing_file(results / sequence.name / f"{frame.stem}.png")
@@ -113,7 +113,7 @@ class Vip(_MaskTask):
         return SequenceScore(sequence.name, value, curve, [{"Sequence": sequence.name, "mIoU": value}], sum(counts))
 
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
-        """The columns over all sequences."""
+        """Return the columns over all sequences."""
         return {"mIoU": miou.mean_iou([score.details for score in scores])}
 
 
@@ -123,23 +123,23 @@ class YoutubeVos:
     folder: ClassVar[str] = "masks"
     table: ClassVar[str] = "per_object.csv"
     columns: ClassVar[tuple[str, ...]] = davis.COLUMNS
-    headline: ClassVar[str] = "J&F"
+    primary_metric: ClassVar[str] = "J&F"
     frame_value: ClassVar[str] = "J&F"
     explanation: ClassVar[str] = "The official server computes J and F."
 
     def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[LateMaskSequence]:
-        """The sequences of a data set."""
+        """Return the sequences of a data set."""
         del year
         return open_youtube_vos(data, split, sequences=sequences)
 
     def output(self, results: Path, sequence: LateMaskSequence) -> Path:
-        """Where the results of one sequence lie."""
+        """Return where the results of one sequence lie."""
         return results / sequence.name
 
     def write(
         self, features: Iterable[Array], sequence: LateMaskSequence, output: Path, settings: Settings, layout: Layout
     ) -> Iterator[Callable[[], object]]:
-        """Propagates through one sequence; writes the masks of the frames that the server asks for."""
+        """Propagate through one sequence; writes the masks of the frames that the server asks for."""
         output.mkdir(parents=True)
         later = {index: sequence.mask(index) for index in sequence.masks if index > 0}
         masks = masks_along(features, sequence.mask(0), settings, layout, new_masks=later)
@@ -156,14 +156,14 @@ class YoutubeVos:
         )
 
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
-        """The columns without any sequence."""
+        """Return the columns without any sequence."""
         del scores
         return davis.global_row([])
 
-    def truth(self, sequence: LateMaskSequence, index: int) -> np.ndarray:
-        """What is true of a frame: known only where objects enter."""
+    def ground_truth(self, sequence: LateMaskSequence, index: int) -> np.ndarray:
+        """Return what is true of a frame: known only where objects enter."""
         return sequence.mask(index)
 
-    def results(self, results: Path, sequence: LateMaskSequence, indices: Iterable[int]) -> list[np.ndarray]:
-        """What was found in some frames, to be drawn."""
+    def predictions(self, results: Path, sequence: LateMaskSequence, indices: Iterable[int]) -> list[np.ndarray]:
+        """Return what was found in some frames, to be drawn."""
         return [read_index_mask(results / sequence.name / f"{sequence.frames[index].stem}.png") for index in indices]

@@ -28,12 +28,12 @@ class Jhmdb:
     folder: ClassVar[str] = "joints"
     table: ClassVar[str] = "per_sequence.csv"
     columns: ClassVar[tuple[str, ...]] = tuple(f"PCK@{threshold}" for threshold in pck.THRESHOLDS)
-    headline: ClassVar[str] = "PCK@0.2"
+    primary_metric: ClassVar[str] = "PCK@0.2"
     frame_value: ClassVar[str] = "PCK@0.2"
     explanation: ClassVar[str] = "PCK@a: share of joints found within a times the size of the body."
 
     def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[JointSequence]:
-        """The sequences of a data set."""
+        """Return the sequences of a data set."""
         del year
         number = split.removeprefix("test_split")
         if number not in ("1", "2", "3"):
@@ -41,13 +41,13 @@ class Jhmdb:
         return open_jhmdb(data, int(number), sequences=sequences)
 
     def output(self, results: Path, sequence: JointSequence) -> Path:
-        """Where the results of one sequence lie."""
+        """Return where the results of one sequence lie."""
         return results / f"{sequence.name}.npy"
 
     def write(
         self, features: Iterable[Array], sequence: JointSequence, output: Path, settings: Settings, layout: Layout
     ) -> Iterator[Callable[[], object]]:
-        """Propagates through one sequence; yields jobs that wait and write."""
+        """Propagate through one sequence; yields jobs that wait and write."""
         output.parent.mkdir(parents=True, exist_ok=True)
         size = layout.picture
         first = draw_maps(sequence.joints[0], size)
@@ -63,7 +63,7 @@ class Jhmdb:
         yield lambda: np.save(output, np.stack([np.asarray(each)[:joints] for each in found]).astype(np.float64))
 
     def score(self, results: Path, sequence: JointSequence) -> SequenceScore:
-        """Scores the results of one sequence."""
+        """Score the results of one sequence."""
         path = existing_file(self.output(results, sequence))
         found = np.load(path)
         if found.shape != sequence.joints.shape:
@@ -79,15 +79,15 @@ class Jhmdb:
         return SequenceScore(sequence.name, scores["PCK@0.2"], curve, rows, distances)
 
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
-        """The columns over all sequences."""
+        """Return the columns over all sequences."""
         return pck.pck([score.details for score in scores])
 
-    def truth(self, sequence: JointSequence, index: int) -> np.ndarray:
-        """What is true of a frame, to be drawn."""
+    def ground_truth(self, sequence: JointSequence, index: int) -> np.ndarray:
+        """Return what is true of a frame, to be drawn."""
         return sequence.joints[index]
 
-    def results(self, results: Path, sequence: JointSequence, indices: Iterable[int]) -> list[np.ndarray]:
-        """What was found in some frames, to be drawn."""
+    def predictions(self, results: Path, sequence: JointSequence, indices: Iterable[int]) -> list[np.ndarray]:
+        """Return what was found in some frames, to be drawn."""
         found = np.load(self.output(results, sequence))
         return [found[index] for index in indices]
 
@@ -98,7 +98,7 @@ class Tapvid:
     folder: ClassVar[str] = "tracks"
     table: ClassVar[str] = "per_sequence.csv"
     columns: ClassVar[tuple[str, ...]] = ("AverageJaccard", "AverageWithin", "OcclusionAccuracy")
-    headline: ClassVar[str] = "average Jaccard"
+    primary_metric: ClassVar[str] = "average Jaccard"
     frame_value: ClassVar[str] = "points within 8 of 256 pixels"
     explanation: ClassVar[str] = (
         "Average Jaccard judges places and visibility, average within the places of visible points alone, both as "
@@ -106,22 +106,22 @@ class Tapvid:
     )
 
     def __init__(self, occlusion_threshold: float = 0.5):
-        """A point is taken to be hidden where its map's highest value is below this share of that at its query."""
+        """Take a point for occluded where its map's highest value is below this share of that at its query."""
         self.occlusion_threshold = occlusion_threshold
 
     def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[TrackSequence]:
-        """The sequences of a data set."""
+        """Return the sequences of a data set."""
         del split, year
         return open_tapvid(data, sequences=sequences)
 
     def output(self, results: Path, sequence: TrackSequence) -> Path:
-        """Where the results of one sequence lie."""
+        """Return where the results of one sequence lie."""
         return results / f"{sequence.name}.npz"
 
     def write(
         self, features: Iterable[Array], sequence: TrackSequence, output: Path, settings: Settings, layout: Layout
     ) -> Iterator[Callable[[], object]]:
-        """Propagates through one sequence; yields jobs that wait and write."""
+        """Propagate through one sequence; yields jobs that wait and write."""
         output.parent.mkdir(parents=True, exist_ok=True)
         grid = layout.grid(settings.output)
         # Points that are queried at the same frame are propagated together.
@@ -144,7 +144,7 @@ class Tapvid:
         yield functools.partial(self._save, output, sequence, placed)
 
     def _save(self, output: Path, sequence: TrackSequence, placed: list[tuple[int, np.ndarray, Array, Array]]) -> None:
-        """Writes what was found: (frame, points, places, highest values) a group and frame."""
+        """Write what was found: (frame, points, places, highest values) a group and frame."""
         points, frames = sequence.points.shape[:2]
         tracks, highest = np.zeros((points, frames, 2)), np.zeros((points, frames))
         for number, members, positions, values in placed:
@@ -156,7 +156,7 @@ class Tapvid:
         np.savez(output, tracks=tracks, occluded=occluded & ~before)
 
     def score(self, results: Path, sequence: TrackSequence) -> SequenceScore:
-        """Scores the results of one sequence."""
+        """Score the results of one sequence."""
         path = existing_file(self.output(results, sequence))
         with np.load(path) as file:
             tracks, occluded = file["tracks"], file["occluded"]
@@ -173,18 +173,18 @@ class Tapvid:
         return SequenceScore(sequence.name, score.average_jaccard, curve, rows, score)
 
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
-        """The columns over all sequences."""
+        """Return the columns over all sequences."""
         mean = tapvid.mean_score([score.details for score in scores])
         return dict(zip(self.columns, dataclasses.astuple(mean), strict=True))
 
-    def truth(self, sequence: TrackSequence, index: int) -> np.ndarray:
-        """What is true of a frame, to be drawn."""
+    def ground_truth(self, sequence: TrackSequence, index: int) -> np.ndarray:
+        """Return what is true of a frame, to be drawn."""
         height, width = sequence.size
         points = sequence.points[:, index] * np.array([width, height]) - 0.5
         return np.where(sequence.occluded[:, index, None], np.nan, points)
 
-    def results(self, results: Path, sequence: TrackSequence, indices: Iterable[int]) -> list[np.ndarray]:
-        """What was found in some frames, to be drawn."""
+    def predictions(self, results: Path, sequence: TrackSequence, indices: Iterable[int]) -> list[np.ndarray]:
+        """Return what was found in some frames, to be drawn."""
         height, width = sequence.size
         with np.load(self.output(results, sequence)) as file:
             tracks, hidden = file["tracks"], file["occluded"]

@@ -1,6 +1,6 @@
 """Tracks one box through a video with SiamFC on frozen res5 features, exactly as VFS's release does it.
 
-Quirks of the release, kept here and named where they are: 1-based boxes; centre and size in float32; the mean colour
+Quirks of the release, kept here and named where they are: 1-based boxes; center and size in float32; the mean color
 of the current frame pads (see `crop_target`); a response of 18x18 cells read as if it had 17; the penalty of a scale
 change multiplies the raw response, so that negative responses rise.
 """
@@ -33,20 +33,20 @@ class TrackerSettings:
     """How a box is tracked; the defaults are the release's.
 
     Attributes:
-      head: whether the trained 1x1 convolutions are applied; None where the variables hold them.
-      out_scale: times the correlation; None for 1e-3, or 1e-5 from ResNet-50 on.
-      exemplar_size: side of the exemplar's patch, pixels.
-      search_size: side of the search region's patch, pixels.
-      context: of the exemplar around the box, a share of width + height.
-      scale_count: sizes that are searched, odd.
-      scale_step: from one size to the next.
-      scale_rate: share of the found size in the new size.
-      scale_penalty: times the responses of sizes other than the last.
-      window_influence: share of the Hann window in the final response.
-      response_cells: of the response as it is read. Quirk: with padding it has 18, is stretched to 17 * 16 pixels all
-        the same, and a cell counts as the stride of 8 search pixels.
-      response_upsampling: pixels a cell.
-      stride: search pixels a cell.
+        head: whether the trained 1x1 convolutions are applied; None where the variables hold them.
+        out_scale: times the correlation; None for 1e-3, or 1e-5 from ResNet-50 on.
+        exemplar_size: side of the exemplar's patch, pixels.
+        search_size: side of the search region's patch, pixels.
+        context: of the exemplar around the box, a share of width + height.
+        scale_count: sizes that are searched, odd.
+        scale_step: from one size to the next.
+        scale_rate: share of the found size in the new size.
+        scale_penalty: times the responses of sizes other than the last.
+        window_influence: share of the Hann window in the final response.
+        response_cells: of the response as it is read. Quirk: with padding it has 18, is stretched to 17 * 16 pixels all
+            the same, and a cell counts as the stride of 8 search pixels.
+        response_upsampling: pixels a cell.
+        stride: search pixels a cell.
     """
 
     head: bool | None = None
@@ -68,19 +68,19 @@ class TrackerSettings:
 def exemplar_kernel(
     variables: Variables, head: Variables | None, patch: Array, *, out_scale: float
 ) -> tuple[Array, Array]:
-    """What the search features are correlated with, computed once a track.
+    """Return what the search features are correlated with, computed once a track.
 
     The head is linear, so its part for the search region moves over to the exemplar: with z the exemplar's features
     behind the head, sum z . (W x + b) is sum (W^T z) . x plus the constant sum z . b.
 
     Args:
-      variables: of the ResNet.
-      head: parameters of a SiamFCHead; None correlates the features themselves.
-      patch: uint8 [1, h, w, 3].
-      out_scale: times both results.
+        variables: of the ResNet.
+        head: parameters of a SiamFCHead; None correlates the features themselves.
+        patch: uint8 [1, h, w, 3].
+        out_scale: times both results.
 
     Returns:
-      The kernel, float32 [1, h', w', c], and the constant, float32 [].
+        The kernel, float32 [1, h', w', c], and the constant, float32 [].
     """
     z = tracking_features(variables, patch)
     if head is None:
@@ -95,7 +95,7 @@ def _row(vector: Array) -> Array:
 
 @jax.jit
 def responses(variables: Variables, kernel: Array, constant: Array, patches: Array) -> Array:
-    """Responses of the searched sizes: uint8 [n, h, w, 3] to float32 [n, rows, cols]; one call a frame."""
+    """Return the responses of the searched sizes: uint8 [n, h, w, 3] to float32 [n, rows, cols]; one call a frame."""
     x = tracking_features(variables, patches)
     return cross_correlate(jnp.broadcast_to(kernel, (x.shape[0], *kernel.shape[1:])), x) + constant
 
@@ -106,29 +106,29 @@ class SiamFCTracker:
     Works as a tracker of the got10k toolkit's experiments too (`name`, `is_deterministic`, `track`).
 
     Attributes:
-      settings: how it tracks.
+        settings: how it tracks.
 
     Example::
 
-      tracker = SiamFCTracker(load_torch("siamfc_r18.pth", part="siamfc"))
-      tracker.init(frames[0], box)
-      boxes = [box, *(tracker.update(frame) for frame in frames[1:])]
+        tracker = SiamFCTracker(load_torch("siamfc_r18.pth", part="siamfc"))
+        tracker.init(frames[0], box)
+        boxes = [box, *(tracker.update(frame) for frame in frames[1:])]
     """
 
     name = "SiamFC"
     is_deterministic = True
 
     def __init__(self, variables: Variables, **settings: Any):
-        """Makes a tracker.
+        """Make a tracker.
 
         Args:
-          variables: of a ResNet (its res5 features are correlated), or {"backbone": ..., "head": ...} in each
-            collection, as `load_torch(path, part="siamfc")` gives them.
-          **settings: fields of `TrackerSettings`.
+            variables: of a ResNet (its res5 features are correlated), or {"backbone": ..., "head": ...} in each
+                collection, as `load_torch(path, part="siamfc")` gives them.
+            **settings: fields of `TrackerSettings`.
 
         Raises:
-          TypeError: an unknown setting.
-          ValueError: head=True, but the variables hold none; an even scale_count.
+            TypeError: an unknown setting.
+            ValueError: head=True, but the variables hold none; an even scale_count.
         """
         self.settings = TrackerSettings(**settings)
         if self.settings.scale_count < 1 or self.settings.scale_count % 2 == 0:
@@ -149,15 +149,15 @@ class SiamFCTracker:
         self._kernel: tuple[Array, Array] | None = None
 
     def init(self, frame: Frame, box: Sequence[float] | np.ndarray) -> None:
-        """Starts at a box.
+        """Start at a box.
 
         Args:
-          frame: RGB uint8 [h, w, 3] or a PIL image; grey and 16-bit ones as `as_rgb` takes them.
-          box: 1-based left, top, width and height in pixels. It may reach out of the frame; where it lies outside
-            altogether the exemplar is black.
+            frame: RGB uint8 [h, w, 3] or a PIL image; gray and 16-bit ones as `as_rgb` takes them.
+            box: 1-based left, top, width and height in pixels. It may reach out of the frame; where it lies outside
+                altogether the exemplar is black.
 
         Raises:
-          ValueError: the box is not four finite numbers with a positive width and height, or the frame is no image.
+            ValueError: the box is not four finite numbers with a positive width and height, or the frame is no image.
         """
         image, given = as_rgb(frame), np.asarray(box, np.float64)
         if given.shape != (4,) or not np.isfinite(given).all() or min(given[2:]) <= 0:
@@ -171,17 +171,17 @@ class SiamFCTracker:
         self._extent = float(extent * s.search_size / s.exemplar_size)
 
     def update(self, frame: Frame) -> np.ndarray:
-        """Follows the target into the next frame, which may be of another size than the last.
+        """Follow the target into the next frame, which may be of another size than the last.
 
         Args:
-          frame: as for `init`.
+            frame: as for `init`.
 
         Returns:
-          The box, 1-based left, top, width and height, float32 [4].
+            The box, 1-based left, top, width and height, float32 [4].
 
         Raises:
-          RuntimeError: `init` was not called.
-          ValueError: the frame is no image.
+            RuntimeError: `init` was not called.
+            ValueError: the frame is no image.
         """
         if self._kernel is None:
             raise RuntimeError("update before init: start the tracker with init(frame, box)")
@@ -192,7 +192,7 @@ class SiamFCTracker:
         ]
         found = np.asarray(responses(self._variables, *self._kernel, np.stack(patches)))
         displacement, scale = locate(found, self._window, s)
-        # Each product in float64, then rounded to the float32 of centre and size.
+        # Each product in float64, then rounded to the float32 of center and size.
         self._center += displacement * self._extent * scale / s.search_size
         change = np.float64((1 - s.scale_rate) + s.scale_rate * scale)
         self._size = np.clip(self._size * change, *_SIZES).astype(np.float32)
@@ -203,15 +203,15 @@ class SiamFCTracker:
     def track(
         self, img_files: Sequence[str | os.PathLike[str]], box: Sequence[float] | np.ndarray, visualize: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Tracks through image files, as the got10k toolkit's experiments call it.
+        """Track through image files, as the got10k toolkit's experiments call it.
 
         Args:
-          img_files: in time order.
-          box: of the first.
-          visualize: taken for the toolkit's sake; nothing is shown.
+            img_files: in time order.
+            box: of the first.
+            visualize: taken for the toolkit's sake; nothing is shown.
 
         Returns:
-          Boxes, float64 [t, 4], the given one first, and the seconds that each frame took without its reading, [t].
+            Boxes, float64 [t, 4], the given one first, and the seconds that each frame took without its reading, [t].
         """
         boxes, seconds = np.zeros((len(img_files), 4)), np.zeros(len(img_files))
         for index, file in enumerate(img_files):
@@ -227,15 +227,15 @@ class SiamFCTracker:
 
 
 def locate(found: np.ndarray, window: np.ndarray, settings: TrackerSettings) -> tuple[np.ndarray, float]:
-    """The best size and where the target is in it.
+    """Return the best size and where the target is in it.
 
     Args:
-      found: raw responses of the sizes, float32 [n, rows, cols].
-      window: of the upsampled response, summing to 1, float64 [side, side].
-      settings: scales, penalty, window and geometry.
+        found: raw responses of the sizes, float32 [n, rows, cols].
+        window: of the upsampled response, summing to 1, float64 [side, side].
+        settings: scales, penalty, window and geometry.
 
     Returns:
-      The displacement (rows, columns) in pixels of the search patch, float64 [2], and the size's scale.
+        The displacement (rows, columns) in pixels of the search patch, float64 [2], and the size's scale.
     """
     side = len(window)
     scales, middle = _scales(settings), settings.scale_count // 2

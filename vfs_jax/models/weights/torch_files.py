@@ -66,36 +66,36 @@ _SIAMFC_MODULES: dict[TreePath, str] = {("head", "exemplar"): "head.z_convs.0", 
 
 
 def load_torch(path: str | os.PathLike[str], part: Part = "backbone") -> Variables:
-    """Reads a PyTorch checkpoint of a ResNet, strictly.
+    """Read a PyTorch checkpoint of a ResNet, strictly.
 
     Understood are the files of VFS (and of SiamFC on top of it), torchvision, MoCo v2, MoCo v3, SimSiam and DINO
     (ResNet-50). The depth is read from the file. Tensors of other parts that such files are known to hold (a classifier
     `fc`, other heads, queues, momentum encoders) are left out with a logged note.
 
     Args:
-      path: the .pth file. It is read without running any code that it may hold; besides tensors and plain Python
-        values only numpy's float scalars (of a learning-rate schedule) are allowed.
-      part: "backbone" for the variables of `ResNet`, "vfs" for those of `VFS`, "siamfc" for
-        {"backbone": those of ResNet, "head": those of SiamFCHead}.
+        path: the .pth file. It is read without running any code that it may hold; besides tensors and plain Python
+            values only numpy's float scalars (of a learning-rate schedule) are allowed.
+        part: "backbone" for the variables of `ResNet`, "vfs" for those of `VFS`, "siamfc" for {"backbone": those of
+            ResNet, "head": those of SiamFCHead}.
 
     Returns:
-      {"params": ..., "batch_stats": ...} of float32 numpy arrays, bit for bit those of the file.
+        {"params": ..., "batch_stats": ...} of float32 numpy arrays, bit for bit those of the file.
 
     Raises:
-      InputError: PyTorch is not installed; the file is missing, torn, no checkpoint, or would run code; or its tensors
-        do not fit: the message names every missing, unexpected and misshapen one.
+        InputError: PyTorch is not installed; the file is missing, torn, no checkpoint, or would run code; or its
+            tensors do not fit: the message names every missing, unexpected and misshapen one.
 
     Example:
-      >>> from vfs_jax.models import init_variables
-      >>> folder = getfixture("tmp_path")
-      >>> save_torch(init_variables(seed=0, depth=18), folder / "r18.pth", layout="torchvision")
-      >>> sorted(load_torch(folder / "r18.pth")["params"])[:4]
-      ['bn1', 'conv1', 'res2_0', 'res2_1']
+        >>> from vfs_jax.models import init_variables
+        >>> folder = getfixture("tmp_path")
+        >>> save_torch(init_variables(seed=0, depth=18), folder / "r18.pth", layout="torchvision")
+        >>> sorted(load_torch(folder / "r18.pth")["params"])[:4]
+        ['bn1', 'conv1', 'res2_0', 'res2_1']
     """
     if part not in ("backbone", "vfs", "siamfc"):
         raise ValueError(f'part is "backbone", "vfs" or "siamfc", not {part!r}')
     state = _read_state(path)
-    family, naming, depth = _recognise(path, state)
+    family, naming, depth = _recognize(path, state)
 
     template = _template(depth, part)
     names = _torch_names(template, depth, part, naming, family.backbone)
@@ -129,18 +129,19 @@ def load_torch(path: str | os.PathLike[str], part: Part = "backbone") -> Variabl
 
 
 def save_torch(variables: Mapping[str, Any], path: str | os.PathLike[str], layout: Layout = "vfs") -> None:
-    """Writes variables as a PyTorch checkpoint that `load_torch` and the original code read.
+    """Write variables as a PyTorch checkpoint that `load_torch` and the original code read.
 
     Args:
-      variables: {"params": ..., "batch_stats": ...} of ResNet, of VFS, or {"backbone": ..., "head": ...} of a tracker.
-      path: the .pth file; an earlier one is replaced once the new one is whole.
-      layout: "vfs" writes the names of the release, with the projector and predictor where there are any;
-        "torchvision" the backbone alone under torchvision's names (without `fc`); "siamfc" backbone and tracking head.
-        Counters are written as 0. The running variances are Flax's, biased by (n-1)/n.
+        variables: {"params": ..., "batch_stats": ...} of ResNet, of VFS, or {"backbone": ..., "head": ...} of a
+            tracker.
+        path: the .pth file; an earlier one is replaced once the new one is whole.
+        layout: "vfs" writes the names of the release, with the projector and predictor where there are any;
+            "torchvision" the backbone alone under torchvision's names (without `fc`); "siamfc" backbone and tracking
+            head. Counters are written as 0. The running variances are Flax's, biased by (n-1)/n.
 
     Raises:
-      InputError: PyTorch is not installed, or the folder does not exist.
-      ValueError: the variables are no ResNet's, or layout "siamfc" lacks a head.
+        InputError: PyTorch is not installed, or the folder does not exist.
+        ValueError: the variables are no ResNet's, or layout "siamfc" lacks a head.
     """
     if layout not in ("vfs", "torchvision", "siamfc"):
         raise ValueError(f'layout is "vfs", "torchvision" or "siamfc", not {layout!r}')
@@ -171,10 +172,10 @@ def save_torch(variables: Mapping[str, Any], path: str | os.PathLike[str], layou
 
 
 def part_of(path: str | os.PathLike[str]) -> Part:
-    """Which part `load_torch` can read whole: "vfs" or "siamfc" where the file has such heads, else "backbone".
+    """Return which part `load_torch` can read whole: "vfs" or "siamfc" where the file has such heads, else "backbone".
 
     Raises:
-      InputError: as `load_torch` does for a file that is not readable.
+        InputError: as `load_torch` does for a file that is not readable.
     """
     names = _read_state(path)
     if any(name.startswith("img_head.") for name in names):
@@ -196,7 +197,7 @@ def _import_torch(path: str | os.PathLike[str]) -> Any:
 
 
 def _read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The tensors of a file as numpy arrays, under their names less a common "module."."""
+    """Return the tensors of a file as numpy arrays, under their names less a common "module."."""
     torch = _import_torch(path)
     if not Path(path).is_file():
         raise InputError(f"{path}: there is no such file")
@@ -231,7 +232,7 @@ def _read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _to_numpy(tensor: Any) -> Any:
-    """A numpy array, float32 where the tensor is of any floating type; a tensor that holds no plain numbers stays."""
+    """Return a NumPy array, float32 for any floating type; a tensor that holds no plain numbers stays."""
     if tensor.device.type != "cpu" or tensor.is_sparse or tensor.is_quantized:
         return tensor
     return (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
@@ -243,7 +244,7 @@ def _unreadable(path: str | os.PathLike[str], error: Exception) -> InputError:
 
 
 def _write(torch: Any, content: Mapping[str, Any], path: Path) -> None:
-    """Writes through a temporary file, so that what stands at `path` is always whole."""
+    """Write through a temporary file, so that what stands at `path` is always whole."""
     buffer = io.BytesIO()  # written to a path, torch would put the file's name inside
     torch.save(content, buffer)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -254,8 +255,8 @@ def _write(torch: Any, content: Mapping[str, Any], path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _recognise(path: str | os.PathLike[str], state: Mapping[str, Any]) -> tuple[_Family, Naming, int]:
-    """The family, naming and depth whose backbone's names fit a file's best."""
+def _recognize(path: str | os.PathLike[str], state: Mapping[str, Any]) -> tuple[_Family, Naming, int]:
+    """Return the family, naming and depth whose backbone's names fit a file's best."""
 
     def misfits(family: _Family, naming: Naming, depth: int) -> int:
         expected = {f"{family.backbone}{name}.weight" for name in _backbone_modules(depth, naming).values()}
@@ -273,7 +274,7 @@ def _recognise(path: str | os.PathLike[str], state: Mapping[str, Any]) -> tuple[
 
 
 def _backbone_modules(depth: int, naming: Naming) -> dict[TreePath, str]:
-    """Path of a module in ResNet's variables -> torch's name for it."""
+    """Return the path of a module in ResNet's variables -> torch's name for it."""
 
     def pair(conv: TreePath, bn: TreePath, torch_name: str) -> Iterator[tuple[TreePath, str]]:
         if naming == "vfs":
@@ -298,7 +299,7 @@ def _backbone_modules(depth: int, naming: Naming) -> dict[TreePath, str]:
 def _torch_names(
     leaves: Iterable[TreePath], depth: int, part: Part, naming: Naming, prefix: str
 ) -> dict[TreePath, str]:
-    """Leaf of a part's variables -> its name: ("params", "conv1", "kernel") -> "backbone.conv1.conv.weight"."""
+    """Map the leaves of a part to names: ("params", "conv1", "kernel") -> "backbone.conv1.conv.weight"."""
     root: TreePath = () if part == "backbone" else ("backbone",)
     modules = {root + ours: prefix + theirs for ours, theirs in _backbone_modules(depth, naming).items()}
     modules.update({**_HEAD_MODULES, **_SIAMFC_MODULES})
@@ -315,12 +316,12 @@ def _torch_order(array: np.ndarray) -> np.ndarray:
 
 
 def _flax_order(array: np.ndarray) -> np.ndarray:
-    """The inverse of `_torch_order`."""
+    """Return the inverse of `_torch_order`."""
     return array.transpose((2, 3, 1, 0) if array.ndim == 4 else None)
 
 
 def _template(depth: int, part: Part) -> dict[TreePath, jax.ShapeDtypeStruct]:
-    """Path -> shape of every leaf of the variables of a part."""
+    """Return the path -> shape of every leaf of the variables of a part."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     if part == "vfs":

@@ -1,0 +1,1 @@
+"""Many videos into folders, resumed where a run was interrupted."""
