@@ -21,7 +21,7 @@ from vfs_jax.apps import cli
 from vfs_jax.data.records import ClipRecords
 from vfs_jax.distributed import from_first, join
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.propagation.labels import Settings
+from vfs_jax.evaluation.propagation.settings import Settings, default_radius
 from vfs_jax.evaluation.runs import propagation as runs
 from vfs_jax.evaluation.tasks import TASKS
 from vfs_jax.evaluation.tasks.base import write_tables
@@ -84,8 +84,7 @@ def evaluator(options: TrainOptions, workdir: Path) -> Evaluate | None:
         sequence.cut(options.eval_max_frames or None)
         for sequence in task.open(options.eval_data, split=options.eval_split, year=2017, sequences=wanted)
     ]
-    # The release's radius is 12 cells for ResNet-18 and 18 for ResNet-50.
-    settings = Settings(short_side=options.eval_short_side, radius=12.0 if options.depth < 50 else 18.0)
+    settings = Settings(short_side=options.eval_short_side, radius=default_radius(options.depth))
 
     def evaluate(variables: dict[str, Any], step: int) -> dict[str, float]:
         folder = workdir / "evaluation" / str(step)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from vfs_jax.errors import InputError
-from vfs_jax.models.resnet import BLOCKS, STAGES
+from vfs_jax.models.resnet import BLOCKS, STAGES, is_bottleneck
 
 # What is decided before the features are there; a variation of one of these would need another pass of the network.
 _OF_FEATURES = ("short_side", "square", "dtype", "batch_frames")
@@ -47,6 +47,15 @@ class Settings:
     first_frame_windowed: bool = True
     keep_first: bool = True
     fill_first: bool = False
+
+
+def default_radius(depth: int) -> float:
+    """Return the release's window for a ResNet, in grid cells: 12 below ResNet-50, 18 from it on.
+
+    >>> default_radius(18), default_radius(50)
+    (12.0, 18.0)
+    """
+    return 18.0 if is_bottleneck(depth) else 12.0
 
 
 @dataclasses.dataclass(frozen=True)
