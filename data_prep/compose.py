@@ -7,6 +7,7 @@ tell the two apart.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import cv2
 import numpy as np
 import scipy.io
 
-from vfs_jax.data.images import write_index_mask
+from vfs_jax.data.images import encode_jpeg, write_index_mask
+from vfs_jax.data.video_files import open_video
 from vfs_jax.errors import InputError
 
 HARMONICS = (2, 3, 5)  # of the outline
@@ -210,15 +212,12 @@ def read_background(video: Path, frames: int, height: int) -> np.ndarray:
     """Return the first frames of a video at a height, uint8 [t, h, w, 3] RGB; a shorter video is played back and forth.
 
     Raises:
-        InputError: the video does not decode.
+        InputError: there is no such video, or it does not decode.
     """
-    capture = cv2.VideoCapture(str(video))
-    decoded: list[np.ndarray] = []
-    while len(decoded) < frames and (read := capture.read())[0]:
-        size = (2 * round(read[1].shape[1] * height / read[1].shape[0] / 2), height)
-        decoded.append(cv2.resize(read[1], size, interpolation=cv2.INTER_AREA)[..., ::-1])
-    if not decoded:
-        raise InputError(f"{video}: does not decode; name a video file that OpenCV reads")
+    decoded = []
+    for frame in itertools.islice(open_video(video)[2], frames):
+        size = (2 * round(frame.shape[1] * height / frame.shape[0] / 2), height)
+        decoded.append(cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
     there_and_back = decoded + decoded[-2:0:-1]
     return np.stack([there_and_back[t % len(there_and_back)] for t in range(frames)])
 
@@ -276,7 +275,7 @@ def _write(out: Path, name: str, sequence: Composed) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     for t, (frame, mask) in enumerate(zip(sequence.frames, sequence.masks, strict=True)):
         bgr = frame[..., ::-1]
-        jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+        jpeg = encode_jpeg(bgr, quality=95)
         (davis / f"{t:05d}.jpg").write_bytes(jpeg)
         for folder in otb:
             (folder / "img" / f"{t + 1:04d}.jpg").write_bytes(jpeg)

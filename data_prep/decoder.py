@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from data_prep.decoding import ClipError, ClipOptions, decode_clips
+from data_prep.decoding import ClipOptions, decode_clips
 from data_prep.record import Record, clip_name, make_record
+from vfs_jax.data.video_files import VideoError
 
 # Signals by which a process fails of its own doing; by any other (SIGKILL, SIGTERM) somebody else ended it.
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
@@ -50,7 +51,7 @@ class Decoder:
             Records of the clips that decode_clips yields.
 
         Raises:
-            ClipError: it does not decode, crashes the decoder, or exceeds the time limit.
+            VideoError: it does not decode, crashes the decoder, or exceeds the time limit.
         """
         received = 0
         for _ in range(2):
@@ -62,10 +63,10 @@ class Decoder:
                 return
             except _Ended as ended:
                 if ended.signal in _CRASHES:
-                    raise ClipError(f"crashes the decoder ({ended.signal.name})") from None
+                    raise VideoError(f"crashes the decoder ({ended.signal.name})") from None
                 if received:
                     break
-        raise ClipError("the decoder was killed while it worked on this clip; out of memory?")
+        raise VideoError("the decoder was killed while it worked on this clip; out of memory?")
 
     def _ask(self, path: Path, video: str, label: int) -> Iterator[Record]:
         if self._child is None:
@@ -81,14 +82,14 @@ class Decoder:
                 yield answer
                 answer = None
         except TimeoutError:
-            raise ClipError(f"takes longer than {self._clip_timeout:g} s") from None
+            raise VideoError(f"takes longer than {self._clip_timeout:g} s") from None
         except (EOFError, BrokenPipeError):
             raise _Ended(child.wait()) from None
         finally:
             if answer is None:  # it has not come to an end, or nobody wants the rest
                 self.close()
         if answer:
-            raise ClipError(answer)
+            raise VideoError(answer)
 
     def close(self) -> None:
         """End the child process."""
@@ -160,7 +161,7 @@ def serve() -> None:
                 _send(answers, make_record(clip, clip_name(video, number, cut=options.clip_seconds > 0), label))
                 signal.setitimer(signal.ITIMER_REAL, limit)
                 del clip  # before the next one is decoded
-        except ClipError as error:
+        except VideoError as error:
             reason = str(error)
         except (cv2.error, MemoryError) as error:
             reason = f"decoding fails: {' '.join(str(error).split()) or 'out of memory'}"

@@ -7,28 +7,20 @@ import dataclasses
 import hashlib
 import itertools
 import math
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from vfs_jax.data.images import encode_jpeg
+from vfs_jax.data.video_files import UnusableTimes, VideoError, VideoFile
 from vfs_jax.errors import InputError
 
 # Containers round times, Matroska to whole milliseconds: a frame this little before a tick still belongs to it.
 _TIME_ROUNDING = 0.001
 # TFDS reads a record whole, and protobuf ends at 2 GiB.
 _LARGEST_CLIP = 512 << 20
-
-
-class ClipError(Exception):
-    """A clip that cannot become a record; the message is the reason that the list of rejects gives."""
-
-
-class _UnusableTimes(Exception):
-    """The container's times do not increase (AVI files with B-frames carry none of their own)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,27 +92,23 @@ def decode_clips(path: Path, options: ClipOptions) -> Iterator[Clip]:
         or down to half as long.
 
     Raises:
-        ClipError: nothing decodes; the message says why.
+        VideoError: nothing decodes; the message says why.
     """
     try:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             empty = file.tell() == 0
     except OSError as error:
-        raise ClipError(f"cannot be read: {error.strerror}") from None
+        raise VideoError(f"cannot be read: {error.strerror}") from None
     if empty:
-        raise ClipError("is an empty file")
-    with tempfile.TemporaryDirectory(prefix="vfs_prepare_") as folder:
-        # OpenCV takes UTF-8 alone and FFmpeg reads "x:y" as a protocol: a link of a plain name serves every name.
-        link = Path(folder, "clip")
-        link.symlink_to(path.resolve())
-        done = 0
-        try:
-            for clip in _decode(link, options, sha256, container_times=True):
-                yield clip
-                done += 1
-        except _UnusableTimes:
-            yield from itertools.islice(_decode(link, options, sha256, container_times=False), done, None)
+        raise VideoError("is an empty file")
+    done = 0
+    try:
+        for clip in _decode(path, options, sha256, container_times=True):
+            yield clip
+            done += 1
+    except UnusableTimes:
+        yield from itertools.islice(_decode(path, options, sha256, container_times=False), done, None)
 
 
 def _decode(path: Path, options: ClipOptions, sha256: str, *, container_times: bool) -> Iterator[Clip]:
@@ -128,7 +116,7 @@ def _decode(path: Path, options: ClipOptions, sha256: str, *, container_times: b
     clip = held = None  # a clip waits until the next one is long enough not to be joined to it
     size: tuple[int, int] | None = None
     last_tick, position, bytes_left = -1, 0.0, _LARGEST_CLIP
-    for number, (time, image) in enumerate(_read(path, container_times=container_times)):
+    for number, (time, image) in enumerate(VideoFile(path).frames(container_times=container_times)):
         tick = int((time + _TIME_ROUNDING) * options.fps) if options.fps else number
         if tick <= last_tick:
             continue
@@ -141,15 +129,18 @@ def _decode(path: Path, options: ClipOptions, sha256: str, *, container_times: b
             clip, bytes_left = Clip(*size, [], [], [], sha256), _LARGEST_CLIP
         clip.source_frames.append(number)
         clip.times.append(time)
-        clip.frames.append(_encode(_resize(image, size), options.quality))
+        try:
+            clip.frames.append(encode_jpeg(_resize(image, size), quality=options.quality))
+        except ValueError as error:
+            raise VideoError(str(error)) from None
         bytes_left -= len(clip.frames[-1])
         if bytes_left < 0:
-            raise ClipError(
+            raise VideoError(
                 f"its first {len(clip.frames)} frames fill {_LARGEST_CLIP >> 20} MiB, the most of one record; "
                 "cut it by --clip_seconds"
             )
     if clip is None:
-        raise ClipError("no frame of its video stream decodes")
+        raise VideoError("no frame of its video stream decodes")
     if held is not None and clip.times[-1] - clip.times[0] < seconds / 2:
         held.source_frames.extend(clip.source_frames)
         held.times.extend(clip.times)
@@ -159,34 +150,6 @@ def _decode(path: Path, options: ClipOptions, sha256: str, *, container_times: b
     if held is not None:
         yield held
     yield clip
-
-
-def _read(path: Path, *, container_times: bool) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield (seconds since the first frame, BGR uint8 [h, w, 3])."""
-    capture = cv2.VideoCapture(os.fspath(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    try:
-        if not capture.isOpened():
-            raise ClipError("no video stream that FFmpeg can open")
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        rate = rate if np.isfinite(rate) and rate > 0 else 25.0
-        first, number, last = 0.0, 0, -1.0
-        while True:
-            decoded, image = capture.read()
-            if not decoded:
-                return
-            if container_times:
-                seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                first = seconds if number == 0 else first
-                time = seconds - first
-                if not time > last:
-                    raise _UnusableTimes
-                last = time
-            else:
-                time = number / rate
-            yield time, image
-            number += 1
-    finally:
-        capture.release()
 
 
 def _target_size(image: np.ndarray, short_side: int) -> tuple[int, int]:
@@ -200,10 +163,3 @@ def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return image
     shrinks = size[0] < image.shape[0]
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def _encode(image: np.ndarray, quality: int) -> bytes:
-    encoded, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not encoded:
-        raise ClipError(f"a frame of {image.shape[1]}x{image.shape[0]} does not fit a JPEG file")
-    return data.tobytes()

@@ -12,10 +12,10 @@ from typing import Any
 from array_record.python import array_record_module
 
 from data_prep.decoder import Decoder
-from data_prep.decoding import ClipError
 from data_prep.index import Entry, write_atomically
 from data_prep.record import Record, clip_name
 from data_prep.sources import open_clips
+from vfs_jax.data.video_files import VideoError
 
 DATASET = "clips"
 
@@ -58,14 +58,14 @@ def write_shard(
             for entry, file in open_clips(entries):
                 made = 0
                 try:
-                    if isinstance(file, ClipError):
+                    if isinstance(file, VideoError):
                         raise file
                     for record in decoder.decode(file, entry.id, entry.label):
                         write(record.data)
                         records.append(_summary(entry, record))
                         del record  # before the next one is received
                         made += 1
-                except ClipError as error:
+                except VideoError as error:
                     name = clip_name(entry.id, made, cut=settings["clip_seconds"] > 0)
                     rejects.append({"id": name, "video": entry.id, "path": entry.path, "reason": str(error)})
                 clip_done()

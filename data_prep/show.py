@@ -1,6 +1,5 @@
 """A finished folder at a glance: counts, sizes, how long the clips are, and a contact sheet."""
 
-import io
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from PIL import Image, ImageDraw
 
 from data_prep.finalize import read_manifest, read_rejects
 from data_prep.shards import read_sidecar
+from vfs_jax.data.images import decode_jpeg
 from vfs_jax.data.records import ClipRecords
 
 _BARS = 10
@@ -91,6 +91,6 @@ def _row(clip: dict) -> Image.Image:
     label = f"{clip['id']}   label {clip['label']}   {count} frames   {clip['width']}x{clip['height']}"
     ImageDraw.Draw(row).text((2, 2), label, fill="black")
     for column, number in enumerate(chosen):
-        with Image.open(io.BytesIO(clip["frames"][number])) as frame:
-            row.paste(frame.convert("RGB").resize((width, _TILE)), ((width + 2) * column, 16))
+        frame = Image.fromarray(decode_jpeg(clip["frames"][number]))
+        row.paste(frame.resize((width, _TILE)), ((width + 2) * column, 16))
     return row

@@ -7,11 +7,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from data_prep.decoding import ClipError
 from data_prep.index import Entry
+from vfs_jax.data.video_files import VideoError
 
 
-def open_clips(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Path | ClipError]]:
+def open_clips(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Path | VideoError]]:
     """Give a file for each clip, or the reason why there is none.
 
     An archive is passed once for each run of neighbors in it; one clip at a time lies unpacked, among the temporary
@@ -30,7 +30,7 @@ def open_clips(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Path | ClipErr
             yield from ((entry, Path(entry.path)) for entry in group)
 
 
-def _unpack(archive: Path, entries: Sequence[Entry]) -> Iterator[tuple[Entry, Path | ClipError]]:
+def _unpack(archive: Path, entries: Sequence[Entry]) -> Iterator[tuple[Entry, Path | VideoError]]:
     wanted = {entry.path: entry for entry in entries}
     reason = f"is not in {archive} any more"
     with tempfile.TemporaryDirectory(prefix="vfs_prepare_") as folder:
@@ -49,7 +49,7 @@ def _unpack(archive: Path, entries: Sequence[Entry]) -> Iterator[tuple[Entry, Pa
         except (tarfile.TarError, EOFError, OSError) as error:
             reason = f"{archive} cannot be read to its end: {error}"
     for entry in wanted.values():
-        yield entry, ClipError(reason)
+        yield entry, VideoError(reason)
 
 
 def list_archive(archive: Path) -> list[str]:

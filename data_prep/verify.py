@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import tqdm
 from array_record.python import array_record_module
@@ -19,6 +18,7 @@ from data_prep.finalize import read_manifest
 from data_prep.index import index_sha256
 from data_prep.record import parse
 from data_prep.shards import DATASET, fault, read_sidecar
+from vfs_jax.data.images import decode_jpeg
 
 
 def verify(out: Path, *, sample: int = 100) -> list[str]:
@@ -129,9 +129,10 @@ def _clip_fault(clip: dict[str, Any], record: dict[str, Any]) -> str | None:
     if np.any(np.diff(clip["times"]) <= 0):
         return "has times that do not increase"
     for number, frame in enumerate(clip["frames"]):
-        image = cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_COLOR)
-        if image is None:
+        try:
+            size = decode_jpeg(frame).shape[:2]
+        except ValueError:
             return f"has a frame that does not decode ({number})"
-        if image.shape[:2] != (clip["height"], clip["width"]):
+        if size != (clip["height"], clip["width"]):
             return f"has a frame of another size ({number})"
     return None

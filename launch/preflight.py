@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vfs_jax.apps import cli, train
-from vfs_jax.data.clips import decode_jpeg
+from vfs_jax.data.images import decode_jpeg
 from vfs_jax.data.records import ClipRecords
 from vfs_jax.distributed import meet
 from vfs_jax.errors import InputError

@@ -1,6 +1,7 @@
 """Imports point one way: correspondence, data and models know nothing of each other, and so on upwards."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -74,6 +75,14 @@ def test_config_objects_stop_at_apps_and_the_loop():
         if any(name.split(".")[0] == "ml_collections" for name in imports(file))
     }
     assert {path for path in uses if not path.startswith("vfs_jax/apps/")} <= {"vfs_jax/training/loop.py"}
+
+
+def test_pictures_and_videos_are_decoded_in_one_place():
+    """Whatever reads a picture or a video asks data/images.py or data/video_files.py, where each rule stands once."""
+    decoders = re.compile(r"\b(cv2\.(imread|imdecode|VideoCapture)|Image\.open|av\.open)\b")
+    files = [file for folder in ("vfs_jax", "data_prep", "launch") for file in (ROOT / folder).rglob("*.py")]
+    found = {file.relative_to(ROOT).as_posix() for file in files if decoders.search(file.read_text())}
+    assert found == {"vfs_jax/data/images.py", "vfs_jax/data/video_files.py"}
 
 
 def test_torch_is_imported_where_it_is_needed_alone():

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from vfs_jax.data.clips import clip_batches, decode_jpeg
+from vfs_jax.data.clips import clip_batches
+from vfs_jax.data.images import decode_jpeg
 from vfs_jax.errors import InputError
 
 OPTIONS = {"batch_size": 4, "segments": 4, "image_size": 16, "seed": 3}

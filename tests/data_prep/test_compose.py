@@ -123,7 +123,7 @@ def test_layouts_on_disk(tmp_path: Path):
 
 def test_a_video_that_does_not_decode_is_named(tmp_path: Path):
     (tmp_path / "notes.mp4").write_text("no video")
-    with pytest.raises(InputError, match=r"notes\.mp4: does not decode"):
+    with pytest.raises(InputError, match=r"notes\.mp4: not one frame can be decoded"):
         compose.read_background(tmp_path / "notes.mp4", 3, 48)
 
 

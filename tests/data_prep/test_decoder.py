@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from data_prep.decoder import Decoder
-from data_prep.decoding import ClipError, ClipOptions
+from data_prep.decoding import ClipOptions
+from vfs_jax.data.video_files import VideoError
 
 OPTIONS = ClipOptions(short_side=0)
 
@@ -47,7 +48,7 @@ def test_goes_on_after_a_clip_that_hangs(write_video, tmp_path, hanging):
     with Decoder(OPTIONS, clip_timeout=30) as decoder:
         assert _lengths(decoder, good) == [12]
         decoder._clip_timeout, child = 0.3, decoder._child
-        with pytest.raises(ClipError, match=r"takes longer than 0\.3 s"):
+        with pytest.raises(VideoError, match=r"takes longer than 0\.3 s"):
             _lengths(decoder, hanging)
         assert child.poll() == -signal.SIGKILL
         decoder._clip_timeout = 30
@@ -58,14 +59,14 @@ def test_goes_on_after_a_clip_that_hangs(write_video, tmp_path, hanging):
 def test_a_crash_is_the_clips_fault(hanging):
     with Decoder(OPTIONS, clip_timeout=30) as decoder:
         _kill_when_busy(decoder, signal.SIGSEGV, 1)
-        with pytest.raises(ClipError, match="crashes the decoder \\(SIGSEGV\\)"):
+        with pytest.raises(VideoError, match="crashes the decoder \\(SIGSEGV\\)"):
             _lengths(decoder, hanging)
 
 
 def test_a_kill_from_outside_is_tried_again(hanging):
     with Decoder(OPTIONS, clip_timeout=30) as decoder:
         _kill_when_busy(decoder, signal.SIGKILL, 2)
-        with pytest.raises(ClipError, match="the decoder was killed"):
+        with pytest.raises(VideoError, match="the decoder was killed"):
             _lengths(decoder, hanging)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from data_prep import decoding
-from data_prep.decoding import ClipError, ClipOptions, decode_clips
+from data_prep.decoding import ClipOptions, decode_clips
+from vfs_jax.data.video_files import UnusableTimes, VideoError, VideoFile
 from vfs_jax.errors import InputError
 
 
@@ -139,7 +140,7 @@ def test_one_frame(write_video, tmp_path):
 def test_what_does_not_decode_says_why(write_video, tmp_path):
     def reason(name, content):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ClipError) as raised:
+        with pytest.raises(VideoError) as raised:
             _decode(tmp_path / name, ClipOptions())
         return str(raised.value)
 
@@ -147,7 +148,7 @@ def test_what_does_not_decode_says_why(write_video, tmp_path):
     assert reason("empty.mp4", b"") == "is an empty file"
     assert "no video stream" in reason("text.mp4", b"not a video\n" * 100)
     assert "no video stream" in reason("headless.mp4", whole[: len(whole) // 2])  # MPEG-4 files end with their index
-    with pytest.raises(ClipError, match="cannot be read: No such file"):
+    with pytest.raises(VideoError, match="cannot be read: No such file"):
         _decode(tmp_path / "missing.mp4", ClipOptions())
 
 
@@ -194,15 +195,15 @@ def test_cutting_loses_and_doubles_no_frame(write_video, tmp_path, frames, secon
 def test_cutting_a_video_whose_times_fail_late(write_video, tmp_path, monkeypatch):
     """Clips that are out already are not given again."""
     path = write_video(tmp_path / "clip.mp4", frames=30, fps=10)
-    read = decoding._read
+    decode = VideoFile.frames
 
-    def times_fail_late(path, *, container_times):
-        for number, frame in enumerate(read(path, container_times=container_times)):
+    def times_fail_late(file, *, container_times):
+        for number, frame in enumerate(decode(file, container_times=container_times)):
             if container_times and number == 25:
-                raise decoding._UnusableTimes
+                raise UnusableTimes
             yield frame
 
-    monkeypatch.setattr(decoding, "_read", times_fail_late)
+    monkeypatch.setattr(VideoFile, "frames", times_fail_late)
     clips = list(decode_clips(path, ClipOptions(short_side=0, clip_seconds=0.5)))
     assert [number for clip in clips for number in clip.source_frames] == list(range(30))
 
@@ -214,6 +215,6 @@ def test_a_clip_too_long_for_one_record(write_video, tmp_path, monkeypatch):
     monkeypatch.setattr(decoding, "_LARGEST_CLIP", whole)
     assert len(_decode(path, ClipOptions(short_side=0)).frames) == 30
     monkeypatch.setattr(decoding, "_LARGEST_CLIP", whole - 1)
-    with pytest.raises(ClipError, match=r"its first 30 frames fill .* cut it by --clip_seconds"):
+    with pytest.raises(VideoError, match=r"its first 30 frames fill .* cut it by --clip_seconds"):
         _decode(path, ClipOptions(short_side=0))
     assert len(list(decode_clips(path, ClipOptions(short_side=0, clip_seconds=1)))) == 3

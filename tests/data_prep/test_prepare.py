@@ -211,7 +211,7 @@ def test_verify_decodes_what_the_checksums_cannot_see(videos, tmp_path, vfs_prep
         (["polish"], "polish: the first argument is one of index, convert, finalize, verify, all, show, compose, help"),
         ([], "no stage"),
         (["compose"], "compose takes the background"),
-        (["compose", "--videos=nowhere.mp4"], "nowhere.mp4: does not decode"),
+        (["compose", "--videos=nowhere.mp4"], "nowhere.mp4: no such file"),
         (["show"], "manifest.json: no such file"),
         (["show", "elsewhere"], "show takes one folder of records, --out=DIR; elsewhere, out given"),
         (["help", "mnist"], "mnist: help knows kinetics, davis"),

@@ -9,7 +9,8 @@ from torch_reference import official_weights
 from torch_tracker import TorchTracker, cubic_matrix, square
 
 from vfs_jax.data.box_datasets import open_otb, open_vot
-from vfs_jax.data.target_crops import as_rgb, crop_target
+from vfs_jax.data.images import as_rgb
+from vfs_jax.data.target_crops import crop_target
 from vfs_jax.evaluation import SiamFCTracker
 from vfs_jax.evaluation.tracking import siamfc
 from vfs_jax.models import SiamFCHead, load_torch

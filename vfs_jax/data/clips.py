@@ -9,11 +9,11 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import cv2
 import grain
 import numpy as np
 from absl import flags
 
+from vfs_jax.data.images import decode_jpeg
 from vfs_jax.data.sampling import sample_frames
 from vfs_jax.data.transforms import random_resized_crop
 from vfs_jax.errors import InputError
@@ -88,27 +88,6 @@ class ClipBatches(Sequence[dict[str, Any]]):
                 failed.append(f"{name}: {error}")
                 index = int(rng.integers(len(self.records)))
         raise InputError(f"{_TRIES} records in a row cannot be read; verify the data ({'; '.join(failed)})")
-
-
-def decode_jpeg(data: bytes) -> np.ndarray:
-    """Decode one frame.
-
-    Args:
-        data: a JPEG file's bytes.
-
-    Returns:
-        uint8 [h, w, 3], RGB.
-
-    Raises:
-        ValueError: the bytes are no image.
-
-    >>> decode_jpeg(cv2.imencode(".jpg", np.zeros((4, 6, 3), np.uint8))[1].tobytes()).shape
-    (4, 6, 3)
-    """
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
-    if image is None:
-        raise ValueError("a frame is not a decodable JPEG")
-    return np.asarray(image)
 
 
 def clip_batches(

@@ -1,7 +1,6 @@
 """Readers of point-propagation data sets: joints of people (JHMDB) and tracked points (TAP-Vid)."""
 
 import dataclasses
-import io
 import os
 import pickle
 from collections.abc import Sequence
@@ -10,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import scipy.io
-from PIL import Image
 
 from vfs_jax.data.images import check_sizes, image_size, list_images, read_frame
 from vfs_jax.data.mask_datasets import select
@@ -151,15 +149,14 @@ class TrackSequence:
         """Height and width of the frames."""
         image = self.images[0]
         if isinstance(image, bytes):
-            with Image.open(io.BytesIO(image)) as header:
-                return header.height, header.width
+            return image_size(image)
         return image.shape[0], image.shape[1]
 
     def frame(self, index: int) -> np.ndarray:
         """Return one frame, RGB uint8 [h, w, 3]."""
         image = self.images[index]
         if isinstance(image, bytes):
-            return np.array(Image.open(io.BytesIO(image)).convert("RGB"))
+            return read_frame(image)
         return image
 
     @property

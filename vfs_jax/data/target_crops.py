@@ -2,37 +2,8 @@
 
 import cv2
 import numpy as np
-from PIL import Image
 
-Frame = np.ndarray | Image.Image
 _FAR = 2.0**40  # pixels; a crop's corner beyond it is no different from one on it, and still a whole number
-
-
-def as_rgb(frame: Frame) -> np.ndarray:
-    """Return a frame of any usual kind as RGB uint8 [h, w, 3].
-
-    Args:
-        frame: uint8 or uint16 [h, w], [h, w, 1], [h, w, 3] or [h, w, 4] (alpha is dropped; 16 bits lose the lower
-            eight, as OpenCV reads them), or a PIL image.
-
-    Raises:
-        ValueError: it is something else; the message tells its dtype and shape.
-
-    >>> as_rgb(np.array([[255, 256, 65535]], np.uint16))[0, :, 0].tolist()
-    [0, 1, 255]
-    """
-    if isinstance(frame, Image.Image):
-        frame = np.asarray(frame if frame.mode.startswith("I;16") else frame.convert("RGB"))
-    image = np.asarray(frame)
-    usual = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))
-    if not usual or image.size == 0 or image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(
-            f"a frame of dtype {image.dtype} and shape {list(image.shape)}: take uint8 or uint16, [h, w] or [h, w, 3]"
-        )
-    if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
-    image = image.reshape(*image.shape[:2], -1)[..., :3]
-    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
 
 
 def center_of(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import Array
 
 from vfs_jax.correspondence import cross_correlate
-from vfs_jax.data.images import read_frame
-from vfs_jax.data.target_crops import Frame, as_rgb, center_of, crop_target, exemplar_extent
+from vfs_jax.data.images import Frame, as_rgb, read_frame
+from vfs_jax.data.target_crops import center_of, crop_target, exemplar_extent
 from vfs_jax.models import depth_of
 from vfs_jax.models.resnet import Variables
 from vfs_jax.models.tracking import out_scale, tracking_features
