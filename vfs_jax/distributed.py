@@ -33,7 +33,7 @@ def join(processes: str) -> None:
             address, index, count = processes.split(",")
             place = int(index), int(count)
         except ValueError:
-            raise InputError(f"--processes={processes}: give auto or HOST:PORT,INDEX,COUNT") from None
+            raise InputError(f"processes={processes}: give auto or HOST:PORT,INDEX,COUNT") from None
         jax.distributed.initialize(address, process_id=place[0], num_processes=place[1], **options)
 
 

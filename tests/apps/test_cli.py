@@ -1,9 +1,7 @@
-"""What all commands share: configs are found, bad input ends in one line, a folder belongs to one configuration."""
+"""What all commands share: configs are found, bad input ends in one line."""
 
-import json
 import sys
 
-import ml_collections
 import pytest
 from absl import flags
 from ml_collections import config_flags
@@ -78,16 +76,25 @@ def test_input_errors_are_one_line_and_defects_keep_their_traceback(call, monkey
         cli.main(break_, flags.FlagValues(), None)
 
 
-def test_a_folder_belongs_to_one_configuration(tmp_path):
-    config = ml_collections.ConfigDict({"a": 1, "nested": {"b": 2}, "often": 5})
-    cli.claim_folder(tmp_path / "run", config, free=("often",))
-    assert json.loads((tmp_path / "run/config.json").read_text()) == config.to_dict()
-    config.often = 6
-    cli.claim_folder(tmp_path / "run", config, free=("often",))
-    config.nested.b = 3
-    with pytest.raises(InputError, match=r"run: .*nested\.b: 2 there, 3 here"):
-        cli.claim_folder(tmp_path / "run", config, free=("often",))
-    assert json.loads((tmp_path / "run/config.json").read_text())["nested"]["b"] == 2
-    (tmp_path / "run/config.json").write_text("{")
-    with pytest.raises(InputError, match=r"config\.json: is not JSON"):
-        cli.claim_folder(tmp_path / "run", config)
+@pytest.mark.parametrize(
+    ("raised", "printed"),
+    [
+        ("steps=0: must be at least 1", "--config.steps=0: must be at least 1"),
+        ("color_augmentation.hue=9: too much", "--config.color_augmentation.hue=9: too much"),
+        ("config=: is empty", "--config=: is empty"),  # a flag of the command
+        ("stepps=0: is no key", "stepps=0: is no key"),
+        ("steps: has no value", "steps: has no value"),
+        ("runs/a=b/masks: no such folder; set steps=3", "runs/a=b/masks: no such folder; set steps=3"),
+    ],
+)
+def test_an_argument_is_named_by_its_flag(call, tmp_path, raised, printed):
+    def refuse(_):
+        raise InputError(raised)
+
+    (tmp_path / "mine.py").write_text(
+        "import ml_collections\n"
+        "def get_config():\n"
+        "  return ml_collections.ConfigDict({'steps': 3, 'color_augmentation': {'hue': 0.1}})\n"
+    )
+    status, _, err = call(refuse, f"--config={tmp_path / 'mine.py'}")
+    assert (status, err) == (1, f"vfs-try: error: {printed}\n")

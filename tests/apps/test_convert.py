@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from vfs_jax.apps import convert
-from vfs_jax.apps.weights import resolve
 from vfs_jax.models import backbone_of, init_variables, load_torch, save_torch
+from vfs_jax.models.weights.resolve import resolve
 from vfs_jax.training.checkpoints import Checkpoints
 from vfs_jax.training.state import TrainState
 

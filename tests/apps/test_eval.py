@@ -13,13 +13,13 @@ from PIL import Image
 
 from vfs_jax.apps import eval as eval_app
 from vfs_jax.apps import score
-from vfs_jax.apps import weights as weights_module
 from vfs_jax.data.images import read_index_mask, write_index_mask
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.propagation import features
 from vfs_jax.evaluation.tasks import masks as mask_tasks
 from vfs_jax.models import backbone_of, init_variables
-from vfs_jax.models.weights.torch_files import save_torch
+from vfs_jax.models.weights import resolve as weights_module
+from vfs_jax.models.weights import save_torch
 
 # ml_collections loads config files through a deprecated method of importlib.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -236,9 +236,9 @@ def test_every_block_in_one_pass(data, tmp_path, command):
     [
         ({"weights": "nowhere.pth"}, "nowhere.pth: no such weights"),
         ({"weights": "random:x"}, "'x' is no seed"),
-        ({"weights": ""}, "--config.weights is empty"),
+        ({"weights": ""}, "--config.weights=: is empty"),
         ({"sequences": "ant,cat"}, "has no sequence cat"),
-        ({"depth": 19}, "depth 19: there is no such ResNet"),
+        ({"depth": 19}, "--config.depth=19: there is no such ResNet"),
     ],
 )
 def test_bad_input_is_one_clear_line(data, tmp_path, command, changes, message):
@@ -263,7 +263,7 @@ def test_weights_of_every_kind_are_the_same_numbers(tmp_path):
     for name, kind in (("random:5", "random"), (tmp_path / "whole.pth", "torch"), (tmp_path / "plain.pth", "torch")):
         _, about = weights_module.resolve(str(name), 18)
         assert about == {"weights": str(name), "kind": kind, "step": None, "sha256": expected}
-    with pytest.raises(InputError, match=r"plain\.pth: holds a ResNet-18; set --config\.depth=18"):
+    with pytest.raises(InputError, match=r"^depth=50: .*plain\.pth holds a ResNet-18; set 18"):
         weights_module.resolve(str(tmp_path / "plain.pth"), 50)
     (tmp_path / "torn.pth").write_bytes((tmp_path / "plain.pth").read_bytes()[:1000])
     with pytest.raises(InputError, match=r"torn\.pth"):

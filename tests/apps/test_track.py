@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from vfs_jax.apps import track
-from vfs_jax.apps.weights import resolve_tracker
 from vfs_jax.evaluation import SiamFCTracker
+from vfs_jax.models.weights.resolve import resolve_tracker
 
 av = pytest.importorskip("av")
 
@@ -49,6 +49,15 @@ def test_boxes_and_overlay(frames, command):
     assert (len(shown), shown[0].shape) == (4, (60, 90, 3))
     assert np.abs(shown[0][20, 30:46].astype(int) - track.LABEL_COLORS[0]).mean() < 60  # the box's upper edge
     assert json.loads((folder / "out/config.json").read_text())["box"] == ["31,21,16,16"]
+
+    # The same command again does the same; another one does not write over it.
+    before = (folder / "out/boxes.txt").read_bytes()
+    assert call(command, folder, "--box=31,21,16,16")[0] == 0
+    assert (folder / "out/boxes.txt").read_bytes() == before
+    status, _, stderr = call(command, folder, "--box=30,21,16,16")
+    assert status == 1
+    assert "out: holds a run of another configuration (box: ['31,21,16,16'] there, ['30,21,16,16'] here)" in stderr
+    assert (folder / "out/boxes.txt").read_bytes() == before
 
     # Two at once, counted from 0; each as if it were alone.
     flags = ["--box=30,20,16,16", "--box=5,5,20,20", "--one_based=False"]

@@ -9,8 +9,9 @@ from pathlib import Path
 import jax
 import pytest
 
-from vfs_jax.apps import prepare, train, weights
-from vfs_jax.training.checkpoints import load_variables
+from vfs_jax.apps import prepare, train
+from vfs_jax.models.weights.checkpoints import load_variables
+from vfs_jax.models.weights.resolve import resolve
 
 # ml_collections loads config files in a way that Python has outgrown.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -73,7 +74,7 @@ def test_trains_evaluates_and_continues(real_data, records, tmp_path, command):
     assert "starting after step 3" in printed
     assert lines(workdir / "metrics.jsonl") == metrics
 
-    backbone, about = weights.resolve(str(workdir), 18)
+    backbone, about = resolve(str(workdir), 18)
     assert (about["kind"], about["step"]) == ("checkpoint", 3)
     jax.tree.map(lambda a, b: None, backbone["params"], load_variables(workdir)["params"]["backbone"])
 

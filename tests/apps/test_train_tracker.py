@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from vfs_jax.apps import train_tracker
-from vfs_jax.apps.weights import resolve_tracker
 from vfs_jax.data.box_datasets import open_got10k
 from vfs_jax.evaluation import SiamFCTracker
+from vfs_jax.models.weights.resolve import resolve_tracker
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning"),

@@ -22,10 +22,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from vfs_jax.apps.weights import checksum, resolve
 from vfs_jax.data.mask_datasets import open_davis
 from vfs_jax.evaluation.metrics.davis import region_similarity
 from vfs_jax.evaluation.propagation.labels import Settings, propagate_masks
+from vfs_jax.models.weights.resolve import checksum, resolve
 
 RADIUS = {18: 12.0, 50: 18.0}  # the release's, in grid cells
 

@@ -28,13 +28,13 @@ import optax
 
 from data_prep.compose import compose, photographs, read_background
 from data_prep.index import index_folder
-from vfs_jax.apps.weights import resolve
 from vfs_jax.data.box_datasets import BoxSequence, open_got10k, open_otb
 from vfs_jax.data.pairs import PairBatches, PairSettings
 from vfs_jax.evaluation.runs.tracking import track_sequences
 from vfs_jax.evaluation.tasks.boxes import Otb
 from vfs_jax.models import SiamFCHead
 from vfs_jax.models.tracking import tracking_features
+from vfs_jax.models.weights.resolve import resolve
 from vfs_jax.training.state import TrainState
 from vfs_jax.training.tracker_head import HeadOptions, make_head_step
 

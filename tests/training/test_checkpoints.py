@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from vfs_jax.errors import InputError
-from vfs_jax.training.checkpoints import Checkpoints, checkpoint_folder, load_variables
+from vfs_jax.models.weights.checkpoints import checkpoint_folder, load_variables
+from vfs_jax.training.checkpoints import Checkpoints
 from vfs_jax.training.optimizer import sgd
 from vfs_jax.training.sharding import make_mesh, replicated
 from vfs_jax.training.state import TrainState

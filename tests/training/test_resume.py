@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from vfs_jax.training.checkpoints import load_variables
+from vfs_jax.models.weights.checkpoints import load_variables
 
 PROGRAM = Path(__file__).with_name("train_clips.py")
 STEPS = 8

@@ -1,20 +1,22 @@
-"""What every command shares: parsing flags, finding configs, one line on bad input, claiming a results folder."""
+"""What every command shares: parsing flags, finding configs, one line on bad input that names a flag."""
 
 import importlib.resources
-import json
-import os
+import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
-import ml_collections
 from absl import flags
+from ml_collections import ConfigDict
 
 from vfs_jax.errors import InputError
 
 
 def main(run: Callable[[list[str]], None], flag_values: flags.FlagValues, doc: str | None) -> None:
-    """Run one command on sys.argv and ends the process.
+    """Run one command on sys.argv and end the process.
+
+    What the package raises as `NAME=value: what is wrong` names an argument; where the command has that argument as a
+    flag, or as a key of its config, the line that is printed names the flag.
 
     Args:
         run: called with the arguments that are not flags.
@@ -42,7 +44,7 @@ def main(run: Callable[[list[str]], None], flag_values: flags.FlagValues, doc: s
     try:
         run(arguments)
     except InputError as error:
-        _fail(command, error, 1)
+        _fail(command, _with_flag(str(error), flag_values), 1)
     except KeyboardInterrupt:
         _fail(command, "interrupted", 130)
     sys.exit(0)
@@ -54,8 +56,23 @@ def _fail(command: str, error: object, status: int) -> None:
     sys.exit(status)
 
 
+def _with_flag(message: str, flag_values: flags.FlagValues) -> str:
+    """Turn the argument that a message starts with into its flag: "steps=0: ..." to "--config.steps=0: ..."."""
+    match = re.match(r"([a-z]\w*(?:\.\w+)*)=", message)
+    if match is None:
+        return message
+    if match[1] in flag_values:
+        return f"--{message}"
+    tree: object = flag_values["config"].value if "config" in flag_values else None
+    for key in match[1].split("."):
+        if not isinstance(tree, ConfigDict) or key not in tree:
+            return message
+        tree = tree[key]
+    return f"--config.{message}"
+
+
 def _resolve_config(argument: str) -> str:
-    """--config=FILE[:ARG], where a FILE that does not exist is looked up among the installed configs."""
+    """Return an argument, the FILE of --config=FILE[:ARG] looked up among the installed configs where there is none."""
     if not argument.startswith("--config="):
         return argument
     path, colon, variant = argument.removeprefix("--config=").partition(":")
@@ -70,39 +87,3 @@ def _installed_config(name: str) -> Path:
         known = ", ".join(sorted(file.name for file in folder.glob("[!_]*.py")))
         raise InputError(f"--config={name}: no such file, and no installed config of that name; there are {known}")
     return folder / name
-
-
-def claim_folder(folder: Path, config: ml_collections.ConfigDict, *, free: Collection[str] = ()) -> None:
-    """Write config.json into a results folder, or checks that the one there is of the same configuration.
-
-    Args:
-        folder: made where it does not exist.
-        config: the whole configuration; dotted names of its leaves are what is compared.
-        free: leaves that may differ from the earlier run (how often to log, how many workers ...).
-
-    Raises:
-        InputError: the folder holds results of another configuration; the message names the differing keys.
-    """
-    new = json.loads(config.to_json_best_effort())
-    path = folder / "config.json"
-    if path.exists():
-        try:
-            old = json.loads(path.read_text())
-        except json.JSONDecodeError:
-            raise InputError(f"{path}: is not JSON; choose another folder or delete this one") from None
-        old_leaves, new_leaves = _leaves(old), _leaves(new)
-        keys = sorted(k for k in {*old_leaves, *new_leaves} - set(free) if old_leaves.get(k) != new_leaves.get(k))
-        if keys:
-            changes = ", ".join(f"{k}: {old_leaves.get(k)} there, {new_leaves.get(k)} here" for k in keys)
-            raise InputError(f"{folder}: holds a run of another configuration ({changes}); choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".config.{os.getpid()}.tmp")  # renamed when whole: a kill leaves no half of it
-    temporary.write_text(json.dumps(new, indent=2, sort_keys=True) + "\n")
-    temporary.replace(path)
-
-
-def _leaves(tree: dict, prefix: str = "") -> dict[str, object]:
-    out: dict[str, object] = {}
-    for key, value in tree.items():
-        out |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return out

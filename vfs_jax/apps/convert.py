@@ -19,9 +19,9 @@ from absl import flags
 
 from vfs_jax.apps import cli
 from vfs_jax.errors import InputError
-from vfs_jax.models import depth_of, load_torch, save_torch
+from vfs_jax.models import depth_of, save_torch
 from vfs_jax.models.resnet import Variables
-from vfs_jax.models.weights.torch_files import Layout, part_of
+from vfs_jax.models.weights.torch_files import Layout, load_whole
 
 FLAGS = flags.FlagValues()
 _LAYOUT = flags.DEFINE_enum(
@@ -44,7 +44,7 @@ def run(arguments: list[str]) -> None:
     print(f"converting {source}: ResNet-{depth_of(variables)}, heads: {', '.join(sorted(heads)) or 'none'}")
     if not to_file:
         # Imported here: checkpoints bring Orbax along, which .pth files need not wait for.
-        from vfs_jax.training.checkpoints import save_variables
+        from vfs_jax.models.weights.checkpoints import save_variables
 
         save_variables(variables, destination)
         print(f"wrote {destination}, a folder with a checkpoint; use it as --config.weights={destination}")
@@ -58,10 +58,10 @@ def run(arguments: list[str]) -> None:
 
 def _load(source: Path) -> Variables:
     if source.is_dir():
-        from vfs_jax.training.checkpoints import load_variables
+        from vfs_jax.models.weights.checkpoints import load_variables
 
         return load_variables(source)
-    return load_torch(source, part_of(source))
+    return load_whole(source)
 
 
 def main() -> None:

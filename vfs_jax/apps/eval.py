@@ -32,7 +32,6 @@ from ml_collections import config_flags
 from tqdm import tqdm
 
 from vfs_jax.apps import cli
-from vfs_jax.apps.weights import resolve
 from vfs_jax.distributed import from_first, join
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.propagation.padding import Layout
@@ -40,11 +39,13 @@ from vfs_jax.evaluation.propagation.settings import Settings, Variant, variants
 from vfs_jax.evaluation.report.matches import Inspector
 from vfs_jax.evaluation.report.write import Run, write_report
 from vfs_jax.evaluation.runs import propagation as runs
+from vfs_jax.evaluation.runs.claims import claim_folder, with_versions
 from vfs_jax.evaluation.runs.comparison import write_comparison
 from vfs_jax.evaluation.tasks import TASKS
 from vfs_jax.evaluation.tasks.base import SequenceScore, Task, format_table, write_tables
 from vfs_jax.evaluation.tasks.points import Tapvid
 from vfs_jax.models.resnet import Variables
+from vfs_jax.models.weights.resolve import resolve, run_names
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.", flag_values=FLAGS)
@@ -90,7 +91,7 @@ def run(arguments: list[str]) -> None:
 
     def claim() -> str:
         if joint:
-            cli.claim_folder(workdir, config, free=["weights", "sweep", "all_blocks", *_REPORT_FIELDS])
+            claim_folder(workdir, config.to_dict(), free=["weights", "sweep", "all_blocks", *_REPORT_FIELDS])
         for job in jobs:
             _claim(job, config, resolved[job.weights][1], names[job.weights])
         return json.dumps({name: _lacking(task, jobs, name, sequences) for name in names})
@@ -160,49 +161,18 @@ def settings_of(config: ml_collections.ConfigDict) -> Settings:
     return Settings(**{name: value for name, value in config.items() if name in names})
 
 
-def run_names(weights: str) -> dict[str, str]:
-    """Return a short name for each of the comma-separated weights, which is also its folder's.
-
-    >>> run_names("runs/train,random:0,weights/vfs_r18.pth,other/train/checkpoints/500")
-    {'train': 'runs/train', 'random-0': 'random:0', 'vfs_r18': 'weights/vfs_r18.pth',
-     'train-500': 'other/train/checkpoints/500'}
-    """
-    names: dict[str, str] = {}
-    for each in filter(None, (part.strip() for part in weights.split(","))):
-        path = Path(each)
-        if each.startswith("random:"):
-            name = each.replace(":", "-")
-        elif path.suffix in (".pth", ".pt", ".tar"):
-            name = path.name.split(".")[0]
-        elif path.parent.name == "checkpoints":
-            name = f"{path.parent.parent.name}-{path.name}"
-        else:
-            name = path.resolve().name
-        unique, number = name, 1
-        while unique in names:
-            number += 1
-            unique = f"{name}-{number}"
-        names[unique] = each
-    if not names:
-        raise InputError("--config.weights is empty; give a training folder, a .pth file or random:SEED")
-    return names
-
-
 def _job(workdir: Path, weights: str, variant: Variant, num_weights: int, num_variants: int) -> _Job:
     """Return a run with a name that tells what differs between the runs; several get folders below the workdir."""
     name = variant.name if num_weights == 1 and num_variants > 1 else "-".join(filter(None, (weights, variant.name)))
     return _Job(name, weights, variant, workdir / name if num_weights * num_variants > 1 else workdir)
 
 
-def _claim(job: _Job, config: ml_collections.ConfigDict, about: dict[str, Any], weights: str) -> None:
+def _claim(job: _Job, config: ml_collections.ConfigDict, about: Mapping[str, object], weights: str) -> None:
     """Write config.json: the configuration, what the weights are, the versions; refuses another run's folder."""
     own = {"all_blocks": False, "sweep": "", "weights": weights, "weights_found": about, **job.variant.changes}
-    whole = ml_collections.ConfigDict(config.to_dict() | own)
-    whole.versions = {package.replace("-", "_"): importlib.metadata.version(package) for package in _PACKAGES}
-    whole.device = jax.devices()[0].device_kind
-    free = ["device", *(f"versions.{package.replace('-', '_')}" for package in _PACKAGES), *_REPORT_FIELDS]
     # The same weights may lie elsewhere than at the first run: what counts is their checksum.
-    cli.claim_folder(job.folder, whole, free=[*free, "weights", "weights_found.weights"])
+    free = ["weights", "weights_found.weights", *_REPORT_FIELDS]
+    claim_folder(job.folder, with_versions(config.to_dict() | own), free=free)
 
 
 def _lacking(task: Task, jobs: Sequence[_Job], weights: str, sequences: Sequence[Any]) -> list[str]:

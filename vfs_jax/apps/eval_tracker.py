@@ -15,8 +15,8 @@ report and one plot.
 import base64
 import importlib.metadata
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import ml_collections
@@ -25,17 +25,17 @@ from ml_collections import config_flags
 from tqdm import tqdm
 
 from vfs_jax.apps import cli
-from vfs_jax.apps.eval import run_names
-from vfs_jax.apps.weights import resolve_tracker
 from vfs_jax.data.box_datasets import BoxSequence
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.report import page
 from vfs_jax.evaluation.report.box_plots import attribute_rows, read_attributes, write_attributes, write_plots
 from vfs_jax.evaluation.report.write import Run, write_report
+from vfs_jax.evaluation.runs.claims import claim_folder, with_versions
 from vfs_jax.evaluation.runs.tracking import track_sequences
 from vfs_jax.evaluation.tasks.base import format_table, write_tables
 from vfs_jax.evaluation.tasks.boxes import BOX_TASKS, Otb, read_speed
 from vfs_jax.models.resnet import Variables
+from vfs_jax.models.weights.resolve import resolve_tracker, run_names
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.", flag_values=FLAGS)
@@ -44,7 +44,7 @@ flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
 
 _PACKAGES = ("vfs_jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless", "pillow")
 # What may change when a run is continued: it decides neither boxes nor which sequences count.
-_FREE = ("device", "weights", "weights_found.weights", "sequences_per_device", "attributes", "attribute_names")
+_FREE = ("weights", "weights_found.weights", "sequences_per_device", "attributes", "attribute_names")
 
 
 def run(arguments: list[str]) -> None:
@@ -95,15 +95,10 @@ def run(arguments: list[str]) -> None:
     print(f"\nwrote {workdir / 'report.html'} and the tables and plots beside it")
 
 
-def _claim(folder: Path, config: ml_collections.ConfigDict, about: dict[str, Any], weights: str) -> None:
+def _claim(folder: Path, config: ml_collections.ConfigDict, about: Mapping[str, object], weights: str) -> None:
     """Write config.json: the configuration, what the weights are, the versions; refuses another run's folder."""
-    whole = ml_collections.ConfigDict(config.to_dict())
-    whole.weights = weights
-    whole.weights_found = about
-    whole.versions = {package.replace("-", "_"): importlib.metadata.version(package) for package in _PACKAGES}
-    whole.device = jax.devices()[0].device_kind
-    free = [*_FREE, *(f"versions.{package.replace('-', '_')}" for package in _PACKAGES)]
-    cli.claim_folder(folder, whole, free=free)
+    whole = config.to_dict() | {"weights": weights, "weights_found": about}
+    claim_folder(folder, with_versions(whole), free=_FREE)
 
 
 def _track(
@@ -111,7 +106,7 @@ def _track(
     name: str,
     folder: Path,
     variables: Variables,
-    about: dict[str, Any],
+    about: Mapping[str, object],
     sequences: list[BoxSequence],
     config: ml_collections.ConfigDict,
 ) -> Run:

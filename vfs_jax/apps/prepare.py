@@ -27,7 +27,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import ml_collections
 import tqdm
 from absl import flags
 
@@ -130,10 +129,9 @@ def _index(out: Path) -> None:
 
 
 def _convert(out: Path, beam_options: list[str]) -> None:
-    from data_prep.convert import (
-        convert,
-        job_graph,
-    )  # Beam takes a second to import, which the other stages need not wait for
+    # Beam and JAX take seconds to import, which the other stages need not wait for.
+    from data_prep.convert import convert, job_graph
+    from vfs_jax.evaluation.runs.claims import claim_folder
 
     options = _options()
     tasks = read_tasks(out)
@@ -147,7 +145,7 @@ def _convert(out: Path, beam_options: list[str]) -> None:
     if FLAGS.graph:
         print(job_graph(out, options, **job))
         return
-    cli.claim_folder(out, ml_collections.ConfigDict(dataclasses.asdict(options)))
+    claim_folder(out, dataclasses.asdict(options))
     convert(out, options, workers=FLAGS.workers, **job)
 
 
@@ -188,12 +186,13 @@ def _warn_of_manifest(out: Path) -> None:
 
 def _compose(out: Path) -> None:
     from data_prep.compose import write_sequences  # needs SciPy, which nothing else here does
+    from vfs_jax.evaluation.runs.claims import claim_folder
 
     if FLAGS.videos is None:
         raise InputError("compose takes the background, one video file, by --videos=FILE")
     print(f"compose: moves photographs over {FLAGS.videos} -> {out}/davis, otb, jhmdb")
     bar = functools.partial(tqdm.tqdm, desc="compose", unit="sequence")
-    cli.claim_folder(out, ml_collections.ConfigDict({"videos": FLAGS.videos, "seed": FLAGS.seed}))
+    claim_folder(out, {"videos": FLAGS.videos, "seed": FLAGS.seed})
     write_sequences(out, Path(FLAGS.videos), seed=FLAGS.seed, progress=bar)
 
 

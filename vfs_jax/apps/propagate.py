@@ -19,19 +19,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-import ml_collections
 import numpy as np
 from absl import flags
 from tqdm import tqdm
 
 from vfs_jax.apps import cli
-from vfs_jax.apps.weights import resolve
 from vfs_jax.data.images import read_index_mask
 from vfs_jax.data.video_files import open_video
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.report.videos import write_overlay
+from vfs_jax.evaluation.runs.claims import claim_folder, with_versions
 from vfs_jax.evaluation.runs.own_video import Labels, Masks, Points, carry
+from vfs_jax.models.weights.resolve import resolve
 
 FLAGS = flags.FlagValues()
 _MASK = flags.DEFINE_string("mask", None, "Index mask of the first frame, a PNG.", flag_values=FLAGS)
@@ -61,10 +61,8 @@ def run(arguments: list[str]) -> None:
     variables, about = resolve(str(_WEIGHTS.value), _DEPTH.value)
     radius = _RADIUS.value if _RADIUS.value is not None else (18.0 if _DEPTH.value >= 50 else 12.0)
     settings = Settings(short_side=_SHORT_SIDE.value, radius=radius)
-    config = ml_collections.ConfigDict(
-        {"video": str(video), "labels": given, "weights": about, "settings": dataclasses.asdict(settings)}
-    )
-    cli.claim_folder(out, config, free=["weights.weights"])
+    config = {"video": str(video), "labels": given, "weights": about, "settings": dataclasses.asdict(settings)}
+    claim_folder(out, with_versions(config), free=["weights.weights"])
     print(f"carrying {described} through {video} ({count} frames); results in {out}", flush=True)
     with tqdm(total=count, unit="frame") as progress:
 

@@ -11,7 +11,6 @@ with the video's length.
 """
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +18,12 @@ from absl import flags
 from tqdm import tqdm
 
 from vfs_jax.apps import cli
-from vfs_jax.apps.weights import resolve_tracker
 from vfs_jax.data.video_files import VideoWriter, open_video
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.report.overlays import LABEL_COLORS, draw_box
+from vfs_jax.evaluation.runs.claims import claim_folder, with_versions
 from vfs_jax.evaluation.tracking.siamfc import SiamFCTracker
+from vfs_jax.models.weights.resolve import resolve_tracker
 
 FLAGS = flags.FlagValues()
 _BOX = flags.DEFINE_multi_string("box", None, "x,y,w,h in the first frame; repeat for several.", flag_values=FLAGS)
@@ -46,10 +46,9 @@ def run(arguments: list[str]) -> None:
     starts = [_read_box(text, shift, first, video) for text in texts]
     variables, about = resolve_tracker(str(_WEIGHTS.value), _DEPTH.value)
     trackers = [SiamFCTracker(variables) for _ in starts]
-    out.mkdir(parents=True, exist_ok=True)
     settings = dataclasses.asdict(trackers[0].settings)
     config = {"video": str(video), "box": texts, "one_based": _ONE_BASED.value, "weights": about, "settings": settings}
-    (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    claim_folder(out, with_versions(config), free=["weights.weights"])
     print(f"following {len(starts)} box(es) through {video} ({count} frames); results in {out}", flush=True)
 
     names = ["boxes.txt"] if len(starts) == 1 else [f"boxes_{index}.txt" for index in range(len(starts))]

@@ -23,6 +23,7 @@ from vfs_jax.distributed import from_first, join
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.propagation.settings import Settings, default_radius
 from vfs_jax.evaluation.runs import propagation as runs
+from vfs_jax.evaluation.runs.claims import claim_folder, with_versions
 from vfs_jax.evaluation.tasks import TASKS
 from vfs_jax.evaluation.tasks.base import write_tables
 from vfs_jax.models import backbone_of
@@ -48,7 +49,7 @@ def run(arguments: list[str]) -> None:
     evaluate = evaluator(options, workdir)
 
     def claim() -> str:
-        cli.claim_folder(workdir, config, free=FREE_FIELDS)
+        claim_folder(workdir, with_versions(config.to_dict()), free=FREE_FIELDS)
         print(
             f"training ResNet-{options.depth} on {len(records)} clips of {options.data} for {options.steps} steps of "
             f"{options.batch_size} clips, {options.segments} frames each, on {jax.device_count()} "

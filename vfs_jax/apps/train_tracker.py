@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
 from vfs_jax.apps import cli
-from vfs_jax.apps.weights import resolve
 from vfs_jax.data.box_datasets import BoxSequence, open_got10k, open_otb
 from vfs_jax.data.pairs import PairSettings
 from vfs_jax.errors import InputError
+from vfs_jax.evaluation.runs.claims import claim_folder, with_versions
+from vfs_jax.models.weights.resolve import resolve
 from vfs_jax.training.tracker_head import HeadOptions, train_head
 
 FLAGS = flags.FlagValues()
@@ -43,10 +43,9 @@ def run(arguments: list[str]) -> None:
     options = head_options(config.to_dict())
     sequences = open_sequences(config.data, config.layout, config.split)
     backbone, about = resolve(config.weights, config.depth)
-    whole = ml_collections.ConfigDict(config.to_dict())
-    whole.weights_found = about
+    whole = with_versions({**config.to_dict(), "weights_found": about})
     # The same weights may lie elsewhere than at the first run: what counts is their checksum.
-    cli.claim_folder(workdir, whole, free=[*_FREE, "weights", "weights_found.weights"])
+    claim_folder(workdir, whole, free=[*_FREE, "weights", "weights_found.weights"])
     print(
         f"training the tracking head on {len(sequences)} sequences of {config.data} for {options.epochs} epochs of "
         f"{options.batch_size} pairs a step, over {config.weights} (ResNet-{config.depth}, frozen), on "

@@ -3,7 +3,7 @@
 from vfs_jax.models.heads import SiamFCHead
 from vfs_jax.models.resnet import ResNet, depth_of, normalize_images
 from vfs_jax.models.vfs import VFS, backbone_of, init_variables
-from vfs_jax.models.weights.torch_files import load_torch, save_torch
+from vfs_jax.models.weights import load_torch, save_torch
 
 __all__ = [
     "VFS",

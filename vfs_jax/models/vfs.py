@@ -109,3 +109,18 @@ def backbone_of(variables: Mapping[str, Any]) -> Variables:
         {'params': 1, 'batch_stats': 3}
     """
     return {collection: variables[collection]["backbone"] for collection in ("params", "batch_stats")}
+
+
+def nest_backbone(variables: Mapping[str, Any]) -> Variables:
+    """Put the variables of a ResNet alone where a model holds them, the inverse of `backbone_of`; a model's stay.
+
+    Args:
+        variables: {"params": ..., "batch_stats": ...} of a ResNet, or of a model that holds one as "backbone".
+
+    Example:
+        >>> nest_backbone({"params": {"conv1": 1}, "batch_stats": {}})
+        {'params': {'backbone': {'conv1': 1}}, 'batch_stats': {'backbone': {}}}
+    """
+    if "backbone" in variables["params"]:
+        return dict(variables)
+    return {collection: {"backbone": variables[collection]} for collection in ("params", "batch_stats")}

@@ -3,24 +3,18 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 
 from vfs_jax.distributed import from_first
 from vfs_jax.errors import InputError
+from vfs_jax.models.weights.checkpoints import FOLDER, ITEM
 from vfs_jax.training.state import TrainState
 
 _LOG = logging.getLogger(__name__)
 
-_FOLDER = "checkpoints"  # in the workdir; each step is a folder of its own in it
-_ITEM = "state"
-_PARTS = ("params", "batch_stats")
 _MANIFEST = "manifest.json"  # of a checkpoint: its arrays' shapes, its files' checksums
 
 
@@ -42,7 +36,7 @@ class Checkpoints:
             workdir: of the run.
             keep: how many of the newest checkpoints are kept.
         """
-        self.folder = workdir.resolve() / _FOLDER
+        self.folder = workdir.resolve() / FOLDER
         # Saving waits until all is written. The copy in the background would need memory of its own, since the step
         # that follows overwrites the state in place.
         options = ocp.CheckpointManagerOptions(
@@ -55,7 +49,7 @@ class Checkpoints:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        self._manager.save(step, args=ocp.args.Composite(**{_ITEM: ocp.args.StandardSave(state)}))
+        self._manager.save(step, args=ocp.args.Composite(**{ITEM: ocp.args.StandardSave(state)}))
         if jax.process_index() == 0:
             _write_manifest(self.folder / str(step), state)
 
@@ -79,8 +73,8 @@ class Checkpoints:
         self._manager.reload()  # process 0 has renamed some
         if newest == "None":
             return None
-        args = ocp.args.Composite(**{_ITEM: ocp.args.StandardRestore(like)})
-        return self._manager.restore(int(newest), args=args)[_ITEM]
+        args = ocp.args.Composite(**{ITEM: ocp.args.StandardRestore(like)})
+        return self._manager.restore(int(newest), args=args)[ITEM]
 
     def close(self) -> None:
         """End the manager's threads."""
@@ -148,93 +142,6 @@ def _files(folder: Path) -> list[Path]:
 def _checksum(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def save_variables(variables: Mapping[str, Any], directory: str | Path) -> None:
-    """Write weights alone as the checkpoint of step 0 of a folder, which then serves where a workdir's weights do.
-
-    Args:
-        variables: {"params": ..., "batch_stats": ...} of VFS, of a tracker, or of a ResNet alone, which is written as
-            the "backbone" of a network without heads.
-        directory: made where it does not exist; appears under checkpoints/0 only when everything is written.
-
-    Raises:
-        InputError: the folder has checkpoints already, or cannot be made.
-
-    Example:
-        >>> folder = getfixture("tmp_path")
-        >>> save_variables({"params": {"conv1": np.ones(2, np.float32)}, "batch_stats": {}}, folder / "weights")
-        >>> load_variables(folder / "weights")["params"]["backbone"]["conv1"].tolist()
-        [1.0, 1.0]
-    """
-    directory = Path(directory).resolve()
-    if any((directory / _FOLDER).glob("*")):
-        raise InputError(f"{directory}: holds checkpoints already; name another folder")
-    whole = variables if "backbone" in variables["params"] else {name: {"backbone": variables[name]} for name in _PARTS}
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{directory}: cannot be made ({error.strerror}); name another folder") from None
-    options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
-    with ocp.CheckpointManager(directory / _FOLDER, options=options) as manager:
-        tree = {name: jax.tree.map(np.asarray, whole[name]) for name in _PARTS}
-        manager.save(0, args=ocp.args.Composite(**{_ITEM: ocp.args.StandardSave(tree)}))
-
-
-def load_variables(path: str | Path, step: int | None = None) -> dict[str, Any]:
-    """Read the weights of a training run, without its optimizer, on whatever devices there are.
-
-    Args:
-        path: a workdir (its newest checkpoint is read) or one checkpoint, WORKDIR/checkpoints/STEP, or a folder that
-            `save_variables` wrote.
-        step: which checkpoint of the workdir.
-
-    Returns:
-        The variables of the whole VFS network: {"params": ..., "batch_stats": ...}, each with "backbone", "projector"
-        and "predictor" (or with what `save_variables` was given); arrays on the default device.
-
-    Raises:
-        InputError: there is no checkpoint, or it cannot be read; names the path.
-    """
-    folder = checkpoint_folder(path, step) / _ITEM
-    try:
-        with ocp.PyTreeCheckpointer() as reader:
-            tree = reader.metadata(folder).item_metadata.tree
-            wanted = {name: tree[name] for name in _PARTS}
-            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), wanted)
-            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
-            args = ocp.args.PyTreeRestore(item=shapes, restore_args=as_numpy, partial_restore=True)
-            return jax.tree.map(jnp.asarray, reader.restore(folder, args=args))
-    except Exception as error:  # whatever a damaged file makes of the reader
-        raise InputError(
-            f"checkpoint {folder.parent} cannot be read ({_first_line(error)}); take another step"
-        ) from error
-
-
-def checkpoint_folder(path: str | Path, step: int | None = None) -> Path:
-    """Return the folder of a checkpoint: of the step asked for, or of the newest one.
-
-    Args:
-        path: a workdir or a checkpoint in it.
-        step: which checkpoint of the workdir; the newest when None.
-
-    Raises:
-        InputError: there is none; names the path.
-    """
-    path = Path(path).resolve()
-    if step is None and (path / _ITEM).is_dir():
-        return path
-    steps = sorted(int(folder.name) for folder in (path / _FOLDER).glob("*") if folder.name.isdecimal())
-    if not steps:
-        raise InputError(f"{path}: holds no checkpoint; give a training workdir or one of its checkpoints/STEP folders")
-    if step is not None and step not in steps:
-        raise InputError(f"{path}: has no checkpoint of step {step}; there are {', '.join(map(str, steps))}")
-    return path / _FOLDER / str(steps[-1] if step is None else step)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0][:200]}" if text else type(error).__name__
 
 
 def _free_name(folder: Path) -> Path:

@@ -101,12 +101,12 @@ def variants(settings: Settings, sweep: str = "", *, blocks_of: int | None = Non
         name = name.strip()
         allowed = [field.name for field in dataclasses.fields(Settings) if field.name not in _OF_FEATURES]
         if name not in allowed:
-            raise InputError(f"config.sweep: {name!r} cannot be swept; there are {', '.join(allowed)}")
+            raise InputError(f"sweep={sweep}: {name!r} cannot be swept; there are {', '.join(allowed)}")
         if name in axes:
-            raise InputError(f"config.sweep: {name} is swept already; name each field once")
+            raise InputError(f"sweep={sweep}: {name} is swept already; name each field once")
         axes[name] = [_read(name, value.strip()) for value in values.split(",") if value.strip()]
         if not axes[name]:
-            raise InputError(f"config.sweep: {name} has no value; write topk=5,10;temperature=0.05,0.07")
+            raise InputError(f"sweep={sweep}: {name} has no value; write topk=5,10;temperature=0.05,0.07")
     out = []
     for combination in itertools.product(*axes.values()):
         changes: dict[str, Any] = dict(zip(axes, combination, strict=True))
@@ -130,13 +130,13 @@ def _read(name: str, text: str) -> Any:
         return None
     if typing.get_origin(kind) is Literal:
         if text not in choices:
-            raise InputError(f"config.sweep: {name}={text}; choose among {', '.join(choices)}")
+            raise InputError(f"sweep={name}={text}: choose among {', '.join(choices)}")
         return text
     if kind is bool:
         if text.lower() not in ("true", "false"):
-            raise InputError(f"config.sweep: {name}={text}; write True or False")
+            raise InputError(f"sweep={name}={text}: write True or False")
         return text.lower() == "true"
     try:
         return next(choice for choice in (*choices, kind) if choice in (int, float, str))(text)
     except ValueError:
-        raise InputError(f"config.sweep: {name}={text} is no number") from None
+        raise InputError(f"sweep={name}={text}: is no number") from None

@@ -1,4 +1,4 @@
-"""Other people's weight files, read and written."""
+"""Weights in files, our own and other people's: read, written, and named by one string."""
 
 from vfs_jax.models.weights.torch_files import load_torch, save_torch
 

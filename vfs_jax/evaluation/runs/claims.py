@@ -1,0 +1,71 @@
+"""Whose folder it is: config.json beside the results, and no second configuration among them."""
+
+import importlib.metadata
+import json
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import jax
+
+from vfs_jax.errors import InputError
+
+_PACKAGES = ("vfs_jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless", "pillow")
+_MADE_WITH = ("versions", "device")  # told, never compared
+
+
+def claim_folder(folder: Path, config: Mapping[str, object], *, free: Collection[str] = ()) -> None:
+    """Write config.json into a results folder, or check that the one there is of the same configuration.
+
+    What `with_versions` adds may always differ.
+
+    Args:
+        folder: made where it does not exist.
+        config: the whole configuration, of values that JSON holds (others as text); dotted names of its leaves are what
+            is compared.
+        free: leaves that may differ from the earlier run (how often to log, how many workers ...).
+
+    Raises:
+        InputError: the folder holds results of another configuration; the message names the differing keys.
+
+    Example:
+        >>> folder = getfixture("tmp_path") / "run"
+        >>> claim_folder(folder, {"topk": 10, "log_every": 50})
+        >>> claim_folder(folder, {"topk": 10, "log_every": 100}, free=["log_every"])
+        >>> claim_folder(folder, {"topk": 5, "log_every": 100})
+        Traceback (most recent call last):
+        vfs_jax.errors.InputError: .../run: holds a run of another configuration (topk: 10 there, 5 here); choose ...
+    """
+    new = json.loads(json.dumps(config, default=str))
+    path = folder / "config.json"
+    if path.exists():
+        try:
+            old = json.loads(path.read_text())
+        except json.JSONDecodeError:
+            raise InputError(f"{path}: is not JSON; choose another folder or delete this one") from None
+        old_leaves, new_leaves = _leaves(old), _leaves(new)
+        keys = sorted(
+            key
+            for key in {*old_leaves, *new_leaves} - set(free)
+            if key.partition(".")[0] not in _MADE_WITH and old_leaves.get(key) != new_leaves.get(key)
+        )
+        if keys:
+            changes = ", ".join(f"{key}: {old_leaves.get(key)} there, {new_leaves.get(key)} here" for key in keys)
+            raise InputError(f"{folder}: holds a run of another configuration ({changes}); choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".config.{os.getpid()}.tmp")  # renamed when whole: a kill leaves no half of it
+    temporary.write_text(json.dumps(new, indent=2, sort_keys=True) + "\n")
+    temporary.replace(path)
+
+
+def with_versions(config: Mapping[str, object]) -> dict[str, object]:
+    """Return a configuration with what computes it: "versions" of the packages by name, and "device"."""
+    versions = {package.replace("-", "_"): importlib.metadata.version(package) for package in _PACKAGES}
+    return {**config, "versions": versions, "device": jax.devices()[0].device_kind}
+
+
+def _leaves(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    out: dict[str, object] = {}
+    for key, value in tree.items():
+        out |= _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return out
