@@ -128,9 +128,9 @@ def convert(
         InputError: no index, nothing can be written, or not one video decodes (then what was written is removed).
     """
     if not clip_timeout > 0:
-        raise InputError(f"--clip_timeout={clip_timeout:g}: takes seconds above 0")
+        raise InputError(f"clip_timeout={clip_timeout:g}: takes seconds above 0")
     if workers < 0:
-        raise InputError(f"--workers={workers}: takes a number from 1, or 0 for one a core")
+        raise InputError(f"workers={workers}: takes a number from 1, or 0 for one a core")
     _check_runner(runner)
     tasks = read_tasks(out)
     _remove_leftovers(out)
@@ -185,7 +185,7 @@ def job_graph(out: Path, options: ClipOptions, *, clip_timeout: float, runner: s
 
 def _check_runner(runner: str) -> None:
     if runner not in RUNNERS:
-        raise InputError(f"--runner={runner}: takes one of {', '.join(RUNNERS)}")
+        raise InputError(f"runner={runner}: takes one of {', '.join(RUNNERS)}")
 
 
 def _run(

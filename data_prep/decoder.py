@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from data_prep.decoding import ClipOptions, decode_clips
-from data_prep.record import Record, clip_name, make_record
+from data_prep.record import SerializedRecord, make_record
 from vfs_jax.data.video_files import VideoError
 
 # Signals by which a process fails of its own doing; by any other (SIGKILL, SIGTERM) somebody else ended it.
@@ -39,7 +39,7 @@ class Decoder:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def decode(self, path: Path, video: str, label: int) -> Iterator[Record]:
+    def decode(self, path: Path, video: str, label: int) -> Iterator[SerializedRecord]:
         """Decode one video.
 
         Args:
@@ -68,17 +68,17 @@ class Decoder:
                     break
         raise VideoError("the decoder was killed while it worked on this clip; out of memory?")
 
-    def _ask(self, path: Path, video: str, label: int) -> Iterator[Record]:
+    def _ask(self, path: Path, video: str, label: int) -> Iterator[SerializedRecord]:
         if self._child is None:
             self._child = _start()
         child = self._child
         assert child.stdin is not None
         assert child.stdout is not None
-        answer: Record | str | None = None
+        answer: SerializedRecord | str | None = None
         try:
             # The child gives up by itself a little later: nothing is left behind where this process is killed.
             _send(child.stdin, (os.fspath(path), video, label, self._options, self._clip_timeout + 5))
-            while isinstance(answer := _receive(child.stdout, time.monotonic() + self._clip_timeout), Record):
+            while isinstance(answer := _receive(child.stdout, time.monotonic() + self._clip_timeout), SerializedRecord):
                 yield answer
                 answer = None
         except TimeoutError:
@@ -157,8 +157,8 @@ def serve() -> None:
         reason = ""
         signal.setitimer(signal.ITIMER_REAL, limit)
         try:
-            for number, clip in enumerate(decode_clips(Path(path), options)):
-                _send(answers, make_record(clip, clip_name(video, number, cut=options.clip_seconds > 0), label))
+            for clip in decode_clips(Path(path), video, label, options):
+                _send(answers, make_record(clip))
                 signal.setitimer(signal.ITIMER_REAL, limit)
                 del clip  # before the next one is decoded
         except VideoError as error:

@@ -1,6 +1,6 @@
 """One video file to resized JPEG frames, each with its number and its time.
 
-This module runs inside the decoding process (decoder.py): it imports cv2 and numpy and nothing heavier.
+This module runs inside the decoding process (decoder.py): it imports nothing that is heavier than TFDS.
 """
 
 import dataclasses
@@ -9,11 +9,13 @@ import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from vfs_jax.data.images import encode_jpeg
+from vfs_jax.data.record_fields import ClipRecord
 from vfs_jax.data.video_files import UnusableTimes, VideoError, VideoFile
 from vfs_jax.errors import InputError
 
@@ -34,7 +36,7 @@ class ClipOptions:
         clip_seconds: length of the clips that a video is cut into, 0 to leave it whole.
 
     Raises:
-        InputError: a field is out of range; the message names the flag of vfs-prepare.
+        InputError: a field is out of range; the message names it.
     """
 
     short_side: int = 256
@@ -44,39 +46,31 @@ class ClipOptions:
 
     def __post_init__(self) -> None:
         if not (self.short_side == 0 or 16 <= self.short_side <= 4320):
-            raise InputError(f"--short_side={self.short_side}: takes 16 to 4320 pixels, or 0 to keep each clip's size")
+            raise InputError(f"short_side={self.short_side}: takes 16 to 4320 pixels, or 0 to keep each clip's size")
         if not 0 <= self.fps <= 1000:
-            raise InputError(f"--fps={self.fps:g}: takes frames a second up to 1000, or 0 to keep every frame")
+            raise InputError(f"fps={self.fps:g}: takes frames a second up to 1000, or 0 to keep every frame")
         if not 1 <= self.quality <= 100:
-            raise InputError(f"--quality={self.quality}: takes a JPEG quality from 1 to 100")
+            raise InputError(f"quality={self.quality}: takes a JPEG quality from 1 to 100")
         if not (self.clip_seconds == 0 or 0.1 <= self.clip_seconds < math.inf):
-            raise InputError(
-                f"--clip_seconds={self.clip_seconds:g}: takes seconds from 0.1, or 0 to leave videos whole"
-            )
+            raise InputError(f"clip_seconds={self.clip_seconds:g}: takes seconds from 0.1, or 0 to leave videos whole")
 
 
-@dataclasses.dataclass(frozen=True)
-class Clip:
-    """A decoded clip.
+class _Frame(NamedTuple):
+    """A frame that is kept: its number in the video, seconds since the first, and the JPEG file with its size."""
 
-    Attributes:
-        height: of every frame, in pixels.
-        width: of every frame, in pixels.
-        source_frames: n numbers of the kept frames in the order of the source, from 0.
-        times: n, seconds since the first frame of the source, strictly increasing.
-        frames: n JPEG files.
-        source_sha256: of the source file.
-    """
-
+    number: int
+    time: float
     height: int
     width: int
-    source_frames: list[int]
-    times: list[float]
-    frames: list[bytes]
-    source_sha256: str
+    jpeg: bytes
 
 
-def decode_clips(path: Path, options: ClipOptions) -> Iterator[Clip]:
+def clip_name(video: str, number: int, *, cut: bool) -> str:
+    """Return the id of a clip: its video's own where that stays whole, else with the clip's number."""
+    return f"{video}#{number:04d}" if cut else video
+
+
+def decode_clips(path: Path, video: str, label: int, options: ClipOptions) -> Iterator[ClipRecord]:
     """Decode a whole video once, from its first frame to its last.
 
     Rotation metadata is applied. Frames shrink by area averaging and grow bilinearly; the longer side is
@@ -85,6 +79,8 @@ def decode_clips(path: Path, options: ClipOptions) -> Iterator[Clip]:
 
     Args:
         path: any file that FFmpeg, inside OpenCV, reads.
+        video: its id.
+        label: its class.
         options: size, rate, quality and length.
 
     Yields:
@@ -102,52 +98,71 @@ def decode_clips(path: Path, options: ClipOptions) -> Iterator[Clip]:
         raise VideoError(f"cannot be read: {error.strerror}") from None
     if empty:
         raise VideoError("is an empty file")
+
+    def clips(*, container_times: bool) -> Iterator[ClipRecord]:
+        kept = _keep(VideoFile(path).frames(container_times=container_times), options)
+        for number, frames in enumerate(_cut(kept, options.clip_seconds or math.inf)):
+            yield {
+                "id": clip_name(video, number, cut=options.clip_seconds > 0),
+                "label": label,
+                "height": frames[0].height,
+                "width": frames[0].width,
+                "source_frames": np.array([frame.number for frame in frames], np.int64),
+                "times": np.array([frame.time for frame in frames]),
+                "frames": [frame.jpeg for frame in frames],
+                "source_sha256": sha256,
+            }
+
     done = 0
     try:
-        for clip in _decode(path, options, sha256, container_times=True):
+        for clip in clips(container_times=True):
             yield clip
             done += 1
     except UnusableTimes:
-        yield from itertools.islice(_decode(path, options, sha256, container_times=False), done, None)
+        yield from itertools.islice(clips(container_times=False), done, None)
 
 
-def _decode(path: Path, options: ClipOptions, sha256: str, *, container_times: bool) -> Iterator[Clip]:
-    seconds = options.clip_seconds or math.inf
-    clip = held = None  # a clip waits until the next one is long enough not to be joined to it
+def _keep(frames: Iterator[tuple[float, np.ndarray]], options: ClipOptions) -> Iterator[_Frame]:
+    """Choose frames by their times, resize and encode them."""
     size: tuple[int, int] | None = None
-    last_tick, position, bytes_left = -1, 0.0, _LARGEST_CLIP
-    for number, (time, image) in enumerate(VideoFile(path).frames(container_times=container_times)):
+    last_tick = -1
+    for number, (time, image) in enumerate(frames):
         tick = int((time + _TIME_ROUNDING) * options.fps) if options.fps else number
         if tick <= last_tick:
             continue
         last_tick = tick
         size = size or _target_size(image, options.short_side)  # a stream that changes size keeps its first
-        if clip is None or (time + _TIME_ROUNDING) // seconds > position:
-            if held is not None:
-                yield held
-            held, position = clip, (time + _TIME_ROUNDING) // seconds
-            clip, bytes_left = Clip(*size, [], [], [], sha256), _LARGEST_CLIP
-        clip.source_frames.append(number)
-        clip.times.append(time)
         try:
-            clip.frames.append(encode_jpeg(_resize(image, size), quality=options.quality))
+            jpeg = encode_jpeg(_resize(image, size), quality=options.quality)
         except ValueError as error:
             raise VideoError(str(error)) from None
-        bytes_left -= len(clip.frames[-1])
-        if bytes_left < 0:
+        yield _Frame(number, time, *size, jpeg)
+
+
+def _cut(frames: Iterator[_Frame], seconds: float) -> Iterator[list[_Frame]]:
+    """Cut a video's frames into clips of so many seconds."""
+    clip: list[_Frame] = []
+    held: list[_Frame] = []  # a clip waits until the next one is long enough not to be joined to it
+    position, size = 0.0, 0
+    for frame in frames:
+        at = (frame.time + _TIME_ROUNDING) // seconds
+        if clip and at > position:
+            if held:
+                yield held
+            held, clip, size = clip, [], 0
+        position = at
+        clip.append(frame)
+        size += len(frame.jpeg)
+        if size > _LARGEST_CLIP:
             raise VideoError(
-                f"its first {len(clip.frames)} frames fill {_LARGEST_CLIP >> 20} MiB, the most of one record; "
-                "cut it by --clip_seconds"
+                f"its first {len(clip)} frames fill {_LARGEST_CLIP >> 20} MiB, the most of one record; "
+                "cut it by clip_seconds"
             )
-    if clip is None:
+    if not clip:
         raise VideoError("no frame of its video stream decodes")
-    if held is not None and clip.times[-1] - clip.times[0] < seconds / 2:
-        held.source_frames.extend(clip.source_frames)
-        held.times.extend(clip.times)
-        held.frames.extend(clip.frames)
-        yield held
-        return
-    if held is not None:
+    if held and clip[-1].time - clip[0].time < seconds / 2:
+        held, clip = [], held + clip
+    if held:
         yield held
     yield clip
 

@@ -1,21 +1,21 @@
-"""Closes a conversion: every video of the index is a record (or several) or a reject, or the missing ones are named."""
+"""The end of a conversion: the manifest, once every video of the index is a record, or several, or a reject."""
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import tensorflow_datasets as tfds
 
 from data_prep.index import ShardTask, index_sha256, read_entries, read_tasks, write_atomically
-from data_prep.record import FEATURES
-from data_prep.shards import DATASET, fault, read_sidecar, shard_name
+from data_prep.shards import DATASET, Reject, Sidecar, fault, read_sidecar, shard_name
+from vfs_jax.data.record_fields import FEATURES, Manifest, ShardLine
 from vfs_jax.errors import InputError
 
 VERSION = "1.0.0"
 
 
-def finalize(out: Path) -> dict[str, Any]:
+def finalize(out: Path) -> Manifest:
     """Write OUT/manifest.json, OUT/rejects.jsonl and the metadata that TFDS reads.
 
     Args:
@@ -28,7 +28,10 @@ def finalize(out: Path) -> dict[str, Any]:
         InputError: a shard is missing, or records and rejects together are not the index; the message names clips.
     """
     tasks = read_tasks(out)
-    shards, rejects, settings, missing = [], [], [], []
+    shards: list[ShardLine] = []
+    rejects: list[Reject] = []
+    settings: list[Mapping[str, float]] = []
+    missing: list[ShardTask] = []
     for task in tasks:
         path = out / shard_name(task.shard, len(tasks))
         sidecar = read_sidecar(path)
@@ -37,7 +40,16 @@ def finalize(out: Path) -> dict[str, Any]:
             continue
         _check_ids(out, task, path, sidecar)
         settings.append(sidecar["settings"])
-        shards.append({key: sidecar[key] for key in ("shard", "count", "bytes", "sha256")} | _totals(sidecar))
+        shards.append(
+            {
+                "shard": sidecar["shard"],
+                "count": sidecar["count"],
+                "bytes": sidecar["bytes"],
+                "sha256": sidecar["sha256"],
+                "frames": sum(record["frames"] for record in sidecar["records"]),
+                "rejects": len(sidecar["rejects"]),
+            }
+        )
         rejects += sidecar["rejects"]
     if missing:
         videos = sum(task.videos for task in missing)
@@ -50,7 +62,7 @@ def finalize(out: Path) -> dict[str, Any]:
     different = next((other for other in settings if other != settings[0]), None)
     if different is not None:
         raise InputError(f"{out}: shards of different settings, {settings[0]} and {different}; run convert again")
-    manifest = {
+    manifest: Manifest = {
         "version": VERSION,
         "settings": settings[0],
         "index_sha256": index_sha256(out),
@@ -99,9 +111,9 @@ def shortfall(out: Path, *, videos: int, rejects: int = 0) -> list[str]:
     return lines
 
 
-def _check_ids(out: Path, task: ShardTask, path: Path, sidecar: dict[str, Any]) -> None:
+def _check_ids(out: Path, task: ShardTask, path: Path, sidecar: Sidecar) -> None:
     listed = {entry.id for entry in read_entries(out, task)}
-    clips = sidecar["records"] + sidecar["rejects"]
+    clips = [*sidecar["records"], *sidecar["rejects"]]
     accounted = {clip["video"] for clip in clips}
     doubled = {name for name, count in Counter(clip["id"] for clip in clips).items() if count > 1}
     faults = {"missing": listed - accounted, "not in the index": accounted - listed, "twice": doubled}
@@ -110,11 +122,7 @@ def _check_ids(out: Path, task: ShardTask, path: Path, sidecar: dict[str, Any]) 
         raise InputError(f"{path}: does not match the index ({named}); run vfs-prepare convert --out={out} again")
 
 
-def _totals(sidecar: dict[str, Any]) -> dict[str, int]:
-    return {"frames": sum(record["frames"] for record in sidecar["records"]), "rejects": len(sidecar["rejects"])}
-
-
-def _write_tfds_metadata(out: Path, shards: list[dict[str, Any]]) -> None:
+def _write_tfds_metadata(out: Path, shards: list[ShardLine]) -> None:
     split = tfds.core.SplitInfo(
         name="train",
         shard_lengths=[shard["count"] for shard in shards],
@@ -133,7 +141,7 @@ def _write_tfds_metadata(out: Path, shards: list[dict[str, Any]]) -> None:
     )
 
 
-def read_manifest(out: Path) -> dict[str, Any]:
+def read_manifest(out: Path) -> Manifest:
     """Read OUT/manifest.json.
 
     Raises:
@@ -148,6 +156,6 @@ def read_manifest(out: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is not JSON; run vfs-prepare finalize --out={out} again") from None
 
 
-def read_rejects(out: Path) -> list[dict[str, str]]:
+def read_rejects(out: Path) -> list[Reject]:
     """Read OUT/rejects.jsonl: id, video, path and reason of everything that is no record."""
     return [json.loads(line) for line in (out / "rejects.jsonl").read_text().splitlines()]

@@ -141,7 +141,7 @@ def write_index(out: Path, entries: Sequence[Entry], classes: Sequence[str], *, 
     if doubled:
         raise InputError(f"{doubled[0]}: the id of more than one clip ({len(doubled)} such ids); name each clip once")
     if shards < 0:
-        raise InputError(f"--shards={shards}: takes a number from 1, or 0 to choose by the number of clips")
+        raise InputError(f"shards={shards}: takes a number from 1, or 0 to choose by the number of clips")
     count = len(entries)
     shards = min(count, shards or max(_FEWEST_SHARDS, -(-count // _CLIPS_PER_SHARD)))
     ordered = sorted(entries, key=lambda entry: (entry.archive, "" if entry.archive else entry.id))

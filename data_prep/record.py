@@ -1,43 +1,27 @@
-"""One record: a clip as the bytes that TFDS reads, made inside the decoding process: its worker only appends it."""
+"""A clip as the bytes of its record, made inside the decoding process, so that the worker only appends them."""
 
 import dataclasses
 import zlib
-from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
-from data_prep.decoding import Clip
+from vfs_jax.data.record_fields import FEATURES, ClipRecord, read_values, write_field
 from vfs_jax.data.stored_frames import INDEX_FIELD, index_frames
 
-# JPEG files as bytes and not as tfds Images: those are decoded, all of them, whenever a clip is read. TFDS stores
-# floats in 32 bits whatever their type here.
-FEATURES = tfds.features.FeaturesDict(
-    {
-        "id": tfds.features.Text(),
-        "label": tfds.features.Scalar(np.int64),
-        "height": tfds.features.Scalar(np.int32),
-        "width": tfds.features.Scalar(np.int32),
-        "source_frames": tfds.features.Sequence(tfds.features.Scalar(np.int64)),
-        "times": tfds.features.Sequence(tfds.features.Scalar(np.float64)),
-        "frames": tfds.features.Sequence(tfds.features.Tensor(shape=(), dtype=np.bytes_)),
-        "source_sha256": tfds.features.Text(),
-    }
-)
 _PARSER = tfds.core.example_parser.ExampleParserNp(FEATURES.get_serialized_info())
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
-    """A clip ready to be appended to a shard.
+class SerializedRecord:
+    """A record ready to be appended to a shard.
 
     Attributes:
         id: of the clip.
         frames: their number.
         seconds: from the first to the last.
         crc32: of data.
-        data: what serialize returns.
+        data: what `serialize` returns.
     """
 
     id: str
@@ -47,18 +31,14 @@ class Record:
     data: bytes
 
 
-def clip_name(video: str, number: int, *, cut: bool) -> str:
-    """Return the id of a clip: its video's own where that stays whole, else with the clip's number."""
-    return f"{video}#{number:04d}" if cut else video
+def make_record(clip: ClipRecord) -> SerializedRecord:
+    """Serialize a clip, and sum up what its shard's sidecar says of it."""
+    data, times = serialize(clip), clip["times"]
+    seconds = round(float(times[-1] - times[0]), 6)
+    return SerializedRecord(clip["id"], len(clip["frames"]), seconds, zlib.crc32(data), data)
 
 
-def make_record(clip: Clip, name: str, label: int) -> Record:
-    """Serialize a clip under a name and a label."""
-    data = serialize(clip, name, label)
-    return Record(name, len(clip.frames), round(clip.times[-1] - clip.times[0], 6), zlib.crc32(data), data)
-
-
-def serialize(clip: Clip, name: str, label: int) -> bytes:
+def serialize(clip: ClipRecord) -> bytes:
     """Return a record, the bytes that TFDS itself would write and the same ones whenever and wherever it is made.
 
     Before them goes an index, by which ClipRecords reads a few frames and not all; TFDS passes over it.
@@ -66,22 +46,17 @@ def serialize(clip: Clip, name: str, label: int) -> bytes:
     TFDS's own serializer makes an array of every frame: that took a sixth of the time of decoding.
     """
     example = tf_example_pb2.Example()
-    fields = example.features.feature
-    fields["id"].bytes_list.value.append(name.encode())
-    fields["label"].int64_list.value.append(label)
-    fields["height"].int64_list.value.append(clip.height)
-    fields["width"].int64_list.value.append(clip.width)
-    fields["source_frames"].int64_list.value.extend(clip.source_frames)
-    fields["times"].float_list.value.extend(clip.times)
-    fields["source_sha256"].bytes_list.value.append(clip.source_sha256.encode())
+    for name in FEATURES:
+        if name != "frames":
+            write_field(clip, name, example.features)
     # The fields of a tf.train.Example are a map, whose order protobuf leaves to chance unless told: by name. So the
     # frames come before all others, and the index before them.
     rest = example.features.SerializeToString(deterministic=True)
-    fields["frames"].bytes_list.value.extend(clip.frames)
-    fields[INDEX_FIELD].bytes_list.value.append(index_frames(clip.frames, rest))
+    write_field(clip, "frames", example.features)
+    example.features.feature[INDEX_FIELD].bytes_list.value.append(index_frames(clip["frames"], rest))
     return example.SerializeToString(deterministic=True)
 
 
-def parse(data: bytes) -> dict[str, Any]:
-    """Return the fields of one record, as numpy arrays, bytes and numbers."""
-    return _PARSER.parse_example(data)
+def parse(data: bytes) -> ClipRecord:
+    """Read a whole record as TFDS does."""
+    return read_values(_PARSER.parse_example(data))

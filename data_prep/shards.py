@@ -5,19 +5,63 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from array_record.python import array_record_module
 
 from data_prep.decoder import Decoder
+from data_prep.decoding import clip_name
 from data_prep.index import Entry, write_atomically
-from data_prep.record import Record, clip_name
+from data_prep.record import SerializedRecord
 from data_prep.sources import open_clips
+from vfs_jax.data.record_fields import ShardLine
 from vfs_jax.data.video_files import VideoError
 
 DATASET = "clips"
+
+
+class RecordLine(TypedDict):
+    """What a sidecar says of one record; see `SerializedRecord`. bytes and crc32 are of its data."""
+
+    id: str
+    video: str
+    frames: int
+    seconds: float
+    bytes: int
+    crc32: int
+
+
+class Reject(TypedDict):
+    """A video, or a part of one, that is no record, and why."""
+
+    id: str
+    video: str
+    path: str
+    reason: str
+
+
+class Sidecar(TypedDict):
+    """What is in a shard, and what it was made from.
+
+    Attributes:
+        shard: its file.
+        settings: how the videos were converted.
+        entries_sha256: of the videos that it was made from.
+        count: of its records.
+        bytes, sha256: of the file.
+        records, rejects: in order.
+    """
+
+    shard: str
+    settings: Mapping[str, float]
+    entries_sha256: str
+    count: int
+    bytes: int
+    sha256: str
+    records: list[RecordLine]
+    rejects: list[Reject]
 
 
 def shard_name(shard: int, shards: int) -> str:
@@ -29,10 +73,10 @@ def write_shard(
     path: Path,
     entries: Sequence[Entry],
     decoder: Decoder,
-    settings: dict[str, Any],
+    settings: Mapping[str, float],
     *,
     clip_done: Callable[[], None],
-) -> dict[str, Any]:
+) -> Sidecar:
     """Convert the videos of one shard into PATH and PATH.json; either both are there, whole, or no sidecar is.
 
     Memory holds one clip at a time, whatever the size of the shard.
@@ -51,8 +95,8 @@ def write_shard(
         OSError: the file cannot be written (no space left, no permission).
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    records: list[dict[str, Any]] = []
-    rejects: list[dict[str, str]] = []
+    records: list[RecordLine] = []
+    rejects: list[Reject] = []
     try:
         with _array_record(temporary) as write:
             for entry, file in open_clips(entries):
@@ -69,12 +113,14 @@ def write_shard(
                     name = clip_name(entry.id, made, cut=settings["clip_seconds"] > 0)
                     rejects.append({"id": name, "video": entry.id, "path": entry.path, "reason": str(error)})
                 clip_done()
-        sidecar = {
+        size, sha256 = _check_written(temporary, len(records))
+        sidecar: Sidecar = {
             "shard": path.name,
             "settings": settings,
             "entries_sha256": entries_sha256(entries),
             "count": len(records),
-            **_check_written(temporary, len(records)),
+            "bytes": size,
+            "sha256": sha256,
             "records": records,
             "rejects": rejects,
         }
@@ -101,7 +147,7 @@ def _array_record(path: Path) -> Iterator[Callable[[bytes], object]]:
         raise OSError(str(error).split(";")[0]) from error
 
 
-def _summary(entry: Entry, record: Record) -> dict[str, Any]:
+def _summary(entry: Entry, record: SerializedRecord) -> RecordLine:
     return {
         "id": record.id,
         "video": entry.id,
@@ -112,8 +158,8 @@ def _summary(entry: Entry, record: Record) -> dict[str, Any]:
     }
 
 
-def _check_written(path: Path, count: int) -> dict[str, Any]:
-    """Force the file to the disk, reads it back and return its size and checksum."""
+def _check_written(path: Path, count: int) -> tuple[int, str]:
+    """Force the file to the disk, read it back and return its size and checksum."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -125,7 +171,7 @@ def _check_written(path: Path, count: int) -> dict[str, Any]:
         reader.close()
     if written != count:
         raise OSError(f"{path.parent}: a shard came out with {written} of {count} records; is the disk full?")
-    return {"bytes": size, "sha256": sha256}
+    return size, sha256
 
 
 def _sync_folder(folder: Path) -> None:
@@ -146,16 +192,16 @@ def entries_sha256(entries: Sequence[Entry]) -> str:
     ).hexdigest()
 
 
-def read_sidecar(path: Path) -> dict[str, Any] | None:
+def read_sidecar(path: Path) -> Sidecar | None:
     """Return the sidecar of the shard PATH, or None where there is none or a broken one."""
     try:
-        sidecar = json.loads(path.with_name(f"{path.name}.json").read_text())
+        sidecar: Sidecar | None = json.loads(path.with_name(f"{path.name}.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
     return sidecar if isinstance(sidecar, dict) and {"count", "bytes", "sha256", "records"} <= sidecar.keys() else None
 
 
-def finished(path: Path, entries: Sequence[Entry], settings: dict[str, Any]) -> dict[str, Any] | None:
+def finished(path: Path, entries: Sequence[Entry], settings: Mapping[str, float]) -> Sidecar | None:
     """Return the sidecar of a whole shard of these clips and settings; None where the shard is to be made."""
     sidecar = read_sidecar(path)
     if sidecar is None or sidecar["settings"] != settings or sidecar["entries_sha256"] != entries_sha256(entries):
@@ -163,7 +209,7 @@ def finished(path: Path, entries: Sequence[Entry], settings: dict[str, Any]) -> 
     return None if fault(path, sidecar) else sidecar
 
 
-def fault(path: Path, expected: dict[str, Any], *, content: bool = True) -> str | None:
+def fault(path: Path, expected: Sidecar | ShardLine, *, content: bool = True) -> str | None:
     """Return what is wrong with a shard's file.
 
     Args:

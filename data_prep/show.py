@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from data_prep.finalize import read_manifest, read_rejects
 from data_prep.shards import read_sidecar
 from vfs_jax.data.images import decode_jpeg
+from vfs_jax.data.record_fields import ClipRecord
 from vfs_jax.data.records import ClipRecords
 
 _BARS = 10
@@ -83,7 +84,7 @@ def contact_sheet(out: Path, *, clips: int = 16) -> Image.Image:
     return sheet
 
 
-def _row(clip: dict) -> Image.Image:
+def _row(clip: ClipRecord) -> Image.Image:
     count = len(clip["frames"])
     chosen = np.unique(np.linspace(0, count - 1, min(_TILES, count)).round().astype(int))
     width = max(1, round(clip["width"] * _TILE / clip["height"]))

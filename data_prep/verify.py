@@ -1,4 +1,4 @@
-"""Holds a finished folder to its manifest: checksums of everything, and the content of a sample of clips."""
+"""The check of a finished folder against its manifest: checksums of everything, and the content of sampled clips."""
 
 import contextlib
 import json
@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tqdm
@@ -17,8 +16,9 @@ from array_record.python import array_record_module
 from data_prep.finalize import read_manifest
 from data_prep.index import index_sha256
 from data_prep.record import parse
-from data_prep.shards import DATASET, fault, read_sidecar
+from data_prep.shards import DATASET, RecordLine, fault, read_sidecar
 from vfs_jax.data.images import decode_jpeg
+from vfs_jax.data.record_fields import ClipRecord, Manifest, ShardLine
 
 
 def verify(out: Path, *, sample: int = 100) -> list[str]:
@@ -60,14 +60,14 @@ def verify(out: Path, *, sample: int = 100) -> list[str]:
     return faults
 
 
-def _shard_faults(path: Path, expected: dict[str, Any], first: int, every: int) -> list[str]:
+def _shard_faults(path: Path, expected: ShardLine, first: int, every: int) -> list[str]:
     found = fault(path, expected)
     if found:
         return [found, *_damaged_clips(path)]
     return list(_check_clips(path, first=first, every=every)) if every else []
 
 
-def _metadata_faults(out: Path, manifest: dict[str, Any]) -> Iterator[str]:
+def _metadata_faults(out: Path, manifest: Manifest) -> Iterator[str]:
     """Return what TFDS reads beside the shards, and the list of rejects, against the manifest."""
     if not (out / "features.json").is_file():
         yield f"{out / 'features.json'}: is missing"
@@ -120,9 +120,9 @@ def _check_clips(path: Path, *, first: int, every: int) -> Iterator[str]:
         reader.close()
 
 
-def _clip_fault(clip: dict[str, Any], record: dict[str, Any]) -> str | None:
-    if clip["id"].decode() != record["id"]:
-        return f"is in the record of {clip['id'].decode()}"
+def _clip_fault(clip: ClipRecord, record: RecordLine) -> str | None:
+    if clip["id"] != record["id"]:
+        return f"is in the record of {clip['id']}"
     counts = {len(clip["frames"]), len(clip["times"]), len(clip["source_frames"]), record["frames"]}
     if len(counts) > 1:
         return f"has {len(clip['frames'])} frames, {len(clip['times'])} times, {record['frames']} expected"

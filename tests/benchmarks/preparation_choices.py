@@ -97,9 +97,10 @@ def compare_rates(videos: Path, rates: Sequence[float], *, short_side: int, qual
     for rate in rates:
         size = seconds = 0.0
         for entry in index_folder(videos)[0]:
-            for clip in decode_clips(Path(entry.path), ClipOptions(short_side=short_side, fps=rate, quality=quality)):
-                size += sum(map(len, clip.frames))
-                seconds += clip.times[-1] + (clip.times[-1] / max(1, len(clip.times) - 1))
+            options = ClipOptions(short_side=short_side, fps=rate, quality=quality)
+            for clip in decode_clips(Path(entry.path), entry.id, entry.label, options):
+                size += sum(map(len, clip["frames"]))
+                seconds += clip["times"][-1] + (clip["times"][-1] / max(1, len(clip["times"]) - 1))
         whole = whole or size
         draws = drawn_times(rate or KINETICS_RATE)
         gaps = np.diff(draws, axis=1)

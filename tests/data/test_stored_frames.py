@@ -14,21 +14,32 @@ from array_record.python import array_record_module
 from tensorflow_datasets.proto import tf_example_pb2
 
 from data_prep.convert import convert
-from data_prep.decoding import Clip, ClipOptions
+from data_prep.decoding import ClipOptions
 from data_prep.finalize import finalize, read_manifest
 from data_prep.index import index_folder, write_atomically, write_index
 from data_prep.record import parse, serialize
 from vfs_jax.data.clips import clip_batches
+from vfs_jax.data.record_fields import ClipRecord
 from vfs_jax.data.records import ClipRecords
 from vfs_jax.data.stored_frames import INDEX_FIELD, IndexedShard, StoredFrames
 
 AS_VFS_PREPARE = "group_size:1,uncompressed"
 
 
-def clip(sizes, seed=0):
+def clip(sizes, name="a", seed=0):
     rng = np.random.default_rng(seed)
-    numbers = list(range(len(sizes)))
-    return Clip(48, 64, numbers, [0.04 * n for n in numbers], [rng.bytes(size) for size in sizes], "ab" * 32)
+    numbers = np.arange(len(sizes))
+    frames = [rng.bytes(size) for size in sizes]
+    return ClipRecord(
+        id=name,
+        label=seed,
+        height=48,
+        width=64,
+        source_frames=numbers,
+        times=0.04 * numbers,
+        frames=frames,
+        source_sha256="ab" * 32,
+    )
 
 
 def write(path, records, options=AS_VFS_PREPARE):
@@ -58,29 +69,29 @@ SIZES = [
 
 def test_every_part_is_what_tfds_reads(tmp_path):
     path = tmp_path / "shard"
-    write(path, [serialize(clip(sizes, seed), f"clip {seed}", seed) for seed, sizes in enumerate(SIZES)])
+    write(path, [serialize(clip(sizes, f"clip {seed}", seed)) for seed, sizes in enumerate(SIZES)])
     shard = IndexedShard(path, len(SIZES))
     reader = array_record_module.ArrayRecordReader(os.fspath(path))
     for number in reversed(range(len(SIZES))):
         whole = parse(reader.read([number])[0])
-        fields, frames = shard.read(number)
-        assert list(frames) == list(whole["frames"])
-        assert fields["id"].bytes_list.value[0] == whole["id"] == f"clip {number}".encode()
-        assert fields["label"].int64_list.value[0] == number
-        np.testing.assert_array_equal(fields["times"].float_list.value, whole["times"])
+        in_parts = shard.read(number)
+        assert list(in_parts["frames"]) == list(whole["frames"])
+        assert in_parts["id"] == whole["id"] == f"clip {number}"
+        assert in_parts["label"] == number
+        np.testing.assert_array_equal(in_parts["times"], whole["times"])
     reader.close()
 
 
 def test_frames_are_a_sequence(tmp_path):
     path, made = tmp_path / "shard", clip([5, 6, 7])
-    write(path, [serialize(made, "a", 0)])
-    _, frames = IndexedShard(path, 1).read(0)
+    write(path, [serialize(made)])
+    frames = IndexedShard(path, 1).read(0)["frames"]
     assert len(frames) == 3
-    assert frames[-1] == frames[np.int64(2)] == made.frames[2]
-    assert frames[1:] == made.frames[1:]
-    assert frames == made.frames
-    assert frames != made.frames[:2]
-    assert pickle.loads(pickle.dumps(frames)) == made.frames
+    assert frames[-1] == frames[np.int64(2)] == made["frames"][2]
+    assert frames[1:] == made["frames"][1:]
+    assert frames == made["frames"]
+    assert frames != made["frames"][:2]
+    assert pickle.loads(pickle.dumps(frames)) == made["frames"]
     for outside in (3, -4):
         with pytest.raises(IndexError):
             frames[outside]
@@ -198,7 +209,7 @@ def test_more_shards_than_a_process_may_open(tmp_path, folder):
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 3, hard))
     try:
         many = [IndexedShard(shard, 4) for _ in range(50)]
-        assert all(each.read(1)[1][0] == records[1]["frames"][0] for each in many)
+        assert all(each.read(1)["frames"][0] == records[1]["frames"][0] for each in many)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert len(kept[0]) > 100

@@ -80,7 +80,7 @@ def test_launch_files_ask_for_what_they_need(script, tmp_path):
 
 
 def test_unknown_runner(indexed, vfs_prepare):
-    with pytest.raises(InputError, match="--runner=PrismRunner: takes one of DirectRunner, FlinkRunner"):
+    with pytest.raises(InputError, match="runner=PrismRunner: takes one of DirectRunner, FlinkRunner"):
         vfs_prepare("convert", f"--out={indexed}", "--runner=PrismRunner")
 
 

@@ -6,27 +6,20 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
-import numpy as np
 import tensorflow_datasets as tfds
 
+from vfs_jax.data.record_fields import ClipRecord, Manifest, read_values
 from vfs_jax.data.stored_frames import IndexedShard
 from vfs_jax.errors import InputError
 
 
-class ClipRecords(Sequence[dict[str, Any]]):
+class ClipRecords(Sequence[ClipRecord]):
     """The clips of a folder that vfs-prepare wrote.
 
-    A sequence for grain or a loop. An item is a dict of
-      id: str.
-      label: int.
-      height, width: int, pixels of every frame.
-      source_frames: int64 [n], number of each frame in the source.
-      times: float64 [n], seconds since the first frame.
-      frames: n JPEG files, bytes, each read when it is asked for; a list where records have no index of their frames
-        (those of earlier versions), which TFDS reads whole.
-      source_sha256: str.
+    A sequence of `ClipRecord` for grain or a loop. Each frame is read when it is asked for; records without an index of
+    their frames, those of earlier versions, are read whole.
 
     It can be pickled, so that loader processes can have it.
 
@@ -58,43 +51,26 @@ class ClipRecords(Sequence[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self._source)
 
-    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:  # type: ignore[override]  # no slices
+    def __getitem__(self, index: SupportsIndex) -> ClipRecord:  # type: ignore[override]  # no slices
         number = index.__index__()
         if not 0 <= number < len(self):
             raise IndexError(f"{number}: there are {len(self)} clips")
-        record = self._in_parts(number) or self._whole(number)
-        return {
-            "id": record["id"].decode(),
-            "label": int(record["label"]),
-            "height": int(record["height"]),
-            "width": int(record["width"]),
-            "source_frames": np.array(record["source_frames"], np.int64),
-            "times": np.array(record["times"], np.float64),
-            "frames": record["frames"],
-            "source_sha256": record["source_sha256"].decode(),
-        }
+        return self._in_parts(number) or self._whole(number)
 
-    def _in_parts(self, number: int) -> dict[str, Any] | None:
+    def _in_parts(self, number: int) -> ClipRecord | None:
         """Return the record with its frames left on the disk; None where only TFDS can read it, or say why not."""
         shard = bisect.bisect_right(self._ends, number)
         first = self._ends[shard - 1] if shard else 0
         try:
             if shard not in self._indexed:
                 self._indexed[shard] = IndexedShard(self._paths[shard], self._ends[shard] - first)
-            fields, frames = self._indexed[shard].read(number - first)
-            return {
-                **{name: fields[name].bytes_list.value[0] for name in ("id", "source_sha256")},
-                **{name: fields[name].int64_list.value[0] for name in ("label", "height", "width")},
-                "source_frames": fields["source_frames"].int64_list.value[:],
-                "times": fields["times"].float_list.value[:],
-                "frames": frames,
-            }
+            return self._indexed[shard].read(number - first)
         except (ValueError, LookupError):
             return None
 
-    def _whole(self, number: int) -> dict[str, Any]:
-        record = self._source[number]
-        return record | {"frames": list(record["frames"])}
+    def _whole(self, number: int) -> ClipRecord:
+        stored = self._source[number]
+        return read_values(stored | {"frames": list(stored["frames"])})
 
     def shortfall(self) -> str:
         """Return what the records lack of what they were to be made from, in one line; "" where nothing is amiss."""
@@ -114,13 +90,13 @@ class ClipRecords(Sequence[dict[str, Any]]):
         return f"ClipRecords({str(self._directory)!r})"
 
 
-def _check(directory: Path) -> dict[str, Any]:
+def _check(directory: Path) -> Manifest:
     """Return the manifest, whose shards are all there and of the size it says."""
     path = directory / "manifest.json"
     if not path.is_file():
         raise InputError(f"{directory}: no manifest.json in it; run vfs-prepare all --videos=DIR --out={directory}")
     try:
-        manifest = json.loads(path.read_text())
+        manifest: Manifest = json.loads(path.read_text())
         shards = manifest["shards"]
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: is not a manifest; run vfs-prepare finalize --out={directory} again") from None

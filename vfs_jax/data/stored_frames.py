@@ -9,12 +9,14 @@ of its frames. TFDS, which asks for the fields it knows, passes over that one.
 
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import SupportsIndex, overload
 
 import numpy as np
 from tensorflow_datasets.proto import tf_feature_pb2
+
+from vfs_jax.data.record_fields import ClipRecord, read_fields
 
 # A record's fields are written in the order of their names: this one is the first.
 INDEX_FIELD = "frame_index"
@@ -61,7 +63,13 @@ class StoredFrames(Sequence[bytes]):
     def __len__(self) -> int:
         return len(self._index) - 1
 
-    def __getitem__(self, number: Any) -> Any:
+    @overload
+    def __getitem__(self, number: SupportsIndex) -> bytes: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[bytes]: ...
+
+    def __getitem__(self, number: SupportsIndex | slice) -> bytes | list[bytes]:
         if isinstance(number, slice):
             return [self[each] for each in range(*number.indices(len(self)))]
         return self._read(range(len(self))[number])
@@ -114,14 +122,14 @@ class IndexedShard:
             self._places.append(place + begin)
             place = end
 
-    def read(self, number: int) -> tuple[Mapping[str, Any], StoredFrames]:
+    def read(self, number: int) -> ClipRecord:
         """Read a record, all but its frames.
 
         Args:
             number: of the record in the shard.
 
         Returns:
-            Its other fields by name, as in a tf.train.Example, and its frames.
+            The record; its frames are `StoredFrames`.
 
         Raises:
             ValueError: it has no index, or is damaged.
@@ -138,10 +146,9 @@ class IndexedShard:
             index = np.frombuffer(content[: after - at], _INDEX, offset=_varint(content, 1)[1])
             _, place, _ = _field(content, after - at)
             frames = StoredFrames(file, begin + at + place, index)
-            fields = tf_feature_pb2.Features.FromString(frames.rest()).feature
+            return read_fields(tf_feature_pb2.Features.FromString(frames.rest()), frames)
         except IndexError as error:
             raise ValueError(f"{self._path}: a record is damaged ({error})") from None
-        return fields, frames
 
 
 class _OpenShard:
