@@ -87,19 +87,11 @@ Tree:
   DIR/anno/UAV123/SEQUENCE.txt                  x,y,w,h, NaN where there is no target; UAV20L/ beside it
   DIR/configSeqs.m                              folder, first and last frame of each sequence
 Then: vfs-eval-tracker --config=configs/uav123.py --workdir=OUT --config.data=DIR --config.weights=HEAD""",
-    "vot": """\
-VOT (short-term): sequences with boxes or polygons; evaluation of tracking.
-From: votchallenge.net, or "vot initialize" of the official toolkit.
-Terms: those of its page; sequences keep those of their sources.
-Tree:
-  DIR/list.txt                                  a sequence on each line
-  DIR/SEQUENCE/00000001.jpg or DIR/SEQUENCE/color/00000001.jpg
-  DIR/SEQUENCE/groundtruth.txt                  x,y,w,h or four corners x,y""",
 }
 
 
 def help_text(name: str) -> str:
-    """Return what vfs-prepare help NAME prints.
+    """Return a data set's source, terms and tree of files, as vfs-prepare help prints them.
 
     Raises:
         InputError: no data set of that name; the message lists them.

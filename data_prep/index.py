@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from io import BufferedReader
 from pathlib import Path
 
@@ -184,13 +184,6 @@ def read_entries(out: Path, task: ShardTask) -> list[Entry]:
     with _open_index(out) as file:
         file.seek(task.offset)
         return [_entry(line) for line in file.read(task.size).splitlines()]
-
-
-def read_index(out: Path) -> Iterator[Entry]:
-    """Yield all entries in order."""
-    with _open_index(out) as lines:
-        for line in lines:
-            yield _entry(line)
 
 
 def index_sha256(out: Path) -> str:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep.index import read_index
+from data_prep.index import read_entries, read_tasks
 from vfs_jax.data.records import ClipRecords
 from vfs_jax.errors import InputError
 
@@ -57,7 +57,7 @@ def test_odd_files_are_accounted_for(write_video, tmp_path, vfs_prepare):
         "text.mp4": "no video stream that FFmpeg can open",
         "zero.mp4": "is an empty file",
     }
-    assert _accounted(out) == [entry.id for entry in read_index(out)]
+    assert _accounted(out) == [entry.id for task in read_tasks(out) for entry in read_entries(out, task)]
 
 
 def test_8k(tmp_path, vfs_prepare):

@@ -31,7 +31,7 @@ def test_show_counts_and_draws(write_video, tmp_path, vfs_prepare, capsys):
 
 
 @pytest.mark.parametrize(
-    "name", ["kinetics", "davis", "youtube-vos", "jhmdb", "vip", "tapvid", "otb", "got10k", "lasot", "vot"]
+    "name", ["kinetics", "davis", "youtube-vos", "jhmdb", "vip", "tapvid", "otb", "got10k", "lasot", "uav123"]
 )
 def test_help_tells_source_terms_and_tree(name, vfs_prepare, capsys):
     vfs_prepare("help", name)

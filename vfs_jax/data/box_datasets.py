@@ -1,8 +1,8 @@
-"""Readers of box-tracking data sets: OTB, GOT-10k, LaSOT, UAV123 and VOT.
+"""Readers of box-tracking data sets: OTB, GOT-10k, LaSOT and UAV123.
 
 Each opens a whole folder, checks it, and names the first file that does not fit, so that a missing frame does not end
-an evaluation of an hour. Boxes are left, top, width and height in pixels, float64, as the files give them: OTB and VOT
-count pixels from 1, GOT-10k, LaSOT and UAV123 from 0.
+an evaluation of an hour. Boxes are left, top, width and height in pixels, float64, as the files give them: OTB counts
+pixels from 1, GOT-10k, LaSOT and UAV123 from 0.
 """
 
 import dataclasses
@@ -11,11 +11,11 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from vfs_jax.data.images import read_frame
+from vfs_jax.data.images import list_images
+from vfs_jax.data.sequences import FrameSequence
 from vfs_jax.errors import InputError
 
 # The harder half of OTB-100, "OTB-50" or "TB-50" (the benchmark's own list).
@@ -39,43 +39,31 @@ OTB_RANGES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class BoxSequence:
+class BoxSequence(FrameSequence):
     """One video with boxes.
 
     Attributes:
-        name: of the sequence.
-        frames: t image files in time order.
         boxes: float64 [t, 4], left, top, width, height; [1, 4] where only the first is public.
         absent: bool [t], where the object is out of view or wholly covered; None where the data set does not say.
         cover: int64 [t], GOT-10k's visible share from 0 to 8; None where the data set does not say.
-        polygons: float64 [t, 8], VOT's corners x, y; None where the boxes are all there is.
     """
 
-    name: str
-    frames: tuple[Path, ...]
     boxes: np.ndarray
     absent: np.ndarray | None = None
     cover: np.ndarray | None = None
-    polygons: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self.frames)
 
     @property
     def has_ground_truth(self) -> bool:
         """Whether every frame has its box."""
         return len(self.boxes) == len(self.frames)
 
-    def frame(self, index: int) -> np.ndarray:
-        """Return one frame, RGB uint8 [h, w, 3]."""
-        return read_frame(self.frames[index])
-
     def cut(self, frames: int | None) -> "BoxSequence":
         """Return the first frames alone; None keeps all."""
-        kept: dict[str, Any] = {name: getattr(self, name) for name in ("boxes", "absent", "cover", "polygons")}
-        kept = {name: None if values is None else values[:frames] for name, values in kept.items()}
-        return dataclasses.replace(self, frames=self.frames[:frames], **kept)
+        absent = None if self.absent is None else self.absent[:frames]
+        cover = None if self.cover is None else self.cover[:frames]
+        return dataclasses.replace(
+            self, frames=self.frames[:frames], boxes=self.boxes[:frames], absent=absent, cover=cover
+        )
 
 
 def open_otb(directory: str | os.PathLike[str], sequences: Sequence[str] = ()) -> list[BoxSequence]:
@@ -110,7 +98,7 @@ def open_otb(directory: str | os.PathLike[str], sequences: Sequence[str] = ()) -
             name = folder.name + (number[1] or "" if len(files) > 1 else "")
             if sequences and not {name, folder.name} & set(sequences):
                 continue
-            boxes = _table(file, columns=(4,))
+            boxes = read_boxes(file)
             frames = _images(folder / "img")
             if folder.name in OTB_RANGES and len(frames) != len(boxes):
                 first, last = OTB_RANGES[folder.name]
@@ -136,7 +124,7 @@ def open_got10k(directory: str | os.PathLike[str], split: str = "val") -> list[B
     found = []
     for folder in _listed(root, root / "list.txt"):
         frames, file = _images(folder), folder / "groundtruth.txt"
-        boxes = _table(file, columns=(4,))
+        boxes = read_boxes(file)
         absence, cover = folder / "absence.label", folder / "cover.label"
         first_alone = split == "test" and len(boxes) == 1
         found.append(
@@ -176,7 +164,7 @@ def open_lasot(directory: str | os.PathLike[str], split: str = "test") -> list[B
             raise InputError(f"{root / 'testing_set.txt'}: names {name}, but there is no {name}/img in {root}")
         folder = folders[name]
         frames, file = _images(folder / "img"), folder / "groundtruth.txt"
-        boxes = _one_a_frame(_table(file, columns=(4,)), frames, file)
+        boxes = _one_a_frame(read_boxes(file), frames, file)
         covered = _column(folder / "full_occlusion.txt", frames, most=1)
         outside = _column(folder / "out_of_view.txt", frames, most=1)
         found.append(BoxSequence(name, frames, boxes, absent=covered + outside > 0))
@@ -211,7 +199,7 @@ def open_uav123(directory: str | os.PathLike[str], split: str = "UAV123") -> lis
     listed = re.findall(pattern, re.sub(r"\s", "", listing.read_text()))
     found = []
     for file in sorted((root / "anno" / split).glob("*.txt")):
-        boxes = _table(file, columns=(4,), gaps=True)
+        boxes = read_boxes(file, gaps=True)
         ranges = [(folder, int(first), int(last)) for name, folder, first, last in listed if name == file.stem]
         fitting = [item for item in ranges if item[2] - item[1] + 1 == len(boxes)]
         if not fitting:
@@ -223,65 +211,40 @@ def open_uav123(directory: str | os.PathLike[str], split: str = "UAV123") -> lis
     return _checked(found, (), f"{root / 'anno' / split}: no NAME.txt in it")
 
 
-def read_boxes(file: Path) -> np.ndarray:
-    """Return the boxes of a file of results, a row a frame with commas, tabs or spaces between: float64 [t, 4].
-
-    Raises:
-        InputError: the file is missing, or a row is no box.
-    """
-    return _table(file, columns=(4,))
-
-
-def open_vot(directory: str | os.PathLike[str]) -> list[BoxSequence]:
-    """Open VOT: SEQUENCE/00000001.jpg or SEQUENCE/color/00000001.jpg, and SEQUENCE/groundtruth.txt.
+def read_boxes(file: Path, *, gaps: bool = False) -> np.ndarray:
+    """Read a text file of boxes, a row a frame with commas, tabs or spaces between the numbers.
 
     Args:
-        directory: the folder; list.txt names the sequences, without it every folder with a groundtruth.txt is one.
+        file: of annotations or of results.
+        gaps: whether rows but the first may be NaN, where there is no object.
 
     Returns:
-        The sequences. Four corners become the box of the same center and area, see box_of_polygon; frames without an
-        object ("nan") have a box of NaN and are absent.
+        float64 [t, 4].
 
     Raises:
-        InputError: names the first folder or file that is missing or does not fit.
+        InputError: the file is missing or empty, or a row is no box.
     """
-    root = _folder(directory, "VOT")
-    if (root / "list.txt").is_file():
-        folders = _listed(root, root / "list.txt")
-    else:
-        folders = sorted(file.parent for file in root.glob("*/groundtruth.txt"))
-    found = []
-    for folder in folders:
-        color = folder / "color"
-        frames, file = _images(color if color.is_dir() else folder), folder / "groundtruth.txt"
-        values = _one_a_frame(_table(file, columns=(4, 8), gaps=True), frames, file)
-        polygons = values if values.shape[1] == 8 else None
-        boxes = values if polygons is None else box_of_polygon(polygons)
-        found.append(BoxSequence(folder.name, frames, boxes, absent=np.isnan(boxes).any(1), polygons=polygons))
-    return _checked(found, (), f"{root}: no SEQUENCE/groundtruth.txt in it; it is no folder of VOT")
-
-
-def box_of_polygon(polygons: np.ndarray) -> np.ndarray:
-    """Return the upright box that stands for a turned one.
-
-    Its center is the corners' mean, its area that of the turned box, and the ratio of its sides that of the corners'
-    bounding box. Trackers are started so on VOT (Kristan et al., VOT 2015, take the overlap with the polygon itself).
-
-    Args:
-        polygons: float [t, 8], four corners x, y in order around the box, pixels.
-
-    Returns:
-        float64 [t, 4], left, top, width, height.
-
-    Example:
-        >>> box_of_polygon(np.array([[10.0, 20, 30, 20, 30, 30, 10, 30]])).tolist()
-        [[10.0, 20.0, 20.0, 10.0]]
-    """
-    corners = np.asarray(polygons, np.float64).reshape(-1, 4, 2)
-    sides = np.linalg.norm(corners[:, :2] - corners[:, 1:3], axis=-1)
-    extent = np.ptp(corners, axis=1)
-    size = extent * np.sqrt(sides.prod(1) / extent.prod(1))[:, None]
-    return np.concatenate([corners.mean(1) - size / 2, size], axis=1)
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
+    rows: list[list[float]] = []
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        words = re.split(r"[,;\s]+", line.strip(", \t"))
+        try:
+            row = [float(word) for word in words if word]
+        except ValueError:
+            raise InputError(f"{file}:{number}: {line.strip()!r} is no row of numbers") from None
+        if not row:
+            continue
+        if len(row) != 4:
+            raise InputError(f"{file}:{number}: holds {len(row)} numbers, 4 expected")
+        if not gaps and not np.isfinite(row).all():
+            raise InputError(f"{file}:{number}: {line.strip()!r} is no box")
+        rows.append(row)
+    if not rows:
+        raise InputError(f"{file}: is empty")
+    if not np.isfinite(rows[0]).all() or min(rows[0][2:]) <= 0:
+        raise InputError(f"{file}:1: the first frame's box, {rows[0]}, is empty; a tracker starts from it")
+    return np.array(rows)
 
 
 def _folder(path: str | os.PathLike[str], what: str) -> Path:
@@ -308,42 +271,12 @@ def _listed(root: Path, file: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> tuple[Path, ...]:
-    frames = tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png")))
-    if not frames:
-        raise InputError(f"{folder}: no image in it")
+    frames = list_images(folder)
     numbers = [int(path.stem) for path in frames if path.stem.isdecimal()]
     gap = next((number for number, following in itertools.pairwise(numbers) if following != number + 1), None)
     if gap is not None:
         raise InputError(f"{folder}: has no frame {gap + 1} after {gap}; copy the missing images")
     return frames
-
-
-def _table(file: Path, *, columns: tuple[int, ...], gaps: bool = False) -> np.ndarray:
-    """Return the numbers of a text file, float64 [rows, columns]: commas, tabs or spaces between them."""
-    if not file.is_file():
-        raise InputError(f"{file}: no such file")
-    rows: list[list[float]] = []
-    for number, line in enumerate(file.read_text().splitlines(), 1):
-        words = re.split(r"[,;\s]+", line.strip(", \t"))
-        try:
-            row = [float(word) for word in words if word]
-        except ValueError:
-            raise InputError(f"{file}:{number}: {line.strip()!r} is no row of numbers") from None
-        if not row:
-            continue
-        if len(row) == 1 and gaps and np.isnan(row[0]) and rows:
-            row *= len(rows[0])
-        if len(row) not in columns or (rows and len(row) != len(rows[0])):
-            takes = " or ".join(str(count) for count in columns)
-            raise InputError(f"{file}:{number}: holds {len(row)} numbers, {takes} expected")
-        if not gaps and not np.isfinite(row).all():
-            raise InputError(f"{file}:{number}: {line.strip()!r} is no box")
-        rows.append(row)
-    if not rows:
-        raise InputError(f"{file}: is empty")
-    if not np.isfinite(rows[0]).all() or (len(rows[0]) == 4 and min(rows[0][2:]) <= 0):
-        raise InputError(f"{file}:1: the first frame's box, {rows[0]}, is empty; a tracker starts from it")
-    return np.array(rows)
 
 
 def _one_a_frame(values: np.ndarray, frames: Sequence[Path], file: Path) -> np.ndarray:

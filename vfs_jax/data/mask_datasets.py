@@ -10,45 +10,29 @@ from pathlib import Path
 
 import numpy as np
 
-from vfs_jax.data.images import check_sizes, image_size, list_images, read_frame, read_index_mask
+from vfs_jax.data.images import check_sizes, list_images, read_index_mask
+from vfs_jax.data.sequences import FrameSequence
 from vfs_jax.errors import InputError
 
 VOID = 255  # the label of pixels that belong to nothing, in DAVIS and YouTube-VOS
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskSequence:
+class MaskSequence(FrameSequence):
     """One video with index masks.
 
     Attributes:
-        name: of the sequence.
-        frames: image files in time order, all of one size.
         masks: mask files, one a frame; only the first frame's where the rest is not public.
         merge: whether all labels are one object (DAVIS 2016).
     """
 
-    name: str
-    frames: tuple[Path, ...]
     masks: tuple[Path, ...]
     merge: bool = False
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self.frames)
 
     @property
     def has_ground_truth(self) -> bool:
         """Whether every frame has a mask."""
         return len(self.masks) == len(self.frames)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the frames, from the first one's header."""
-        return image_size(self.frames[0])
-
-    def frame(self, index: int) -> np.ndarray:
-        """Return one frame, RGB uint8 [h, w, 3]."""
-        return read_frame(self.frames[index])
 
     def mask(self, index: int) -> np.ndarray:
         """Return the index mask of one frame, uint8 [h, w], void pixels as background."""

@@ -12,40 +12,24 @@ import scipy.io
 
 from vfs_jax.data.images import check_sizes, image_size, list_images, read_frame
 from vfs_jax.data.mask_datasets import select
+from vfs_jax.data.sequences import FrameSequence
 from vfs_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class JointSequence:
+class JointSequence(FrameSequence):
     """One clip with the joints of a person in every frame.
 
     Attributes:
-        name: CLASS/CLIP.
-        frames: image files in time order, as many as are annotated.
         joints: (x, y) in pixels, the first pixel's center at 0, float64 [t, joints, 2].
     """
 
-    name: str
-    frames: tuple[Path, ...]
     joints: np.ndarray
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self.frames)
 
     @property
     def has_ground_truth(self) -> bool:
         """Whether there is something to score against."""
         return True
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the frames, from the first one's header."""
-        return image_size(self.frames[0])
-
-    def frame(self, index: int) -> np.ndarray:
-        """Return one frame, RGB uint8 [h, w, 3]."""
-        return read_frame(self.frames[index])
 
     def cut(self, frames: int | None) -> "JointSequence":
         """Return the first frames alone; None keeps all."""

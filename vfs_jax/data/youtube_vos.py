@@ -8,44 +8,28 @@ from pathlib import Path
 
 import numpy as np
 
-from vfs_jax.data.images import check_sizes, image_size, list_images, read_frame, read_index_mask
+from vfs_jax.data.images import check_sizes, list_images, read_index_mask
 from vfs_jax.data.mask_datasets import VOID, select
+from vfs_jax.data.sequences import FrameSequence
 from vfs_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class LateMaskSequence:
+class LateMaskSequence(FrameSequence):
     """One video with masks of the frames in which objects enter.
 
     Attributes:
-        name: of the video.
-        frames: image files in time order, from the first that has a mask.
         masks: mask files by number of the frame, 0 among them.
         wanted: names (without suffix) of the frames whose masks the official server asks for.
     """
 
-    name: str
-    frames: tuple[Path, ...]
     masks: Mapping[int, Path]
     wanted: frozenset[str]
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self.frames)
 
     @property
     def has_ground_truth(self) -> bool:
         """Never: the truth is not public."""
         return False
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the frames, from the first one's header."""
-        return image_size(self.frames[0])
-
-    def frame(self, index: int) -> np.ndarray:
-        """Return one frame, RGB uint8 [h, w, 3]."""
-        return read_frame(self.frames[index])
 
     def mask(self, index: int) -> np.ndarray:
         """Return the index mask of a frame that has one, uint8 [h, w], void pixels as background."""
