@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--max_frames", type=int)
     flags = parser.parse_args()
-    opened = Davis().open(str(flags.davis), split="val", year=2017, sequences=[])
+    opened = Davis().open(str(flags.davis), split="val")
     sequences = [sequence.cut(flags.max_frames) for sequence in opened]
     tables: dict[str, Rows] = {}
     for label, write in {"first mask copied": copied_masks, "RGB patches": patch_masks}.items():

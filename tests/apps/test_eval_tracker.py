@@ -244,7 +244,7 @@ def test_bad_input_is_one_clear_line(otb, command):
         ({"split": "otb50"}, "lacks Basketball"),
         ({"weights": "nowhere"}, "nowhere: no such weights"),
         ({"attributes": folder}, "Bolt.txt: no such file"),
-        ({"task": "davis"}, "config.task is 'davis'"),
+        ({"task": "davis"}, "--config.task=davis: there are otb"),
     ]:
         status, _, stderr = command(eval_tracker, *flags(folder, **changes))
         assert (status, stderr.count("\n")) == (1, 1), stderr

@@ -78,7 +78,7 @@ def evaluate(task, variables, sequences, folder, settings=SETTINGS):
     done = []
     for sequence in sequences:
         runs.propagate_sequence(task, variables, sequence, folder, settings, on_frame=lambda: done.append(1))
-        assert runs.finished(task, folder, sequence)
+        assert runs.finished(task, [folder], sequence)
     assert len(done) == sum(map(len, sequences))
     assert not list(folder.glob(".*"))  # nothing half-written is left
     scores = [task.score(folder / task.folder, sequence) for sequence in sequences]

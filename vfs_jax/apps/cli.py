@@ -3,7 +3,7 @@
 import importlib.resources
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from absl import flags
@@ -87,3 +87,25 @@ def _installed_config(name: str) -> Path:
         known = ", ".join(sorted(file.name for file in folder.glob("[!_]*.py")))
         raise InputError(f"--config={name}: no such file, and no installed config of that name; there are {known}")
     return folder / name
+
+
+def names(text: str) -> list[str]:
+    """Split comma-separated names; none of an empty text.
+
+    >>> names("dog, cat"), names("")
+    (['dog', 'cat'], [])
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def shown(config: Mapping[str, object], hidden: Collection[str]) -> dict[str, object]:
+    """Return what a report tells of how it was made: a configuration with its versions in one line.
+
+    Args:
+        config: with "versions", as `with_versions` gives it.
+        hidden: names that are left out.
+    """
+    versions = config["versions"]
+    assert isinstance(versions, Mapping)
+    line = ", ".join(f"{package} {version}" for package, version in versions.items())
+    return {name: value for name, value in config.items() if name not in hidden} | {"versions": line}

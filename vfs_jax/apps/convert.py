@@ -65,7 +65,7 @@ def _load(source: Path) -> Variables:
 
 
 def main() -> None:
-    """Return the console script."""
+    """Run the command."""
     cli.main(run, FLAGS, __doc__)
 
 

@@ -27,7 +27,7 @@ from vfs_jax.apps import cli
 from vfs_jax.data.images import read_index_mask
 from vfs_jax.data.video_files import open_video
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.propagation.settings import Settings
+from vfs_jax.evaluation.propagation.settings import Settings, default_radius
 from vfs_jax.evaluation.report.videos import write_overlay
 from vfs_jax.evaluation.runs.claims import claim_folder, with_versions
 from vfs_jax.evaluation.runs.own_video import Labels, Masks, Points, carry
@@ -59,7 +59,7 @@ def run(arguments: list[str]) -> None:
     first = next(frames)
     labels, described = _labels((first.shape[0], first.shape[1]), video)
     variables, about = resolve(str(_WEIGHTS.value), _DEPTH.value)
-    radius = _RADIUS.value if _RADIUS.value is not None else (18.0 if _DEPTH.value >= 50 else 12.0)
+    radius = default_radius(_DEPTH.value) if _RADIUS.value is None else _RADIUS.value
     settings = Settings(short_side=_SHORT_SIDE.value, radius=radius)
     config = {"video": str(video), "labels": given, "weights": about, "settings": dataclasses.asdict(settings)}
     claim_folder(out, with_versions(config), free=["weights.weights"])
@@ -122,7 +122,7 @@ def _read_pose(path: str) -> tuple[np.ndarray, list[str], list[tuple[int, int]]]
 
 
 def main() -> None:
-    """Return the console script."""
+    """Run the command."""
     cli.main(run, FLAGS, __doc__)
 
 

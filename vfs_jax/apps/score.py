@@ -46,17 +46,16 @@ flags.mark_flags_as_required(["results", "data", "out"], flag_values=FLAGS)
 
 def run(arguments: list[str]) -> None:
     """Score one task's results."""
-    tasks: dict[str, Callable[[], ScoredTask]] = dict(TASKS)
-    tasks.update(BOX_TASKS)
+    tasks: dict[str, Callable[..., ScoredTask[Any]]] = {**TASKS, **BOX_TASKS}
     if len(arguments) != 1 or arguments[0] not in tasks:
         raise InputError(f"{' '.join(arguments) or 'no task'}: give one task, {' or '.join(tasks)}")
-    task = tasks[arguments[0]]()
     data, out = str(_DATA.value), Path(str(_OUT.value))
-    results = results_folder(str(_RESULTS.value), task)
     known = _evaluated(Path(str(_RESULTS.value)), arguments[0])
-    split, year = _SPLIT.value or known.get("split", "val"), int(_YEAR.value or known.get("year", 2017))
-    names = [] if _SPLIT.value else [name for name in known.get("sequences", "").split(",") if name]
-    opened = task.open(data, split=split, year=year, sequences=names)
+    year = int(_YEAR.value or known.get("year", 2017))
+    task = tasks[arguments[0]](**{"year": year} if arguments[0] == "davis" else {})
+    results = results_folder(str(_RESULTS.value), task)
+    split = _SPLIT.value or known.get("split", "val")
+    opened = task.open(data, split=split, sequences=[] if _SPLIT.value else cli.names(known.get("sequences", "")))
     sequences = [sequence.cut(known.get("max_frames")) for sequence in opened]
     for sequence in sequences:
         if not sequence.has_ground_truth:
@@ -93,7 +92,7 @@ def _evaluated(results: Path, task: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Return the console script."""
+    """Run the command."""
     cli.main(run, FLAGS, __doc__)
 
 

@@ -92,7 +92,7 @@ def _read_box(text: str, shift: np.ndarray, frame: np.ndarray, video: Path) -> n
 
 
 def main() -> None:
-    """Return the console script."""
+    """Run the command."""
     cli.main(run, FLAGS, __doc__)
 
 

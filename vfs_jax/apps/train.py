@@ -83,14 +83,14 @@ def evaluator(options: TrainOptions, workdir: Path) -> Evaluate | None:
     wanted = [name for name in options.eval_sequences.split(",") if name]
     sequences = [
         sequence.cut(options.eval_max_frames or None)
-        for sequence in task.open(options.eval_data, split=options.eval_split, year=2017, sequences=wanted)
+        for sequence in task.open(options.eval_data, split=options.eval_split, sequences=wanted)
     ]
     settings = Settings(short_side=options.eval_short_side, radius=default_radius(options.depth))
 
     def evaluate(variables: dict[str, Any], step: int) -> dict[str, float]:
         folder = workdir / "evaluation" / str(step)
         for sequence in sequences:
-            if not runs.finished(task, folder, sequence):
+            if not runs.finished(task, [folder], sequence):
                 runs.propagate_sequence(task, backbone_of(variables), sequence, folder, settings)
         scores = [task.score(folder / task.folder, sequence) for sequence in sequences]
         write_tables(folder, task, scores)
@@ -100,7 +100,7 @@ def evaluator(options: TrainOptions, workdir: Path) -> Evaluate | None:
 
 
 def main() -> None:
-    """Return the console script."""
+    """Run the command."""
     cli.main(run, FLAGS, __doc__)
 
 

@@ -80,7 +80,7 @@ def open_sequences(data: str, layout: str, split: str) -> list[BoxSequence]:
 
 
 def main() -> None:
-    """Return the console script."""
+    """Run the command."""
     cli.main(run, FLAGS, __doc__)
 
 

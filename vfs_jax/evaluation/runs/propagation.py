@@ -1,4 +1,4 @@
-"""Evaluation of many videos into folders: all devices at work, frames read ahead, results written behind."""
+"""Label propagation through many sequences into folders: all devices at work, reading and writing beside them."""
 
 import contextlib
 import csv
@@ -9,10 +9,10 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import jax
 import numpy as np
@@ -20,21 +20,21 @@ import numpy as np
 from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
 from vfs_jax.evaluation.propagation.padding import Layout, plan_layouts
 from vfs_jax.evaluation.propagation.settings import Settings
-from vfs_jax.evaluation.tasks.base import Task
+from vfs_jax.evaluation.tasks.base import LabeledSequence, S, Task
 from vfs_jax.models.resnet import Variables
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
-_AHEAD = 8  # frames of a video that are read ahead of the network, and results of one that wait to be written
+_IN_FLIGHT = 8  # frames of a sequence that are read ahead of the network, and results of one that wait to be written
 
 
-def finished(task: Task, folder: Path, sequence: Any) -> bool:
-    """Return whether a run's folder holds all results of a sequence."""
-    return task.output(folder / task.folder, sequence).exists()
+def finished(task: Task[S], folders: Collection[Path], sequence: S) -> bool:
+    """Return whether all these folders of runs hold the results of a sequence."""
+    return all(task.output(folder / task.folder, sequence).exists() for folder in folders)
 
 
-def layouts_of(sequences: Sequence[Any], settings: Settings, *, max_sizes: int) -> dict[str, Layout]:
-    """Return the layout of every sequence by its name: as few sizes as `plan_layouts` makes of them."""
+def layouts_of(sequences: Sequence[LabeledSequence], settings: Settings, *, max_sizes: int) -> dict[str, Layout]:
+    """Plan the layout of every sequence, by its name, with as few canvases as `plan_layouts` makes of their sizes."""
     sizes = {sequence.name: sequence.size for sequence in sequences}
     frames: dict[tuple[int, int], int] = {}
     for sequence in sequences:
@@ -44,55 +44,55 @@ def layouts_of(sequences: Sequence[Any], settings: Settings, *, max_sizes: int) 
 
 
 def propagate_all(
-    task: Task,
+    task: Task[S],
     variables: Variables,
-    sequences: Sequence[Any],
+    sequences: Sequence[S],
     variants: Mapping[Path, Settings],
     layouts: Mapping[str, Layout],
     *,
     devices: Sequence[jax.Device] | None = None,
     on_frame: Callable[[], object] = lambda: None,
-    on_sequence: Callable[[Any], object] = lambda sequence: None,
+    on_sequence: Callable[[S], object] = lambda sequence: None,
 ) -> None:
-    """Propagate through sequences, every device at work on one of its own; long ones first where there are several.
+    """Propagate through sequences, each device at work on one at a time, the longest first where there are several.
 
     A sequence's results appear under their name when all of them are written; FOLDER/timings*.csv gets a line then.
-    What is there already is not computed again.
+    Results that are there already are kept.
 
     Args:
-        task: what is propagated and written.
+        task: propagates and writes.
         variables: of a ResNet.
-        sequences: of the task's data set, those that this process has to do.
-        variants: settings by the folder of their run; features are computed once for all of them.
+        sequences: of the task's data set, this process's share.
+        variants: settings by the folder of their run; they share one pass of the network.
         layouts: of the sequences, by name.
         devices: all of this process where None.
         on_frame: called when a frame is done under all settings; by one thread at a time.
         on_sequence: called when a sequence is; likewise.
     """
     devices = jax.local_devices() if devices is None else devices
-    lacking = [each for each in sequences if not all(finished(task, folder, each) for folder in variants)]
+    lacking = [each for each in sequences if not finished(task, variants, each)]
     waiting = iter(sorted(lacking, key=len, reverse=True) if len(devices) > 1 else lacking)
     with ThreadPoolExecutor() as readers, ThreadPoolExecutor() as writers, ThreadPoolExecutor(len(devices)) as pool:
         shared = _Shared(task, variants, layouts, readers, writers, waiting, on_frame, on_sequence)
-        lanes = [
-            pool.submit(_Lane(shared, device, f"{jax.process_index()}-{number}").run, variables)
+        workers = [
+            pool.submit(_Worker(shared, device, f"{jax.process_index()}-{number}").run, variables)
             for number, device in enumerate(devices)
         ]
         try:
-            for lane in as_completed(lanes):
-                lane.result()
+            for worker in as_completed(workers):
+                worker.result()
         except BaseException:
             shared.stop.set()  # the other devices end with the frame at which they are
             raise
 
 
 class _Ahead(Generic[_B]):
-    """function(item) for every item, in order, computed by a pool; some are under way before the first is asked for."""
+    """A map over items, in order, whose next results are computed by a pool before they are asked for."""
 
     def __init__(self, pool: ThreadPoolExecutor, function: Callable[[_A], _B], items: Iterable[_A]):
         self._items = iter(items)
         self._submit = lambda item: pool.submit(function, item)
-        self._pending = deque(map(self._submit, itertools.islice(self._items, _AHEAD)))
+        self._pending = deque(map(self._submit, itertools.islice(self._items, _IN_FLIGHT)))
 
     def __iter__(self) -> Iterator[_B]:
         while self._pending:
@@ -102,28 +102,25 @@ class _Ahead(Generic[_B]):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Shared:
-    """What all devices of a run share."""
+class _Shared(Generic[S]):
+    """The sequences that wait for a device, and the pools, settings and callbacks that serve all devices."""
 
-    task: Task
+    task: Task[S]
     variants: Mapping[Path, Settings]
     layouts: Mapping[str, Layout]
     readers: ThreadPoolExecutor
     writers: ThreadPoolExecutor
-    waiting: Iterator[Any]
+    waiting: Iterator[S]
     on_frame: Callable[[], object]
-    on_sequence: Callable[[Any], object]
+    on_sequence: Callable[[S], object]
     lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
     stop: threading.Event = dataclasses.field(default_factory=threading.Event)
 
 
-_Opened = tuple[Any, _Ahead[np.ndarray]]  # a sequence, and its frames as they are read
+class _Worker(Generic[S]):
+    """One device's thread: it propagates through a sequence while the next is read and the last is written."""
 
-
-class _Lane:
-    """One device's way through its sequences: the next one is read ahead, the last one is still written."""
-
-    def __init__(self, shared: _Shared, device: jax.Device, name: str):
+    def __init__(self, shared: _Shared[S], device: jax.Device, name: str):
         self._shared, self._device, self._name = shared, device, name
         self._number = itertools.count()
 
@@ -141,8 +138,8 @@ class _Lane:
             if closing is not None:
                 closing.result()
 
-    def _open(self) -> _Opened | None:
-        """Take the next sequence and begins to read its frames."""
+    def _open(self) -> tuple[S, _Ahead[np.ndarray]] | None:
+        """Take the next sequence and begin to read its frames."""
         with self._shared.lock:
             sequence = next(self._shared.waiting, None)
         if sequence is None:
@@ -154,11 +151,16 @@ class _Lane:
 
         return sequence, _Ahead(self._shared.readers, read, range(len(sequence)))
 
-    def _propagate(self, variables: Variables, opened: _Opened) -> tuple[_Opened | None, Callable[[], None]]:
-        """Propagate through a sequence under all settings that lack it; gives the next one, and what ends this one."""
+    def _propagate(
+        self, variables: Variables, opened: tuple[S, _Ahead[np.ndarray]]
+    ) -> tuple[tuple[S, _Ahead[np.ndarray]] | None, Callable[[], None]]:
+        """Propagate through a sequence under all settings that lack it; returns the next one, and a job that ends this.
+
+        The job waits until everything is written and gives the results their names.
+        """
         (sequence, frames), shared, begin = opened, self._shared, time.perf_counter()
         task, layout = shared.task, shared.layouts[sequence.name]
-        left = {folder: each for folder, each in shared.variants.items() if not finished(task, folder, sequence)}
+        left = {folder: each for folder, each in shared.variants.items() if not finished(task, [folder], sequence)}
         place = Path(f".{task.folder}.partial", self._name, str(next(self._number)))  # half-written results
         for folder in left:
             shutil.rmtree(folder / place, ignore_errors=True)
@@ -185,14 +187,14 @@ class _Lane:
             with shared.lock:
                 shared.on_frame()
 
-        following: _Opened | None = None
+        following = None
         for number, group in enumerate(zip(*jobs, strict=True)):
             if shared.stop.is_set():
                 raise RuntimeError("stopped, since another device failed")
             pending.append([shared.writers.submit(job) for job in group])
-            if len(pending) > _AHEAD:
+            if len(pending) > _IN_FLIGHT:
                 wait()
-            if number == max(len(sequence) - _AHEAD, 0):
+            if number == max(len(sequence) - _IN_FLIGHT, 0):
                 following = self._open()
 
         def close() -> None:
@@ -212,15 +214,15 @@ class _Lane:
         return following, close
 
 
-def wait_for(task: Task, folders: Sequence[Path], sequence: Any) -> None:
+def wait_for(task: Task[S], folders: Collection[Path], sequence: S) -> None:
     """Wait until another process, which shares the folders, has finished a sequence."""
-    while not all(finished(task, folder, sequence) for folder in folders):
+    while not finished(task, folders, sequence):
         time.sleep(1)
 
 
 @contextlib.contextmanager
 def count_programs() -> Iterator[list[float]]:
-    """Give a list that gets the seconds of every program that is compiled, or fetched from a cache, meanwhile."""
+    """Collect the seconds of every program that is compiled, or fetched from a cache, within the context."""
     seconds: list[float] = []
 
     def note(event: str, duration_secs: float, **_: str | int) -> None:
@@ -234,15 +236,15 @@ def count_programs() -> Iterator[list[float]]:
         jax.monitoring.unregister_event_duration_listener(note)
 
 
-def clean(task: Task, folder: Path) -> None:
-    """Remove what interrupted runs left half-written; when no process works on the folder any more."""
+def clean(task: Task[S], folder: Path) -> None:
+    """Remove half-written results of interrupted runs; no process may be at work in the folder."""
     shutil.rmtree(folder / f".{task.folder}.partial", ignore_errors=True)
 
 
 def propagate_sequence(
-    task: Task,
+    task: Task[S],
     variables: Variables,
-    sequence: Any,
+    sequence: S,
     folder: Path,
     settings: Settings,
     *,
@@ -251,7 +253,7 @@ def propagate_sequence(
     """Propagate through one sequence on the first device: `propagate_all` of one, without padding.
 
     Args:
-        task: what is propagated and written.
+        task: propagates and writes.
         variables: of a ResNet.
         sequence: of the task's data set.
         folder: of the run.
@@ -276,7 +278,7 @@ def _append_timing(folder: Path, name: str, frames: int, seconds: float) -> None
 
 
 def read_timings(folder: Path) -> dict[str, tuple[int, float]]:
-    """Return frames and seconds of every finished sequence of a run, by name."""
+    """Read frames and seconds of every finished sequence of a run, by name."""
     found = {}
     for path in sorted(folder.glob("timings*.csv")):
         with path.open(newline="") as file:

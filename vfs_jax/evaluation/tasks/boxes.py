@@ -1,4 +1,4 @@
-"""Box tracking data sets as tasks: what is opened, which measures count, where results lie and how they are written.
+"""The tasks with boxes: OTB, LaSOT, UAV123 and GOT-10k, results as the got10k toolkit writes them.
 
 Results are the text files of the got10k toolkit: a row "left,top,width,height" a frame with three decimals, beside them
 the seconds of each frame.
@@ -7,12 +7,11 @@ the seconds of each frame.
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from vfs_jax.data.box_datasets import OTB50, BoxSequence, open_got10k, open_lasot, open_otb, open_uav123, read_boxes
-from vfs_jax.data.images import image_size
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.metrics.boxes import BoxScore, bounded_overlaps, box_iou, mean_score, score_boxes
 from vfs_jax.evaluation.tasks.base import SequenceScore
@@ -21,19 +20,20 @@ from vfs_jax.evaluation.tasks.base import SequenceScore
 class Otb:
     """OTB-100 and OTB-50: success and precision, every sequence counting the same."""
 
-    folder: ClassVar = "boxes"
-    table: ClassVar = "per_sequence.csv"
+    name: ClassVar[str] = "otb"
+    folder: ClassVar[str] = "boxes"
+    table: ClassVar[str] = "per_sequence.csv"
     columns: ClassVar[tuple[str, ...]] = ("Success", "Precision", "Success-Rate")
-    primary_metric: ClassVar = "Success"
-    frame_value: ClassVar = "overlap"
-    explanation: ClassVar = (
+    primary_metric: ClassVar[str] = "Success"
+    frame_value: ClassVar[str] = "overlap"
+    explanation: ClassVar[str] = (
         "Success is the mean share of frames whose IoU is above 0, 0.05 ... 1 (20/21 for a perfect track), Precision "
         "the share whose center is off by at most 20 pixels, Success-Rate the share with an IoU above 0.5; means over "
         "the sequences."
     )
 
-    def open(self, data: str, *, split: str, year: int = 0, sequences: Sequence[str] = ()) -> list[BoxSequence]:
-        """Return all sequences of a folder; the split "otb50" takes those of OTB-50."""
+    def open(self, data: str, *, split: str, sequences: Sequence[str] = ()) -> list[BoxSequence]:
+        """Open a folder of OTB, see `open_otb`; the split "otb50" takes the sequences of OTB-50."""
         if split == "otb50":
             there = [name for name in OTB50 if (Path(data) / name).is_dir()]
             missing = [name for name in OTB50 if name not in there]
@@ -44,16 +44,16 @@ class Otb:
             raise InputError(f"split {split}: OTB has otb100 (every sequence of the folder) and otb50")
         return open_otb(data, sequences)
 
-    def output(self, results: Path, sequence: Any) -> Path:
+    def output(self, results: Path, sequence: BoxSequence) -> Path:
         """Return the file of boxes of one sequence."""
         return results / f"{sequence.name}.txt"
 
-    def times(self, results: Path, sequence: Any) -> Path:
+    def times(self, results: Path, sequence: BoxSequence) -> Path:
         """Return the file of seconds of one sequence."""
         return results / "times" / f"{sequence.name}_time.txt"
 
     def read(self, results: Path, sequence: BoxSequence) -> np.ndarray:
-        """Return the boxes of one sequence, float64 [t, 4]."""
+        """Read the boxes of one sequence, float64 [t, 4]."""
         file = self.output(results, sequence)
         boxes = read_boxes(file)
         if len(boxes) != len(sequence):
@@ -72,7 +72,7 @@ class Otb:
         return SequenceScore(sequence.name, measured.success, overlaps[1:], [row], measured)
 
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
-        """Return the columns over all sequences."""
+        """Return the value of every column over all sequences."""
         return self._values(self.curves(scores))
 
     def curves(self, scores: Sequence[SequenceScore]) -> BoxScore:
@@ -89,7 +89,7 @@ class Otb:
         return np.full(4, np.nan) if hidden else sequence.boxes[index]
 
     def predictions(self, results: Path, sequence: BoxSequence, indices: Iterable[int]) -> list[np.ndarray]:
-        """Return what was found in some frames, likewise."""
+        """Read the boxes of some frames, [4] each."""
         boxes = self.read(results, sequence)
         return [boxes[index] for index in indices]
 
@@ -97,44 +97,49 @@ class Otb:
 class Lasot(Otb):
     """LaSOT: OTB's measures over the frames in which the target is to be seen."""
 
-    def open(self, data: str, *, split: str, year: int = 0, sequences: Sequence[str] = ()) -> list[BoxSequence]:
-        """Return the sequences of a split: test, train or all."""
+    name: ClassVar[str] = "lasot"
+
+    def open(self, data: str, *, split: str, sequences: Sequence[str] = ()) -> list[BoxSequence]:
+        """Open a folder of LaSOT, see `open_lasot`; the splits are test, train and all."""
         return _picked(open_lasot(data, split), sequences)
 
 
 class Uav123(Otb):
     """UAV123 and UAV20L: OTB's measures over the annotated frames."""
 
-    def open(self, data: str, *, split: str, year: int = 0, sequences: Sequence[str] = ()) -> list[BoxSequence]:
-        """Return the sequences of a split: UAV123 or UAV20L."""
+    name: ClassVar[str] = "uav123"
+
+    def open(self, data: str, *, split: str, sequences: Sequence[str] = ()) -> list[BoxSequence]:
+        """Open a folder of UAV123, see `open_uav123`; the splits are UAV123 and UAV20L."""
         return _picked(open_uav123(data, split), sequences)
 
 
 class Got10k(Otb):
     """GOT-10k: average overlap and success rates over all frames after the first in which the target is to be seen."""
 
-    columns: ClassVar = ("AO", "SR-0.50", "SR-0.75")
-    primary_metric: ClassVar = "AO"
-    explanation: ClassVar = (
+    name: ClassVar[str] = "got10k"
+    columns: ClassVar[tuple[str, ...]] = ("AO", "SR-0.50", "SR-0.75")
+    primary_metric: ClassVar[str] = "AO"
+    explanation: ClassVar[str] = (
         "AO is the mean IoU, cut at the image's border, SR the share of frames with an IoU above 0.50 or 0.75; over "
         "the frames of all sequences together, as the toolkit does (the test server averages over classes)."
     )
 
-    def open(self, data: str, *, split: str, year: int = 0, sequences: Sequence[str] = ()) -> list[BoxSequence]:
-        """Return the sequences of a split: val, train or test (whose truth is not public)."""
+    def open(self, data: str, *, split: str, sequences: Sequence[str] = ()) -> list[BoxSequence]:
+        """Open a folder of GOT-10k, see `open_got10k`; the splits are val, train and test (boxes not public)."""
         return _picked(open_got10k(data, split), sequences)
 
-    def output(self, results: Path, sequence: Any) -> Path:
+    def output(self, results: Path, sequence: BoxSequence) -> Path:
         """Return the file of boxes of one sequence, of its first (and only) repetition."""
         return results / sequence.name / f"{sequence.name}_001.txt"
 
-    def times(self, results: Path, sequence: Any) -> Path:
+    def times(self, results: Path, sequence: BoxSequence) -> Path:
         """Return the file of seconds of one sequence."""
         return results / sequence.name / f"{sequence.name}_time.txt"
 
     def score(self, results: Path, sequence: BoxSequence) -> SequenceScore:
         """Score one sequence; `details` holds the overlaps of the frames that count."""
-        height, width = image_size(sequence.frames[0])
+        height, width = sequence.size
         overlaps = bounded_overlaps(self.read(results, sequence), sequence.boxes, (width, height))[1:]
         seen = np.ones(len(overlaps), bool) if sequence.cover is None else sequence.cover[1:] > 0
         values = self._of(overlaps[seen])
@@ -142,7 +147,7 @@ class Got10k(Otb):
         return SequenceScore(sequence.name, values["AO"], np.where(seen, overlaps, np.nan), [row], overlaps[seen])
 
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
-        """Return the columns over the frames of all sequences."""
+        """Return the value of every column over the frames of all sequences."""
         return self._of(np.concatenate([score.details for score in scores]))
 
     def _of(self, overlaps: np.ndarray) -> dict[str, float]:
@@ -152,7 +157,7 @@ class Got10k(Otb):
         return {column: float(value) for column, value in zip(self.columns, values, strict=True)}
 
 
-BOX_TASKS: dict[str, type[Otb]] = {"otb": Otb, "got10k": Got10k, "lasot": Lasot, "uav123": Uav123}
+BOX_TASKS: dict[str, type[Otb]] = {task.name: task for task in (Otb, Got10k, Lasot, Uav123)}
 
 
 def write_boxes(task: Otb, results: Path, sequence: BoxSequence, boxes: np.ndarray, seconds: np.ndarray) -> None:
@@ -166,7 +171,7 @@ def write_boxes(task: Otb, results: Path, sequence: BoxSequence, boxes: np.ndarr
 
 
 def read_speed(task: Otb, results: Path, sequences: Sequence[BoxSequence]) -> float:
-    """Return frames a second, the mean over sequences of the mean over frames; NaN without files of times."""
+    """Read frames a second, the mean over sequences of the mean over frames; NaN without files of times."""
     speeds: list[float] = []
     for sequence in sequences:
         if (file := task.times(results, sequence)).is_file():

@@ -1,4 +1,4 @@
-"""The tasks with index masks: objects on DAVIS, parts of people on VIP."""
+"""The tasks with index masks: objects on DAVIS and YouTube-VOS, parts of people on VIP."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,29 +20,29 @@ from vfs_jax.evaluation.tasks.base import SequenceScore, existing_file
 
 
 class _MaskTask:
-    """What the tasks with index masks share."""
+    """A task with one index mask a frame, written as SEQUENCE/NAME.png."""
 
     folder: ClassVar[str] = "masks"
 
     def output(self, results: Path, sequence: MaskSequence) -> Path:
-        """Return where the results of one sequence lie."""
+        """Return the folder of masks of one sequence."""
         return results / sequence.name
 
     def write(
         self, features: Iterable[Array], sequence: MaskSequence, output: Path, settings: Settings, layout: Layout
     ) -> Iterator[Callable[[], object]]:
-        """Propagate through one sequence; yields jobs that wait and write."""
+        """Propagate the first mask along a sequence; writes a PNG a frame."""
         output.mkdir(parents=True)
         masks = masks_along(features, sequence.mask(0), settings, layout)
         for path, mask in zip(sequence.frames, masks, strict=True):
             yield functools.partial(_write_mask, output / f"{path.stem}.png", mask, layout.picture)
 
     def ground_truth(self, sequence: MaskSequence, index: int) -> np.ndarray:
-        """Return what is true of a frame, to be drawn."""
+        """Return the true mask of a frame, uint8 [h, w]."""
         return sequence.mask(index)
 
     def predictions(self, results: Path, sequence: MaskSequence, indices: Iterable[int]) -> list[np.ndarray]:
-        """Return what was found in some frames, to be drawn."""
+        """Read the masks of some frames, uint8 [h, w] each."""
         return [read_index_mask(results / sequence.name / f"{sequence.frames[index].stem}.png") for index in indices]
 
 
@@ -54,6 +54,7 @@ def _write_mask(path: Path, mask: Array | np.ndarray, size: Size) -> None:
 class Davis(_MaskTask):
     """DAVIS 2016 and 2017: regions and contours of objects, first and last frame left out (VFS section 4)."""
 
+    name: ClassVar[str] = "davis"
     table: ClassVar[str] = "per_object.csv"
     columns: ClassVar[tuple[str, ...]] = davis.COLUMNS
     primary_metric: ClassVar[str] = "J&F"
@@ -62,9 +63,13 @@ class Davis(_MaskTask):
         "J: overlap of regions, F: accuracy of contours, J&F: their mean; the first and the last frame are left out."
     )
 
-    def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[MaskSequence]:
-        """Return the sequences of a data set."""
-        return open_davis(data, split, year=year, sequences=sequences)
+    def __init__(self, year: int = 2017):
+        """Take every label for an object of its own (2017), or all that is not background for one (2016)."""
+        self.year = year
+
+    def open(self, data: str, *, split: str, sequences: Sequence[str] = ()) -> list[MaskSequence]:
+        """Open a folder of the DAVIS layout, see `open_davis`."""
+        return open_davis(data, split, year=self.year, sequences=sequences)
 
     def score(self, results: Path, sequence: MaskSequence) -> SequenceScore:
         """Score the results of one sequence."""
@@ -81,22 +86,22 @@ class Davis(_MaskTask):
         return SequenceScore(sequence.name, float(curve.mean()) if len(curve) else np.nan, curve, rows, objects)
 
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
-        """Return the columns over all sequences."""
+        """Return the value of every column over all sequences."""
         return davis.global_row([each for score in scores for each in score.details])
 
 
 class Vip(_MaskTask):
     """VIP: 20 classes of body parts and clothes, all frames."""
 
+    name: ClassVar[str] = "vip"
     table: ClassVar[str] = "per_sequence.csv"
     columns: ClassVar[tuple[str, ...]] = ("mIoU",)
     primary_metric: ClassVar[str] = "mIoU"
     frame_value: ClassVar[str] = "mIoU"
     explanation: ClassVar[str] = "mIoU: overlap of regions, mean over the classes that are present, of all frames."
 
-    def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[MaskSequence]:
-        """Return the sequences of a data set."""
-        del year
+    def open(self, data: str, *, split: str, sequences: Sequence[str] = ()) -> list[MaskSequence]:
+        """Open a folder of the VIP layout, see `open_vip`."""
         return open_vip(data, split, sequences=sequences)
 
     def score(self, results: Path, sequence: MaskSequence) -> SequenceScore:
@@ -113,13 +118,14 @@ class Vip(_MaskTask):
         return SequenceScore(sequence.name, value, curve, [{"Sequence": sequence.name, "mIoU": value}], sum(counts))
 
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
-        """Return the columns over all sequences."""
+        """Return the value of every column over all sequences."""
         return {"mIoU": miou.mean_iou([score.details for score in scores])}
 
 
 class YoutubeVos:
     """YouTube-VOS: objects that enter later. The truth is not public: masks are written for the official server."""
 
+    name: ClassVar[str] = "youtube_vos"
     folder: ClassVar[str] = "masks"
     table: ClassVar[str] = "per_object.csv"
     columns: ClassVar[tuple[str, ...]] = davis.COLUMNS
@@ -127,19 +133,18 @@ class YoutubeVos:
     frame_value: ClassVar[str] = "J&F"
     explanation: ClassVar[str] = "The official server computes J and F."
 
-    def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[LateMaskSequence]:
-        """Return the sequences of a data set."""
-        del year
+    def open(self, data: str, *, split: str, sequences: Sequence[str] = ()) -> list[LateMaskSequence]:
+        """Open a folder of the YouTube-VOS layout, see `open_youtube_vos`."""
         return open_youtube_vos(data, split, sequences=sequences)
 
     def output(self, results: Path, sequence: LateMaskSequence) -> Path:
-        """Return where the results of one sequence lie."""
+        """Return the folder of masks of one sequence."""
         return results / sequence.name
 
     def write(
         self, features: Iterable[Array], sequence: LateMaskSequence, output: Path, settings: Settings, layout: Layout
     ) -> Iterator[Callable[[], object]]:
-        """Propagate through one sequence; writes the masks of the frames that the server asks for."""
+        """Propagate masks along a sequence; writes a PNG for each frame that the server asks for."""
         output.mkdir(parents=True)
         later = {index: sequence.mask(index) for index in sequence.masks if index > 0}
         masks = masks_along(features, sequence.mask(0), settings, layout, new_masks=later)
@@ -150,20 +155,20 @@ class YoutubeVos:
                 yield functools.partial(np.asarray, mask)
 
     def score(self, results: Path, sequence: LateMaskSequence) -> SequenceScore:
-        """Never possible; raises InputError."""
+        """Raise InputError: the official server alone can score."""
         raise InputError(
             f"{results / sequence.name}: the truth of YouTube-VOS is not public; send the masks to its server"
         )
 
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
-        """Return the columns without any sequence."""
+        """Return NaN for every column: there is no score."""
         del scores
         return davis.global_row([])
 
     def ground_truth(self, sequence: LateMaskSequence, index: int) -> np.ndarray:
-        """Return what is true of a frame: known only where objects enter."""
+        """Return the given mask of a frame in which objects enter, uint8 [h, w]; others have none."""
         return sequence.mask(index)
 
     def predictions(self, results: Path, sequence: LateMaskSequence, indices: Iterable[int]) -> list[np.ndarray]:
-        """Return what was found in some frames, to be drawn."""
+        """Read the masks of some frames, uint8 [h, w] each."""
         return [read_index_mask(results / sequence.name / f"{sequence.frames[index].stem}.png") for index in indices]

@@ -25,6 +25,7 @@ from vfs_jax.evaluation.tasks.base import SequenceScore, existing_file
 class Jhmdb:
     """JHMDB: joints of a person, found as peaks of propagated Gaussians."""
 
+    name: ClassVar[str] = "jhmdb"
     folder: ClassVar[str] = "joints"
     table: ClassVar[str] = "per_sequence.csv"
     columns: ClassVar[tuple[str, ...]] = tuple(f"PCK@{threshold}" for threshold in pck.THRESHOLDS)
@@ -32,22 +33,21 @@ class Jhmdb:
     frame_value: ClassVar[str] = "PCK@0.2"
     explanation: ClassVar[str] = "PCK@a: share of joints found within a times the size of the body."
 
-    def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[JointSequence]:
-        """Return the sequences of a data set."""
-        del year
+    def open(self, data: str, *, split: str, sequences: Sequence[str] = ()) -> list[JointSequence]:
+        """Open a folder of the JHMDB layout, see `open_jhmdb`; the splits are 1, 2 and 3."""
         number = split.removeprefix("test_split")
         if number not in ("1", "2", "3"):
             raise InputError(f"split {split}: JHMDB has the test splits 1, 2 and 3")
         return open_jhmdb(data, int(number), sequences=sequences)
 
     def output(self, results: Path, sequence: JointSequence) -> Path:
-        """Return where the results of one sequence lie."""
+        """Return the file of joints of one clip."""
         return results / f"{sequence.name}.npy"
 
     def write(
         self, features: Iterable[Array], sequence: JointSequence, output: Path, settings: Settings, layout: Layout
     ) -> Iterator[Callable[[], object]]:
-        """Propagate through one sequence; yields jobs that wait and write."""
+        """Propagate the first joints along a clip; the last job writes (x, y) in pixels, float64 [t, joints, 2]."""
         output.parent.mkdir(parents=True, exist_ok=True)
         size = layout.picture
         first = draw_maps(sequence.joints[0], size)
@@ -63,7 +63,7 @@ class Jhmdb:
         yield lambda: np.save(output, np.stack([np.asarray(each)[:joints] for each in found]).astype(np.float64))
 
     def score(self, results: Path, sequence: JointSequence) -> SequenceScore:
-        """Score the results of one sequence."""
+        """Score the results of one clip."""
         path = existing_file(self.output(results, sequence))
         found = np.load(path)
         if found.shape != sequence.joints.shape:
@@ -79,15 +79,15 @@ class Jhmdb:
         return SequenceScore(sequence.name, scores["PCK@0.2"], curve, rows, distances)
 
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
-        """Return the columns over all sequences."""
+        """Return the value of every column over all sequences."""
         return pck.pck([score.details for score in scores])
 
     def ground_truth(self, sequence: JointSequence, index: int) -> np.ndarray:
-        """Return what is true of a frame, to be drawn."""
+        """Return the true joints of a frame, (x, y) in pixels [joints, 2]."""
         return sequence.joints[index]
 
     def predictions(self, results: Path, sequence: JointSequence, indices: Iterable[int]) -> list[np.ndarray]:
-        """Return what was found in some frames, to be drawn."""
+        """Read the joints of some frames, (x, y) in pixels [joints, 2] each."""
         found = np.load(self.output(results, sequence))
         return [found[index] for index in indices]
 
@@ -95,6 +95,7 @@ class Jhmdb:
 class Tapvid:
     """TAP-Vid: points queried at the first frame that shows them, scored at 256x256 (beyond the release)."""
 
+    name: ClassVar[str] = "tapvid"
     folder: ClassVar[str] = "tracks"
     table: ClassVar[str] = "per_sequence.csv"
     columns: ClassVar[tuple[str, ...]] = ("AverageJaccard", "AverageWithin", "OcclusionAccuracy")
@@ -109,19 +110,19 @@ class Tapvid:
         """Take a point for occluded where its map's highest value is below this share of that at its query."""
         self.occlusion_threshold = occlusion_threshold
 
-    def open(self, data: str, *, split: str, year: int, sequences: Sequence[str]) -> list[TrackSequence]:
-        """Return the sequences of a data set."""
-        del split, year
+    def open(self, data: str, *, split: str, sequences: Sequence[str] = ()) -> list[TrackSequence]:
+        """Open a file or folder of TAP-Vid, see `open_tapvid`."""
+        del split  # there is one list
         return open_tapvid(data, sequences=sequences)
 
     def output(self, results: Path, sequence: TrackSequence) -> Path:
-        """Return where the results of one sequence lie."""
+        """Return the file of tracks of one video."""
         return results / f"{sequence.name}.npz"
 
     def write(
         self, features: Iterable[Array], sequence: TrackSequence, output: Path, settings: Settings, layout: Layout
     ) -> Iterator[Callable[[], object]]:
-        """Propagate through one sequence; yields jobs that wait and write."""
+        """Propagate every point from its query frame on; the last job writes tracks and occlusion."""
         output.parent.mkdir(parents=True, exist_ok=True)
         grid = layout.grid(settings.output)
         # Points that are queried at the same frame are propagated together.
@@ -144,7 +145,7 @@ class Tapvid:
         yield functools.partial(self._save, output, sequence, placed)
 
     def _save(self, output: Path, sequence: TrackSequence, placed: list[tuple[int, np.ndarray, Array, Array]]) -> None:
-        """Write what was found: (frame, points, places, highest values) a group and frame."""
+        """Write tracks and occlusion, of `placed`: (frame, points, positions, highest values) a group and frame."""
         points, frames = sequence.points.shape[:2]
         tracks, highest = np.zeros((points, frames, 2)), np.zeros((points, frames))
         for number, members, positions, values in placed:
@@ -156,7 +157,7 @@ class Tapvid:
         np.savez(output, tracks=tracks, occluded=occluded & ~before)
 
     def score(self, results: Path, sequence: TrackSequence) -> SequenceScore:
-        """Score the results of one sequence."""
+        """Score the results of one video."""
         path = existing_file(self.output(results, sequence))
         with np.load(path) as file:
             tracks, occluded = file["tracks"], file["occluded"]
@@ -173,18 +174,18 @@ class Tapvid:
         return SequenceScore(sequence.name, score.average_jaccard, curve, rows, score)
 
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
-        """Return the columns over all sequences."""
+        """Return the value of every column over all sequences."""
         mean = tapvid.mean_score([score.details for score in scores])
         return dict(zip(self.columns, dataclasses.astuple(mean), strict=True))
 
     def ground_truth(self, sequence: TrackSequence, index: int) -> np.ndarray:
-        """Return what is true of a frame, to be drawn."""
+        """Return the true points of a frame, (x, y) in pixels [points, 2], NaN where they are occluded."""
         height, width = sequence.size
         points = sequence.points[:, index] * np.array([width, height]) - 0.5
         return np.where(sequence.occluded[:, index, None], np.nan, points)
 
     def predictions(self, results: Path, sequence: TrackSequence, indices: Iterable[int]) -> list[np.ndarray]:
-        """Return what was found in some frames, to be drawn."""
+        """Read the points of some frames, (x, y) in pixels [points, 2] each, NaN where they are taken for occluded."""
         height, width = sequence.size
         with np.load(self.output(results, sequence)) as file:
             tracks, hidden = file["tracks"], file["occluded"]

@@ -1,0 +1,250 @@
+"""A label-propagation evaluation: networks under several settings, from claimed folders to scores and a comparison."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Generic
+
+import jax
+from tqdm import tqdm
+
+from vfs_jax.distributed import from_first
+from vfs_jax.evaluation.propagation.padding import Layout
+from vfs_jax.evaluation.propagation.settings import Variant
+from vfs_jax.evaluation.runs.claims import claim_folder, with_versions
+from vfs_jax.evaluation.runs.comparison import Run, write_comparison
+from vfs_jax.evaluation.runs.propagation import (
+    clean,
+    count_programs,
+    finished,
+    layouts_of,
+    propagate_all,
+    read_timings,
+    wait_for,
+)
+from vfs_jax.evaluation.tasks.base import S, SequenceScore, Task, format_table, write_tables
+from vfs_jax.models.weights.resolve import NamedWeights
+
+# Of a comparison's folder: which runs it is of may change from one call to the next.
+_OF_COMPARISONS = {"sweep": "", "all_blocks": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """One run to be done: weights under some settings, in a folder of its own."""
+
+    name: str
+    weights: NamedWeights
+    variant: Variant
+    folder: Path
+
+
+def evaluate_propagation(
+    task: Task[S],
+    sequences: Sequence[S],
+    networks: Sequence[NamedWeights],
+    variants: Sequence[Variant],
+    workdir: Path,
+    *,
+    data: str,
+    config: Mapping[str, object],
+    free: Collection[str] = (),
+    max_sizes: int = 6,
+    report: Callable[[Path, Sequence[Run], Sequence[str]], object] = lambda folder, runs, notes: None,
+    log: Callable[[str], object] = print,
+) -> list[Run]:
+    """Evaluate every network under every variant of the settings, on all devices of all processes.
+
+    Several runs get a folder each below `workdir`, with table.csv and differences.csv beside them. What an earlier call
+    finished in these folders is kept. Process 0 scores and reports, while the others wait for it.
+
+    Args:
+        task: that is evaluated.
+        sequences: of its data set.
+        networks: ResNets of one depth.
+        variants: settings; they share one pass of each network.
+        workdir: gets the results.
+        data: what the sequences are of, for messages.
+        config: the whole configuration, for config.json; the weights and a variant's changes are put in here.
+        free: names in `config` that may differ from an earlier call.
+        max_sizes: sizes of frames that programs are compiled for; of more, some are padded to others.
+        report: called with a folder, its runs and lines about them, when tables are written: of each run, and of all
+            together where there are several.
+        log: takes lines about what is done.
+
+    Returns:
+        The runs, on process 0; an empty list on all others.
+
+    Raises:
+        InputError: a folder holds results of another configuration, a frame cannot be read, or another process failed.
+    """
+    jobs = [_job(workdir, each, variant, len(networks), len(variants)) for each in networks for variant in variants]
+    joint = len(jobs) > 1
+
+    def claim() -> str:
+        if joint:
+            claim_folder(workdir, config, free=["weights", *_OF_COMPARISONS, *free])
+        for job in jobs:
+            _claim(job, config, free)
+        return json.dumps([_lacking(task, _of(jobs, network), sequences) for network in networks])
+
+    # What there is to do is looked up once: a later process would see what the first ones have done by then.
+    lacking = json.loads(from_first("claim", claim))
+    layouts = layouts_of(sequences, variants[0].settings, max_sizes=max_sizes)
+    sizes = {(layout.canvas, layout.padded) for layout in layouts.values()}
+    log(
+        f"{task.name}: propagating labels through {len(sequences)} sequences ({sum(map(len, sequences))} frames, "
+        f"{len(sizes)} size(s) of network input) of {data} with {', '.join(each.source for each in networks)}"
+        f"{f' under {len(variants)} settings' if len(variants) > 1 else ''} on {jax.device_count()} "
+        f"{jax.default_backend()} device(s); results in {workdir}"
+    )
+    runs: list[Run] = []
+    for network, names in zip(networks, lacking, strict=True):
+        evaluation = _Evaluation(task, _of(jobs, network), sequences, layouts, log)
+        scores = evaluation.propagate_and_score([each for each in sequences if each.name in names])
+        if jax.process_index() == 0:
+            runs += [evaluation.run_of(job, scores) for job in evaluation.jobs]
+    if jax.process_index() > 0:
+        log(f"process {jax.process_index()} of {jax.process_count()} is done; process 0 scores and reports")
+
+    def finish() -> str:
+        if any(sequence.has_ground_truth for sequence in sequences):
+            _write(task, jobs, runs, workdir, report, log)
+        return ""
+
+    from_first("report", finish)  # a process that ends before the others would take them along
+    return runs
+
+
+def _job(workdir: Path, weights: NamedWeights, variant: Variant, num_weights: int, num_variants: int) -> _Job:
+    """Return a run with a name that tells what differs between the runs; several get folders below the workdir."""
+    single = num_weights == 1 and num_variants > 1
+    name = variant.name if single else "-".join(filter(None, (weights.name, variant.name)))
+    return _Job(name, weights, variant, workdir / name if num_weights * num_variants > 1 else workdir)
+
+
+def _of(jobs: Sequence[_Job], network: NamedWeights) -> list[_Job]:
+    return [job for job in jobs if job.weights is network]
+
+
+def _claim(job: _Job, config: Mapping[str, object], free: Collection[str]) -> None:
+    """Claim the folder of one run: of these weights and settings alone."""
+    single = {name: value for name, value in _OF_COMPARISONS.items() if name in config}
+    own = {"weights": job.weights.source, "weights_found": job.weights.about, **job.variant.changes}
+    # The same weights may lie elsewhere than at the first run: what counts is their checksum.
+    free = ["weights", "weights_found.weights", *free]
+    claim_folder(job.folder, with_versions({**config, **single, **own}), free=free)
+
+
+def _lacking(task: Task[S], jobs: Sequence[_Job], sequences: Sequence[S]) -> list[str]:
+    """Name the sequences that some of the runs has not finished."""
+    folders = [job.folder for job in jobs]
+    return [each.name for each in sequences if not finished(task, folders, each)]
+
+
+def _write(
+    task: Task[S],
+    jobs: Sequence[_Job],
+    runs: Sequence[Run],
+    workdir: Path,
+    report: Callable[[Path, Sequence[Run], Sequence[str]], object],
+    log: Callable[[str], object],
+) -> None:
+    """Write the tables and reports of all runs, and their comparison."""
+    for run, job in zip(runs, jobs, strict=True):
+        write_tables(job.folder, task, run.scores)
+        report(job.folder, [run], [])
+        log(f"\n{run.name}\n{format_table(task, run.scores)}")
+    if len(jobs) > 1:
+        notes = write_comparison(workdir, task, runs)
+        log("\n" + "\n".join(notes))
+        report(workdir, runs, notes)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluation(Generic[S]):
+    """The runs of one network: one pass of it through the sequences, and the scores of each run."""
+
+    task: Task[S]
+    jobs: Sequence[_Job]
+    sequences: Sequence[S]
+    layouts: Mapping[str, Layout]
+    log: Callable[[str], object]
+
+    def propagate_and_score(self, lacking: Sequence[S]) -> dict[tuple[str, str], SequenceScore]:
+        """Propagate through this process's share of the sequences that are lacking.
+
+        Process 0 then waits for the others and scores all sequences.
+
+        Returns:
+            On process 0 the scores by the names of run and sequence; nothing on the others.
+        """
+        task, folders = self.task, {job.folder: job.variant.settings for job in self.jobs}
+        network = self.jobs[0].weights
+        done = len(self.sequences) - len(lacking)
+        if done:
+            self.log(f"{network.name}: {done} of {len(self.sequences)} sequences are finished already")
+        longest = sorted(lacking, key=len, reverse=True)
+        share = {sequence.name for sequence in longest[jax.process_index() :: jax.process_count()]}
+        mine = [sequence for sequence in self.sequences if sequence.name in share]
+        scores: dict[tuple[str, str], Future[SequenceScore]] = {}
+
+        def score(sequence: S) -> None:
+            if jax.process_index() == 0 and sequence.has_ground_truth:
+                for job in self.jobs:
+                    scores[job.name, sequence.name] = scoring.submit(task.score, job.folder / task.folder, sequence)
+
+        with (
+            ThreadPoolExecutor() as scoring,  # sequences are scored while others are propagated
+            tqdm(total=sum(map(len, mine)), desc=network.name, unit="frame", smoothing=0.1) as progress,
+            count_programs() as programs,
+        ):
+            names = {sequence.name for sequence in lacking}
+            for sequence in self.sequences:
+                if sequence.name not in names:
+                    score(sequence)
+            propagate_all(
+                task,
+                network.variables,
+                mine,
+                folders,
+                self.layouts,
+                on_frame=progress.update,
+                on_sequence=score,
+            )
+            if jax.process_index() > 0:
+                return {}
+            for sequence in lacking:
+                if sequence.name not in share:
+                    wait_for(task, folders, sequence)
+                    score(sequence)
+            found = {key: future.result() for key, future in scores.items()}
+        if mine:
+            self.log(f"{network.name}: compiled {len(programs)} programs in {sum(programs):.1f} s")
+        return found
+
+    def run_of(self, job: _Job, scores: Mapping[tuple[str, str], SequenceScore]) -> Run:
+        """Return a finished run with what is to be told of it."""
+        clean(self.task, job.folder)
+        frames, seconds = (sum(values) for values in zip(*read_timings(job.folder).values(), strict=True))
+        several = f" (one pass of the network for {len(self.jobs)} settings)" if len(self.jobs) > 1 else ""
+        facts = {
+            **job.weights.about,
+            **job.variant.changes,
+            "seconds": f"{seconds:.1f}{several}",
+            "seconds a frame": f"{seconds / frames:.3f}",
+        }
+        scored = [scores[job.name, sequence.name] for sequence in self.sequences if sequence.has_ground_truth]
+        return Run(
+            job.name,
+            job.folder / self.task.folder,
+            scored,
+            self.task.summary(scored) if scored else {},
+            facts,
+            weights=job.weights.name,
+            changes=job.variant.changes,
+            variables=job.weights.variables,
+            settings=job.variant.settings,
+        )
