@@ -1,8 +1,11 @@
 """What several tests of evaluation need."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import playwright.sync_api
 import pytest
 
 from vfs_jax.models import ResNet
@@ -21,3 +24,20 @@ def variables():
         return {"scale": np.ones, "var": np.ones}.get(name, np.zeros)(leaf.shape, np.float32)
 
     return jax.tree.map_with_path(draw, shapes)
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """A page of a headless Chromium; skips the test where there is none."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine: the report is not opened in a browser")
+    flags = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    flags += ["--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    with (
+        playwright.sync_api.sync_playwright() as started,
+        started.chromium.launch_persistent_context(
+            tmp_path / "profile", executable_path=program, args=flags, viewport={"width": 1280, "height": 900}
+        ) as context,
+    ):
+        yield context.pages[0]

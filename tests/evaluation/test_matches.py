@@ -15,8 +15,8 @@ from vfs_jax.data.mask_datasets import MaskSequence
 from vfs_jax.evaluation.propagation.labels import network_features, propagate_labels
 from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.settings import Settings
+from vfs_jax.evaluation.report.assembly import write_report
 from vfs_jax.evaluation.report.matches import Inspector, best_keys, key_frames, look, main_colors
-from vfs_jax.evaluation.report.write import write_report
 from vfs_jax.evaluation.runs.comparison import Run
 from vfs_jax.evaluation.tasks.masks import Davis
 

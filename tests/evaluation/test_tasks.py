@@ -12,8 +12,9 @@ from vfs_jax.data.mask_datasets import open_vip
 from vfs_jax.data.point_datasets import open_jhmdb, open_tapvid
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.propagation.settings import Settings
-from vfs_jax.evaluation.report.write import Run, write_report
+from vfs_jax.evaluation.report.assembly import write_report
 from vfs_jax.evaluation.runs import propagation as runs
+from vfs_jax.evaluation.runs.comparison import Run
 from vfs_jax.evaluation.tasks.base import write_tables
 from vfs_jax.evaluation.tasks.masks import Vip
 from vfs_jax.evaluation.tasks.points import Jhmdb, Tapvid, point_maps_on_grid

@@ -12,7 +12,6 @@ Several WEIGHTS, comma-separated, are evaluated one after the other, each in a f
 report and one plot.
 """
 
-import base64
 from functools import partial
 from pathlib import Path
 
@@ -21,12 +20,11 @@ from ml_collections import config_flags
 
 from vfs_jax.apps import cli
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.report import page
-from vfs_jax.evaluation.report.box_plots import attribute_rows, read_attributes, write_attributes, write_plots
-from vfs_jax.evaluation.report.write import write_report
+from vfs_jax.evaluation.report.assembly import write_report
+from vfs_jax.evaluation.report.plots import write_plots
 from vfs_jax.evaluation.runs.claims import with_versions
-from vfs_jax.evaluation.runs.comparison import Run
 from vfs_jax.evaluation.runs.tracking import evaluate_tracking
+from vfs_jax.evaluation.tasks.attributes import AttributeScore, read_attributes, score_attributes, write_attributes
 from vfs_jax.evaluation.tasks.boxes import BOX_TASKS, Otb
 from vfs_jax.models.weights.resolve import resolve_several
 
@@ -72,9 +70,9 @@ def run(arguments: list[str]) -> None:
         print(f"wrote the boxes; {config.data} has first boxes alone for split {config.split}, so there is no score")
         return
     for each in runs if attributes else []:
-        rows = attribute_rows(task, each.scores, attributes)
-        write_attributes(each.results.parent / "per_attribute.csv", task, rows)
-        print(f"\n{each.name} by attribute\n{_attribute_lines(task, rows)}")
+        by_attribute = score_attributes(task, each.scores, attributes)
+        write_attributes(each.results.parent / "per_attribute.csv", task, by_attribute)
+        print(f"\n{each.name} by attribute\n{_attribute_lines(task, by_attribute)}")
     settings = with_versions({**config.to_dict(), **config.tracker.to_dict()})
     write_report(
         workdir / "report.html",
@@ -84,35 +82,17 @@ def run(arguments: list[str]) -> None:
         title=f"Box tracking on {Path(config.data).resolve().name}, {config.split}",
         settings=cli.shown(settings, hidden=("weights", "published", "tracker")),
         published=config.published,
-        figures=_figures(task, runs, write_plots(workdir, task, {each.name: each.scores for each in runs}), attributes),
+        pictures=write_plots(workdir, task, {each.name: each.scores for each in runs}),
+        attributes=attributes,
     )
     print(f"\nwrote {workdir / 'report.html'} and the tables and plots beside it")
 
 
-def _attribute_lines(task: Otb, rows: list[dict[str, object]]) -> str:
-    width = max(len(str(row["Attribute"])) for row in rows)
-    values = (" ".join(f"{c} {100 * float(str(row[c])):5.1f}" for c in task.columns) for row in rows)
-    lines = zip(rows, values, strict=True)
-    return "\n".join(f"{row['Attribute']!s:{width}} ({row['Sequences']:>3}) {numbers}" for row, numbers in lines)
-
-
-def _figures(task: Otb, runs: list[Run], plots: list[Path], attributes: dict[str, list[str]]) -> list[str]:
-    """Return the HTML of the plots and the tables by attribute."""
-    pictures = (base64.b64encode(plot.read_bytes()).decode() for plot in plots)
-    images = "".join(f'<img alt="" style="width:50%" src="data:image/png;base64,{picture}">' for picture in pictures)
-    figures = [f"<div>{images}</div>"]
-    for each in runs if attributes else []:
-        rows = attribute_rows(task, each.scores, attributes)
-        named = [
-            (
-                f"{page.text(row['Attribute'])} ({row['Sequences']})",
-                [float(str(row[c])) for c in task.columns],
-                "published",
-            )
-            for row in rows
-        ]
-        figures.append(f"<h3>{page.text(each.name)} by attribute (sequences)</h3>{page.table(task.columns, named)}")
-    return figures
+def _attribute_lines(task: Otb, scores: list[AttributeScore]) -> str:
+    width = max(len(score.name) for score in scores)
+    values = (" ".join(f"{column} {100 * score.values[column]:5.1f}" for column in task.columns) for score in scores)
+    lines = zip(scores, values, strict=True)
+    return "\n".join(f"{score.name:{width}} ({score.sequences:>3}) {numbers}" for score, numbers in lines)
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from vfs_jax.apps import cli
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.report.box_plots import write_plots
+from vfs_jax.evaluation.report.plots import write_plots
 from vfs_jax.evaluation.tasks import TASKS
 from vfs_jax.evaluation.tasks.base import ScoredTask, format_table, results_folder, write_tables
 from vfs_jax.evaluation.tasks.boxes import BOX_TASKS, Otb, read_speed

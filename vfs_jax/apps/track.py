@@ -10,7 +10,9 @@ ordinary players open. Several boxes at once: repeat --box; DIR gets boxes_0.txt
 with the video's length.
 """
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,10 @@ from absl import flags
 from tqdm import tqdm
 
 from vfs_jax.apps import cli
-from vfs_jax.data.video_files import VideoWriter, open_video
+from vfs_jax.data.video_files import open_video
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.report.overlays import LABEL_COLORS, draw_box
+from vfs_jax.evaluation.report.overlays import draw_over
+from vfs_jax.evaluation.report.videos import write_video
 from vfs_jax.evaluation.runs.claims import claim_folder, with_versions
 from vfs_jax.evaluation.tracking.siamfc import SiamFCTracker
 from vfs_jax.models.weights.resolve import resolve_tracker
@@ -52,27 +55,28 @@ def run(arguments: list[str]) -> None:
     print(f"following {len(starts)} box(es) through {video} ({count} frames); results in {out}", flush=True)
 
     names = ["boxes.txt"] if len(starts) == 1 else [f"boxes_{index}.txt" for index in range(len(starts))]
-    files = [(out / name).open("w") for name in names]
-    with VideoWriter(out / "overlay.mp4", first.shape[:2], rate) as writer, tqdm(total=count, unit="frame") as progress:
-        for tracker, start in zip(trackers, starts, strict=True):
-            tracker.init(first, start)
-        boxes, frame = starts, first
-        while True:
-            shown = frame.copy()
-            for index, (file, box) in enumerate(zip(files, boxes, strict=True)):
-                file.write(",".join(f"{value:.3f}" for value in box - shift) + "\n")
-                color = tuple(LABEL_COLORS[index % len(LABEL_COLORS)].tolist())
-                draw_box(shown, box - (1, 1, 0, 0), color, thickness=max(2, min(frame.shape[:2]) // 240))
-            writer.write(shown)
-            progress.update()
-            following = next(frames, None)
-            if following is None:
-                break
-            frame = following
-            boxes = [tracker.update(frame) for tracker in trackers]
-    for file in files:
-        file.close()
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context((out / name).open("w")) for name in names]
+
+        def drawn() -> Iterator[np.ndarray]:
+            for frame, boxes in tqdm(_follow(trackers, starts, first, frames), total=count, unit="frame"):
+                for file, box in zip(files, boxes, strict=True):
+                    file.write(",".join(f"{value:.3f}" for value in box - shift) + "\n")
+                yield draw_over(frame, np.stack(boxes) - (1, 1, 0, 0))
+
+        write_video(out / "overlay.mp4", drawn(), rate)
     print(f"wrote {', '.join(str(out / name) for name in names)} and {out / 'overlay.mp4'}")
+
+
+def _follow(
+    trackers: Sequence[SiamFCTracker], starts: Sequence[np.ndarray], first: np.ndarray, frames: Iterator[np.ndarray]
+) -> Iterator[tuple[np.ndarray, Sequence[np.ndarray]]]:
+    """Yield every frame with its boxes."""
+    for tracker, start in zip(trackers, starts, strict=True):
+        tracker.init(first, start)
+    yield first, starts
+    for frame in frames:
+        yield frame, [tracker.update(frame) for tracker in trackers]
 
 
 def _read_box(text: str, shift: np.ndarray, frame: np.ndarray, video: Path) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The report's look into the features: click a point of a frame, see its best keys in the context; PCA as colors."""
+"""Interactive cards of the report: click a point of a frame to see its best keys, and the features as colors."""
 
 import base64
 import json
@@ -10,12 +10,12 @@ import numpy as np
 
 from vfs_jax.evaluation.report import page
 from vfs_jax.evaluation.report.matches import Look
-from vfs_jax.evaluation.report.overlays import thumb_size
+from vfs_jax.evaluation.report.overlays import thumbnail
 
 _KEY_WIDTH = 200  # pixels of a key frame's picture; the frame that is clicked is three times as wide
 
 STYLE = """
-.look { display: grid; grid-template-columns: minmax(260px, 2fr) 3fr; gap: 18px; align-items: start; }
+.matches { display: grid; grid-template-columns: minmax(260px, 2fr) 3fr; gap: 18px; align-items: start; }
 .query { cursor: crosshair; touch-action: none; } .query:focus { outline: 2px solid var(--accent); }
 .query i { position: absolute; width: 14px; height: 14px; margin: -7px; border: 2px solid #fff; border-radius: 50%;
   box-shadow: 0 0 0 1.5px #000; pointer-events: none; }
@@ -31,9 +31,9 @@ STYLE = """
 SCRIPT = """
 const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
 const words = text => new Uint16Array(bytes(text).buffer);
-for (const look of document.querySelectorAll('.look')) {
-  const query = look.querySelector('.query'), mark = query.querySelector('i'), told = look.querySelector('.told');
-  const runs = [...look.querySelectorAll('.run')].map(element => {
+for (const card of document.querySelectorAll('.matches')) {
+  const query = card.querySelector('.query'), mark = query.querySelector('i'), told = card.querySelector('.told');
+  const runs = [...card.querySelectorAll('.run')].map(element => {
     const data = element.dataset;
     return { element, rows: +data.rows, cols: +data.cols, k: +data.k, temperature: +data.temperature,
       color: data.color, frames: JSON.parse(data.frames),
@@ -55,9 +55,9 @@ for (const look of document.querySelectorAll('.look')) {
     return { row, col, keys };
   };
   const show = (x, y) => {
-    look.dataset.x = x; look.dataset.y = y;
+    card.dataset.x = x; card.dataset.y = y;
     mark.style.left = 100 * x + '%'; mark.style.top = 100 * y + '%';
-    told.textContent = `x ${Math.floor(x * +look.dataset.width)}, y ${Math.floor(y * +look.dataset.height)}`;
+    told.textContent = `x ${Math.floor(x * +card.dataset.width)}, y ${Math.floor(y * +card.dataset.height)}`;
     for (const run of runs) {
       const { row, col, keys } = keysOf(run, x, y);
       run.element.dataset.cell = JSON.stringify([row, col]);
@@ -89,15 +89,15 @@ for (const look of document.querySelectorAll('.look')) {
     if (!step) return;
     event.preventDefault();
     const inside = v => Math.min(Math.max(v, 0), 0.999999);
-    show(inside(+look.dataset.x + step[0] / runs[0].cols), inside(+look.dataset.y + step[1] / runs[0].rows));
+    show(inside(+card.dataset.x + step[0] / runs[0].cols), inside(+card.dataset.y + step[1] / runs[0].rows));
   });
-  show(+look.dataset.x, +look.dataset.y);
+  show(+card.dataset.x, +card.dataset.y);
 }
 """
 
 
-class LookCard:
-    """The card of one sequence: the frame to click, and every run's keys and colors."""
+class MatchCard:
+    """The card of one sequence: the frame to click, and every run's best keys and feature colors."""
 
     def __init__(
         self,
@@ -110,25 +110,23 @@ class LookCard:
         """Take what the card shows.
 
         Args:
-            index: of the card.
+            index: of the card in the page.
             sequence: of the data set.
             number: of the frame.
-            point: (x, y) in pixels where it begins.
-            looks: (name, color, temperature, look) of every run.
+            point: (x, y) in pixels of the frame, the first one's center at 0, where the card begins.
+            looks: (name, color, temperature of the softmax, matches) of every run.
         """
         self.sequence, self.number, self.point, self.looks = sequence, number, point, looks
         self._index = index
         self._frames = sorted({frame for _, _, _, look in looks for frame in look.frames})
 
     def style(self) -> str:
-        """Return the frames, stored once and shared by all runs."""
+        """Return the frames as a style sheet: stored once, shared by all runs."""
+        height, width = self.sequence.size
         rules = []
         for number in [*self._frames, self.number]:
-            frame = self.sequence.frame(number)
-            height, width = frame.shape[:2]
             wide = _KEY_WIDTH * (3 if number == self.number else 1)
-            small = cv2.resize(frame, (wide, max(round(height * wide / width), 1)), interpolation=cv2.INTER_AREA)
-            uri = page.data_uri(small, quality=75)
+            uri = page.data_uri(thumbnail(self.sequence.frame(number), width=wide), quality=75)
             rules.append(
                 f".k{self._index}-{number} {{ background-image: url({uri}); aspect-ratio: {width} / {height}; }}"
             )
@@ -139,9 +137,9 @@ class LookCard:
         name, (height, width) = page.text(self.sequence.name), self.sequence.size
         x, y = (self.point[0] + 0.5) / width, (self.point[1] + 0.5) / height
         out = [
-            f'<section class="card" id="look-{name}"><div class="head"><h3>{name}, frame {self.number}</h3>'
+            f'<section class="card" id="matches-{name}"><div class="head"><h3>{name}, frame {self.number}</h3>'
             '<span class="small soft">click a point, or move it by the arrow keys</span></div>',
-            f'<div class="look" data-x="{x:.6f}" data-y="{y:.6f}" data-width="{width}" data-height="{height}">',
+            f'<div class="matches" data-x="{x:.6f}" data-y="{y:.6f}" data-width="{width}" data-height="{height}">',
             f'<div><div class="cell query k{self._index}-{self.number}" tabindex="0" role="img" '
             f'aria-label="frame {self.number}"><i></i></div><p class="when told"></p></div><div>',
             *(self._run(*each) for each in self.looks),
@@ -151,7 +149,7 @@ class LookCard:
 
     def _run(self, name: str, color: str, temperature: float, look: Look) -> str:
         rows, cols, k = look.scores.shape
-        found = look.where[..., 0] >= 0
+        there = look.where[..., 0] >= 0
         data = {
             "run": name,
             "color": color,
@@ -160,9 +158,9 @@ class LookCard:
             "k": k,
             "temperature": temperature,
             "frames": json.dumps(look.frames),
-            "frame": _base64(np.where(found, look.where[..., 0], 255).astype(np.uint8)),
-            "place": _base64(np.where(found, look.where[..., 1] * cols + look.where[..., 2], 0).astype("<u2")),
-            "score": _base64(np.round((np.where(found, np.clip(look.scores, -1, 1), 0) + 1) / 2 * 65535).astype("<u2")),
+            "frame": _base64(np.where(there, look.where[..., 0], 255).astype(np.uint8)),
+            "place": _base64(np.where(there, look.where[..., 1] * cols + look.where[..., 2], 0).astype("<u2")),
+            "score": _base64(np.round((np.where(there, np.clip(look.scores, -1, 1), 0) + 1) / 2 * 65535).astype("<u2")),
         }
         cells = "".join(
             f'<div class="cell k{self._index}-{number}" data-frame="{number}"><em>{number}</em></div>'
@@ -171,7 +169,7 @@ class LookCard:
         shown = np.unique(np.round(np.linspace(0, len(look.colored) - 1, 5)).astype(int))
         colors = "".join(
             f'<img alt="frame {look.colored[index]}" title="frame {look.colored[index]}" '
-            f'src="{_picture(look.colors[index], self.sequence.size)}">'
+            f'src="{self._picture(look.colors[index])}">'
             for index in shown
         )
         attributes = " ".join(f'data-{key}="{page.text(value)}"' for key, value in data.items())
@@ -183,11 +181,10 @@ class LookCard:
             f'<div class="colors">{colors}</div></div>'
         )
 
+    def _picture(self, colors: np.ndarray) -> str:
+        """Return the colors of features [rows, cols, 3] as a picture of the frame's aspect."""
+        return page.data_uri(thumbnail(colors, self.sequence.size, interpolation=cv2.INTER_NEAREST), quality=85)
+
 
 def _base64(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
-
-
-def _picture(colors: np.ndarray, size: tuple[int, int]) -> str:
-    """Features' colors [rows, cols, 3] as a picture of the frame's aspect."""
-    return page.data_uri(cv2.resize(colors, thumb_size(*size), interpolation=cv2.INTER_NEAREST), quality=85)

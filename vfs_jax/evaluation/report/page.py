@@ -1,4 +1,4 @@
-"""Pieces of a self-contained HTML page: its frame and style, embedded images, bars and curves as inline SVG."""
+"""Pieces of a self-contained HTML page: its style, colors, embedded images and tables."""
 
 import base64
 import html
@@ -33,12 +33,6 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td.best { font-weight: 700; }
 tr.published td { color: var(--soft); }
 .swatch { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 8px; }
-.legend > span { margin-right: 18px; white-space: nowrap; }
-.bars { display: grid; grid-template-columns: max-content 1fr; gap: 6px 16px; align-items: center; }
-.bars a { color: inherit; text-decoration: none; } .bars a:hover { color: var(--accent); }
-.bar { position: relative; height: 13px; margin: 2px 0; background: #eef1f5; border-radius: 3px; }
-.bar i { position: absolute; inset: 0 auto 0 0; border-radius: 3px; }
-.bar b { position: absolute; right: 6px; top: 0; font: 600 11px/13px system-ui, sans-serif; color: var(--soft); }
 .head { display: flex; justify-content: space-between; align-items: baseline; gap: 16px; margin-bottom: 12px; }
 .strip { display: grid; gap: 6px; align-items: center; }
 .label { font-size: 13px; font-weight: 600; overflow-wrap: anywhere; line-height: 1.25; }
@@ -50,7 +44,9 @@ tr.published td { color: var(--soft); }
   background: rgba(18, 24, 33, .72); color: #fff; font: 600 11px/16px system-ui, sans-serif; }
 .when { font-size: 12px; color: var(--soft); text-align: center; }
 svg { display: block; width: 100%; height: auto; }
-svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
+svg text { font-family: system-ui, sans-serif !important; fill: var(--soft); }
+svg a text { fill: var(--accent); }
+.plots { display: grid; grid-template-columns: 1fr 1fr; gap: 16px; } .plots img { width: 100%; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 20px; margin: 0; font-size: 13px; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 @media print { body { background: #fff; } .card { break-inside: avoid; } }
@@ -68,6 +64,16 @@ def page(title: str, body: Iterable[str], *, style: str = "", script: str = "") 
         + (f"<script>{script}</script>\n" if script else "")
         + "</body>\n</html>\n"
     )
+
+
+def run_colors(count: int) -> list[str]:
+    """Return a color for each of so many runs; the colors repeat."""
+    return [RUN_COLORS[index % len(RUN_COLORS)] for index in range(count)]
+
+
+def card(*content: str) -> str:
+    """Return a card, the white box of the page."""
+    return "".join(['<section class="card">', *content, "</section>"])
 
 
 def text(value: object) -> str:
@@ -93,13 +99,17 @@ def data_uri(image: np.ndarray, *, quality: int | None = None) -> str:
         quality: of the JPEG, 1..95.
     """
     buffer = io.BytesIO()
-    if quality is None:
-        # Masks hold a handful of colors: 32 of them with transparency make a PNG of one or two kB.
-        Image.fromarray(image).quantize(32, method=Image.Quantize.FASTOCTREE).save(buffer, "PNG", optimize=True)
-    else:
+    if quality is not None:
         Image.fromarray(image).save(buffer, "JPEG", quality=quality, optimize=True)
-    kind = "png" if quality is None else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    # Masks hold a handful of colors: 32 of them with transparency make a PNG of one or two kB.
+    Image.fromarray(image).quantize(32, method=Image.Quantize.FASTOCTREE).save(buffer, "PNG", optimize=True)
+    return png_uri(buffer.getvalue())
+
+
+def png_uri(content: bytes) -> str:
+    """Return the content of a PNG file as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 def table(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[float], str]]) -> str:
@@ -123,87 +133,6 @@ def table(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[float], str
             out.append(f'<td class="{"best" if not kind and value == top else ""}">{percent(value)}</td>')
         out.append("</tr>")
     return "".join([*out, "</table>"])
-
-
-def bars(rows: Iterable[tuple[str, str, Sequence[tuple[str, float]]]]) -> str:
-    """Horizontal bars from 0 to 100%.
-
-    Args:
-        rows: (name, link target within the page, (color, share) a bar).
-    """
-    out = ['<div class="bars">']
-    for name, target, values in rows:
-        out.append(f'<a href="#{text(target)}">{text(name)}</a><div>')
-        for color, value in values:
-            width = 0 if np.isnan(value) else 100 * min(max(value, 0), 1)
-            fill = f'<i style="width:{width:.2f}%;background:{color}"></i>'
-            out.append(f'<div class="bar">{fill}<b>{percent(value)}</b></div>')
-        out.append("</div>")
-    return "".join([*out, "</div>"])
-
-
-def chart(labels: Sequence[str], lines: Iterable[tuple[str, Sequence[float]]], *, title: str) -> str:
-    """Return lines of shares over named places, which do not lie on a scale, between the least and the greatest share.
-
-    Args:
-        labels: of the places, from left to right.
-        lines: (color, a share at each place) a line; NaN leaves a gap.
-        title: what is drawn, told to screen readers.
-    """
-    drawn = [(color, np.asarray(values, float)) for color, values in lines]
-    width, height, left, bottom = 1180, 260, 44, 34
-    known = np.concatenate([values[~np.isnan(values)] for _, values in drawn])
-    low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
-    low, high = max(low - 0.02, 0.0), min(high + 0.02, 1.0)
-
-    def x(place: int) -> float:
-        return left + (width - left - 30) * (place + 0.5) / len(labels)
-
-    def y(value: float) -> float:
-        return 8 + (height - bottom - 8) * (1 - (value - low) / (high - low))
-
-    out = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text(title)}">']
-    for share in np.linspace(low, high, 5):
-        out.append(f'<line x1="{left}" x2="{width - 6}" y1="{y(share):.1f}" y2="{y(share):.1f}" stroke="#e3e7ed"/>')
-        out.append(f'<text x="{left - 6}" y="{y(share) + 4:.1f}" text-anchor="end">{100 * share:.1f}</text>')
-    for place, label in enumerate(labels):
-        out.append(f'<text x="{x(place):.1f}" y="{height - 12}" text-anchor="middle">{text(label)}</text>')
-    for color, values in drawn:
-        there = [(x(place), y(value)) for place, value in enumerate(values) if not np.isnan(value)]
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in there)
-        out.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>')
-        out += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" fill="{color}"></circle>' for a, b in there]
-    return "".join([*out, "</svg>"])
-
-
-def curves(lines: Iterable[tuple[str, np.ndarray]], *, first: int = 0, label: str = "") -> str:
-    """Curves of shares over frames, 0..100% over the whole height.
-
-    Args:
-        lines: (color, values [t]) a curve.
-        first: frame number of the first value.
-        label: what is drawn, told to screen readers and on the axis.
-    """
-    width, height, left, bottom = 1180, 110, 34, 16
-    lines = [(color, values) for color, values in lines if len(values)]
-    frames = max((len(values) for _, values in lines), default=1)
-
-    def x(frame: float) -> float:
-        return left + (width - left - 6) * frame / max(frames - 1, 1)
-
-    def y(value: float) -> float:
-        return 6 + (height - bottom - 6) * (1 - min(max(value, 0), 1))
-
-    out = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text(label)}">']
-    for share in (0, 0.5, 1):
-        out.append(f'<line x1="{left}" x2="{width - 6}" y1="{y(share)}" y2="{y(share)}" stroke="#e3e7ed"/>')
-        out.append(f'<text x="{left - 6}" y="{y(share) + 4}" text-anchor="end">{100 * share:.0f}</text>')
-    for frame in sorted({0, (frames - 1) // 2, frames - 1}):
-        out.append(f'<text x="{x(frame):.1f}" y="{height - 2}" text-anchor="middle">{frame + first}</text>')
-    for color, values in lines:
-        points = " ".join(f"{x(frame):.1f},{y(value):.1f}" for frame, value in enumerate(values) if not np.isnan(value))
-        out.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="1.8"/>')
-    return "".join([*out, "</svg>"])
 
 
 def facts(values: Mapping[str, object]) -> str:

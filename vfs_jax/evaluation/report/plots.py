@@ -1,156 +1,226 @@
-"""The report's pictures for print: PNG at 300 dots an inch, drawn by Matplotlib."""
+"""Plots by Matplotlib: SVG to stand in a page, and PNG at 300 dots an inch for print."""
 
-from collections.abc import Sequence
+import io
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+import cv2
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from vfs_jax.evaluation.report.match_cards import LookCard
-from vfs_jax.evaluation.report.overlays import draw_over
-from vfs_jax.evaluation.report.page import RUN_COLORS
+from vfs_jax.evaluation.metrics.boxes import PRECISION_THRESHOLDS, SUCCESS_THRESHOLDS
+from vfs_jax.evaluation.report.filmstrips import Filmstrip
+from vfs_jax.evaluation.report.match_cards import MatchCard
+from vfs_jax.evaluation.report.overlays import blend, thumbnail
+from vfs_jax.evaluation.report.page import RUN_COLORS, percent, run_colors
 from vfs_jax.evaluation.runs.comparison import Chart, Run
-from vfs_jax.evaluation.tasks.base import ScoredTask
+from vfs_jax.evaluation.tasks.base import ScoredTask, SequenceScore
+from vfs_jax.evaluation.tasks.boxes import Got10k, Otb
 
+_WIDTH = 8.0  # inches
 _DPI = 300
-_FRAMES = 5  # of a filmstrip
-_BARS = 40  # sequences of the bar chart; of more, the worst ones
+_GRID = "#e3e7ed"
+_GAP = 4  # pixels between tiles
+_KEY_FRAMES = 4  # beside a query point, those that hold the most weight
+_FINE = np.linspace(0, 1, 101)  # GOT-10k's thresholds
 
 
-def draw_figures(
-    folder: Path,
-    task: ScoredTask,
-    runs: Sequence[Run],
-    order: Sequence[Any],
-    chart: Chart | None,
-    cards: Sequence[LookCard],
-) -> None:
-    """Draw bars.png, filmstrips.png, chart.png where settings differ, and attention-SEQUENCE.png.
-
-    Args:
-        folder: for the figures.
-        task: that was evaluated.
-        runs: to be shown.
-        order: the sequences, worst first.
-        chart: of the runs.
-        cards: looks into the features.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    _save(_bars(task, runs, order[:_BARS]), folder / "bars.png")
-    _save(_filmstrips(task, runs, [order[0], order[-1]] if len(order) > 1 else order), folder / "filmstrips.png")
-    if chart is not None:
-        _save(_chart(chart), folder / "chart.png")
-    for card in cards:
-        _save(_attention(card), folder / f"attention-{card.sequence.name.replace('/', '-')}.png")
-
-
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    figure.savefig(temporary, format="png", dpi=_DPI, bbox_inches="tight")
+    figure.savefig(temporary, format="png", dpi=_DPI)
     temporary.replace(path)
 
 
-def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), layout="constrained")
+def svg(figure: Figure, title: str) -> str:
+    """Return a figure as an SVG element whose text is text; the title is what screen readers tell."""
+    buffer = io.StringIO()
+    plain = {"Title": title, **dict.fromkeys(("Creator", "Date", "Format", "Type"))}
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "vfs_jax"}):
+        figure.savefig(buffer, format="svg", metadata=plain)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace(' target="_blank"', "")  # links lead to places of the page
+    return re.sub(r'<g id="[^"]*">', "<g>", text)  # these names come back in every figure
 
 
-def _bars(task: ScoredTask, runs: Sequence[Run], order: Sequence[Any]) -> Figure:
-    figure = _figure(6.5, 0.8 + 0.16 * len(order) * (len(runs) + 0.5))
-    axes = figure.subplots()
+def bars(
+    task: ScoredTask, runs: Sequence[tuple[Run, str]], names: Sequence[str], links: Collection[str] = ()
+) -> Figure:
+    """Draw the primary metric of sequences as bars, those of all runs below each other.
+
+    Args:
+        task: that was scored.
+        runs: each with its color.
+        names: of the sequences, from top to bottom.
+        links: names that lead to "#sequence-NAME" in a page.
+    """
+    figure, axes = _axes(0.8 + 0.16 * len(names) * (len(runs) + 0.5))
     thick = 0.8 / len(runs)
-    for index, run in enumerate(runs):
-        values = [100 * run.of(sequence.name).value for sequence in order]
-        places = np.arange(len(order)) + (index - (len(runs) - 1) / 2) * thick
-        axes.barh(places, np.nan_to_num(values), thick, color=RUN_COLORS[index % len(RUN_COLORS)], label=run.name)
-    axes.set_yticks(range(len(order)), [sequence.name for sequence in order], fontsize=7)
-    axes.set_ylim(len(order) - 0.4, -0.6)
-    axes.set_xlim(0, 100)
-    axes.set_xlabel(f"{task.primary_metric} in percent")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=7)
+    for index, (run, color) in enumerate(runs):
+        values = np.array([run.of(name).value for name in names])
+        places = np.arange(len(names)) + (index - (len(runs) - 1) / 2) * thick
+        drawn = axes.barh(places, 100 * np.nan_to_num(values), thick, color=color, label=run.name)
+        axes.bar_label(drawn, [percent(value) for value in values], padding=2, fontsize=6)
+    axes.set_yticks(range(len(names)), names)
+    for label, name in zip(axes.get_yticklabels(), names, strict=True):
+        label.set_url(f"#sequence-{name}" if name in links else None)
+    axes.set(xlim=(0, 100), ylim=(len(names) - 0.4, -0.6))
+    axes.set_xlabel(f"{task.primary_metric} in percent", fontsize=7)
+    figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=7)
     return figure
 
 
-def _chart(chart: Chart) -> Figure:
-    figure = _figure(6.5, 3.2)
-    axes = figure.subplots()
-    for index, (name, values) in enumerate(chart.lines.items()):
-        color = RUN_COLORS[index % len(RUN_COLORS)]
+def line_chart(chart: Chart) -> Figure:
+    """Draw a measure over the values of one setting, which do not lie on a scale."""
+    figure, axes = _axes(3.2)
+    for (name, values), color in zip(chart.lines.items(), run_colors(len(chart.lines)), strict=True):
         axes.plot(range(len(values)), 100 * np.array(values), "o-", markersize=4, color=color, label=name or None)
-    axes.set_xticks(range(len(chart.places)), chart.places, rotation=45 if len(chart.places) > 10 else 0, fontsize=8)
-    axes.set_xlabel(chart.field)
-    axes.set_ylabel(f"{chart.column} in percent")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e3e7ed")
+    axes.set_xticks(range(len(chart.places)), chart.places, rotation=45 if len(chart.places) > 10 else 0)
+    axes.set_xlabel(chart.field, fontsize=7)
+    axes.set_ylabel(f"{chart.column} in percent", fontsize=7)
+    axes.grid(axis="y", color=_GRID)
     if any(chart.lines):
         axes.legend(frameon=False, fontsize=7)
     return figure
 
 
-def _filmstrips(task: ScoredTask, runs: Sequence[Run], sequences: Sequence[Any]) -> Figure:
-    """Return the truth in white, a row for each sequence and run."""
-    shape = len(sequences) * len(runs), _FRAMES
-    figure = _figure(6.5, 0.25 + 0.85 * shape[0])
-    grid = figure.subplots(*shape, squeeze=False)
-    for number, sequence in enumerate(sequences):
-        frames = np.unique(np.round(np.linspace(0, len(sequence) - 1, _FRAMES)).astype(int))
-        for row, run in enumerate(runs, start=number * len(runs)):
-            found = task.predictions(run.results, sequence, frames)
-            for axes in grid[row][len(frames) :]:
-                axes.set_axis_off()
-            for axes, index, result in zip(grid[row], frames, found, strict=False):
-                axes.imshow(draw_over(sequence.frame(index), result, task.ground_truth(sequence, index)))
-                axes.set_xticks([])
-                axes.set_yticks([])
-                axes.set_title(f"{index}", fontsize=6, pad=1)
-            grid[row][0].set_ylabel(f"{sequence.name}\n{run.name}", fontsize=6)
+def curves(lines: Iterable[tuple[str, np.ndarray]]) -> Figure:
+    """Draw shares over frames 1, 2, ...: (color, values [t]) a curve."""
+    figure, axes = _axes(0.9)
+    for color, values in lines:
+        axes.plot(np.arange(len(values)) + 1, 100 * values, color=color, linewidth=1, clip_on=False)
+    axes.set(ylim=(0, 100), yticks=(0, 50, 100))
+    axes.margins(x=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y", color=_GRID)
     return figure
 
 
-def _attention(card: LookCard) -> Figure:
-    """Draw a query point, each run's best keys in the frames that hold most of them, and the feature colors."""
-    figure = _figure(6.5, 1.2 * len(card.looks) + 0.2)
-    grid = figure.subplots(len(card.looks), 6, squeeze=False)
-    height, width = card.sequence.size
-    for line, (name, color, _, look) in zip(grid, card.looks, strict=True):
+def filmstrips(strips: Sequence[Filmstrip]) -> Figure:
+    """Draw every run's predictions over the frames of some sequences, the ground truth in white."""
+    tiles = [
+        [[blend(*pair) for pair in zip(strip.frames, layers, strict=True)] for _, _, layers in strip.rows()]
+        for strip in strips
+    ]
+    figure, grid = _panels([_height(rows) for rows in tiles])
+    for axes, strip, rows in zip(grid, strips, tiles, strict=True):
+        _show_tiles(axes, rows, [run.name for run, _, _ in strip.rows()], [str(number) for number in strip.numbers])
+        axes.set_title(strip.sequence.name, fontsize=7, pad=3)
+    return figure
+
+
+def matches(card: MatchCard) -> Figure:
+    """Draw a query point, each run's best keys in the frames that hold most of their weight, and the feature colors."""
+    frame = thumbnail(card.sequence.frame(card.number))
+    height, width = frame.shape[:2]
+    scale = np.array([width, height]) / card.sequence.size[::-1]
+    figure, grid = _panels([_height([[frame] * (_KEY_FRAMES + 2)])] * len(card.looks))
+    for axes, (name, color, _, look) in zip(grid, card.looks, strict=True):
         rows, cols, _ = look.scores.shape
-        row, col = (
-            min(int((place + 0.5) / side * count), count - 1)
-            for place, side, count in zip(card.point[::-1], (height, width), (rows, cols), strict=True)
-        )
-        line[0].imshow(card.sequence.frame(card.number))
-        line[0].plot(*card.point, "o", markersize=5, markerfacecolor="none", markeredgecolor="white")
-        line[0].set_title(f"frame {card.number}", fontsize=6, pad=1)
-        line[0].set_ylabel(name, fontsize=6)
-        keys = [
-            (look.frames[key[0]], key, w) for key, w in zip(look.where[row, col], look.weights[row, col], strict=True)
-        ]
-        held: dict[int, float] = {}
-        for frame, key, weight in keys:
-            if key[0] >= 0:
-                held[frame] = held.get(frame, 0.0) + float(weight)
-        for axes, frame in zip(line[1:5], sorted(sorted(held, key=lambda each: -held[each])[:4]), strict=False):
-            axes.imshow(card.sequence.frame(frame))
-            for number, key, weight in keys:
-                if number == frame and key[0] >= 0:
-                    place = (key[2] + 0.5) / cols * width - 0.5, (key[1] + 0.5) / rows * height - 0.5
-                    axes.plot(
-                        *place,
-                        "o",
-                        markersize=1.5 + 5 * weight**0.5,
-                        color=color,
-                        markeredgecolor="white",
-                        markeredgewidth=0.4,
-                    )
-            axes.set_title(f"frame {frame}: {100 * held[frame]:.0f}%", fontsize=6, pad=1)
-            axes.set_xlim(-0.5, width - 0.5)
-            axes.set_ylim(height - 0.5, -0.5)
-        line[5].imshow(look.colors[-1], extent=(0, width, height, 0))
-        line[5].set_title("features as colors", fontsize=6, pad=1)
-        for axes in line:
-            axes.set_xticks([])
-            axes.set_yticks([])
-        for axes in line[1 + min(len(held), 4) : 5]:
-            axes.set_axis_off()
+        cell = np.array([cols, rows]) / (width, height)  # cells of the grid a pixel
+        query = (np.array(card.point) + 0.5) * scale
+        col, row = np.minimum(query * cell, (cols - 1, rows - 1)).astype(int)
+        there = look.where[row, col, :, 0] >= 0
+        keys, weights = look.where[row, col][there], look.weights[row, col][there]
+        numbers = np.array(look.frames)[keys[:, 0]]
+        held: Counter[int] = Counter()
+        for number, weight in zip(numbers.tolist(), weights.tolist(), strict=True):
+            held[number] += weight
+        shown = sorted(number for number, _ in held.most_common(_KEY_FRAMES))
+        tiles = [frame, *(thumbnail(card.sequence.frame(number)) for number in shown)]
+        tiles += [np.full_like(frame, 255)] * (_KEY_FRAMES - len(shown))
+        tiles.append(thumbnail(look.colors[-1], card.sequence.size, interpolation=cv2.INTER_NEAREST))
+        labels = [f"frame {number}: {100 * held[number]:.0f}%" for number in shown]
+        labels += [""] * (_KEY_FRAMES - len(shown))
+        _show_tiles(axes, [tiles], [name], [f"frame {card.number}", *labels, "features as colors"])
+        axes.plot(*query - 0.5, "o", markersize=5, markerfacecolor="none", markeredgecolor="white")
+        for number, key, weight in zip(numbers, keys, weights, strict=True):
+            if number in shown:
+                x, y = (key[:0:-1] + 0.5) / cell - 0.5
+                x += (1 + shown.index(number)) * (width + _GAP)
+                size = 1.5 + 5 * weight**0.5
+                axes.plot(x, y, "o", markersize=size, color=color, markeredgecolor="white", markeredgewidth=0.4)
     return figure
+
+
+def write_plots(folder: Path, task: Otb, runs: Mapping[str, Sequence[SequenceScore]]) -> list[Path]:
+    """Draw the success and precision curves of one or several runs, best first in the legend, as the field does.
+
+    Args:
+        folder: gets success_plots.png and, but for GOT-10k, precision_plots.png.
+        task: that was scored.
+        runs: the scores of each, by its name.
+
+    Returns:
+        the files.
+    """
+    success, precision = folder / "success_plots.png", folder / "precision_plots.png"
+    overlap, share = "Overlap threshold", "Success rate"
+    if isinstance(task, Got10k):
+        overlaps = {name: np.concatenate([score.details for score in scores]) for name, scores in runs.items()}
+        lines = {name: (np.mean(o[:, None] > _FINE, axis=0), float(o.mean())) for name, o in overlaps.items()}
+        return [_plot(success, "Success plots on GOT-10k", overlap, share, _FINE, lines)]
+    means = {name: task.curves(scores) for name, scores in runs.items()}
+    successes = {name: (mean.success_curve, mean.success) for name, mean in means.items()}
+    precisions = {name: (mean.precision_curve, mean.precision) for name, mean in means.items()}
+    error = "Location error threshold (pixels)"
+    return [
+        _plot(success, "Success plots of OPE", overlap, share, SUCCESS_THRESHOLDS, successes),
+        _plot(precision, "Precision plots of OPE", error, "Precision", PRECISION_THRESHOLDS, precisions),
+    ]
+
+
+def _plot(
+    path: Path, title: str, x: str, y: str, thresholds: np.ndarray, lines: Mapping[str, tuple[np.ndarray, float]]
+) -> Path:
+    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    best_first = sorted(lines.items(), key=lambda item: -item[1][1])
+    for index, ((name, (curve, score)), color) in enumerate(zip(best_first, run_colors(len(lines)), strict=True)):
+        style = ("-", "--", "-.", ":")[index // len(RUN_COLORS) % 4]
+        axes.plot(thresholds, curve, style, color=color, linewidth=2, label=f"{name} [{score:.3f}]")
+    axes.set(title=title, xlabel=x, ylabel=y, xlim=(thresholds[0], thresholds[-1]), ylim=(0, 1))
+    axes.grid(True, alpha=0.4)
+    axes.legend(loc="best", fontsize=9)
+    save(figure, path)
+    return path
+
+
+def _axes(height: float) -> tuple[Figure, Axes]:
+    """Return a figure with one plot without a frame."""
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=7)
+    return figure, axes
+
+
+def _panels(heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
+    """Return a figure with panels of these heights in inches below each other."""
+    figure = Figure(figsize=(_WIDTH, sum(heights)), layout="constrained")
+    return figure, figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0].tolist()
+
+
+def _height(rows: Sequence[Sequence[np.ndarray]]) -> float:
+    """Return the height in inches of tiles that fill a figure's width, with their names."""
+    height, width = rows[0][0].shape[:2]
+    return 0.3 + _WIDTH * len(rows) * height / (len(rows[0]) * width)
+
+
+def _show_tiles(
+    axes: Axes, rows: Sequence[Sequence[np.ndarray]], row_names: Sequence[str], column_names: Sequence[str]
+) -> None:
+    """Show images of one size, RGB uint8 [h, w, 3], side by side; their pixels are the axes' units."""
+    height, width = (side + _GAP for side in rows[0][0].shape[:2])
+    gap = ((0, _GAP), (0, _GAP), (0, 0))
+    axes.imshow(np.vstack([np.hstack([np.pad(tile, gap, constant_values=255) for tile in row]) for row in rows]))
+    axes.set_yticks((np.arange(len(rows)) + 0.5) * height, row_names, rotation=90, va="center", fontsize=6)
+    axes.set_xticks((np.arange(len(rows[0])) + 0.5) * width, column_names, fontsize=6)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)

@@ -1,6 +1,7 @@
-"""Overlay videos: one's own video with the propagated labels drawn over it."""
+"""Overlay videos: one's own video with labels drawn over its frames."""
 
 import csv
+import fractions
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,11 +11,27 @@ import numpy as np
 
 from vfs_jax.data.images import read_index_mask
 from vfs_jax.data.video_files import VideoWriter, open_video
-from vfs_jax.evaluation.report.overlays import LABEL_COLORS, draw_over
+from vfs_jax.evaluation.report.overlays import color_of, draw_over
+
+
+def write_video(path: Path, frames: Iterator[np.ndarray], rate: fractions.Fraction) -> None:
+    """Write frames as an MP4 without sound, whole or not at all.
+
+    Args:
+        path: the file.
+        frames: RGB uint8 [h, w, 3], at least one; drawn from as they are written.
+        rate: frames a second.
+    """
+    first = next(frames)
+    temporary = path.with_name(f".{path.name}")
+    with VideoWriter(temporary, (first.shape[0], first.shape[1]), rate) as writer:
+        for frame in itertools.chain([first], frames):
+            writer.write(frame)
+    temporary.replace(path)
 
 
 def write_overlay(video: Path, out: Path, bones: Sequence[tuple[int, int]] = ()) -> None:
-    """Write OUT/overlay.mp4, without sound: a video with the results of `runs.own_video.carry` over its frames.
+    """Write OUT/overlay.mp4: a video with the results of `runs.own_video.carry` over its frames.
 
     Args:
         video: a file, or a folder of frames.
@@ -23,13 +40,7 @@ def write_overlay(video: Path, out: Path, bones: Sequence[tuple[int, int]] = ())
     """
     rate, _, frames = open_video(video)
     drawn = _draw_points(out, frames, bones) if (out / "points.csv").exists() else _draw_masks(out, frames)
-    first = next(drawn)
-    temporary = out / ".overlay.mp4"
-    with VideoWriter(temporary, (first.shape[0], first.shape[1]), rate) as writer:
-        writer.write(first)
-        for frame in drawn:
-            writer.write(frame)
-    temporary.replace(out / "overlay.mp4")
+    write_video(out / "overlay.mp4", drawn, rate)
 
 
 def _draw_masks(out: Path, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -44,13 +55,12 @@ def _draw_masks(out: Path, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]
 def _draw_points(out: Path, frames: Iterator[np.ndarray], bones: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
     """Yield the frames with their visible points and bones."""
     with (out / "points.csv").open(newline="") as file:
-        found = itertools.groupby(csv.DictReader(file), key=lambda row: row["frame"])
-        for (_, rows), frame in zip(found, frames, strict=False):
+        by_frame = itertools.groupby(csv.DictReader(file), key=lambda row: row["frame"])
+        for (_, rows), frame in zip(by_frame, frames, strict=False):
             places = [(float(row["x"]), float(row["y"])) if row["visible"] == "1" else (np.nan, np.nan) for row in rows]
             points, shown = np.array(places), frame.copy()
             for index, (a, b) in enumerate(bones):
                 if not np.isnan(points[[a, b]]).any():
                     begin, end = (tuple(round(float(value)) for value in points[joint]) for joint in (a, b))
-                    color = LABEL_COLORS[index % len(LABEL_COLORS)].tolist()
-                    cv2.line(shown, begin, end, color, max(2, shown.shape[1] // 300))
+                    cv2.line(shown, begin, end, color_of(index)[:3], max(2, shown.shape[1] // 300))
             yield draw_over(shown, points)
