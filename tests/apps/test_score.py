@@ -81,7 +81,7 @@ def test_bad_results_are_one_clear_line(osvos_as_truth, tmp_path, vfs_score, rea
 
     results = results_of(osvos_as_truth, tmp_path / "results")
     write_index_mask(results / "kite-surf/00002.png", np.ones((100, 200), np.uint8))
-    assert "kite-surf/00002.png: result and truth are of sizes 200x100 and 854x480" in error(results)
+    assert "kite-surf/00002.png: mask and ground truth are of sizes 200x100 and 854x480" in error(results)
     (results / "kite-surf/00002.png").unlink()
     assert "kite-surf/00002.png: no such file" in error(results)
     shutil.rmtree(results / "kite-surf")

@@ -5,7 +5,6 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
-import playwright.sync_api
 import pytest
 
 from vfs_jax.models import ResNet
@@ -26,18 +25,22 @@ def variables():
     return jax.tree.map_with_path(draw, shapes)
 
 
-@pytest.fixture
-def browser(tmp_path):
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
     """A page of a headless Chromium; skips the test where there is none."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("no Chromium on this machine: the report is not opened in a browser")
+    sync_api = pytest.importorskip("playwright.sync_api")
     flags = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
     flags += ["--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND"]
     with (
-        playwright.sync_api.sync_playwright() as started,
+        sync_api.sync_playwright() as started,
         started.chromium.launch_persistent_context(
-            tmp_path / "profile", executable_path=program, args=flags, viewport={"width": 1280, "height": 900}
+            tmp_path_factory.mktemp("profile"),
+            executable_path=program,
+            args=flags,
+            viewport={"width": 1280, "height": 900},
         ) as context,
     ):
         yield context.pages[0]

@@ -183,7 +183,7 @@ def test_an_extra_object_is_an_error():
 
 
 def test_another_size_is_an_error():
-    with pytest.raises(InputError, match=r"0\.png: result and truth are of sizes 8x4 and 8x8"):
+    with pytest.raises(InputError, match=r"0\.png: mask and ground truth are of sizes 8x4 and 8x8"):
         davis.score_sequence("size", frames((np.ones((4, 8), np.uint8), np.ones((8, 8), np.uint8))), labels=1)
 
 

@@ -1,1 +1,1 @@
-"""The measures, one file a task."""
+"""Measures of the tasks: predictions and ground truth as arrays in, scores out; one file a family."""

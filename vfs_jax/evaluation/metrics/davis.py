@@ -1,8 +1,9 @@
-"""DAVIS measures: region similarity J, contour accuracy F, their statistics, and the columns of the official tool.
+"""Measures of DAVIS: region similarity J, contour accuracy F, their statistics, and the columns of the official tool.
 
-The numbers are those of the official davis2017-evaluation (semi-supervised track), except where it gives none: its
-decay is NaN from 256 values on, because it keeps the split points in uint8, and it ends with status 0 on an extra
-object. Here the decay is right at any length and an extra object raises.
+Sources: Perazzi et al., A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation, CVPR 2016; github
+davisvideochallenge/davis2017-evaluation (semi-supervised track). The numbers are those of that tool, except where it
+gives none: its decay is NaN from 256 values on, because it keeps the split points in uint8, and it ends with status 0
+on an extra object. Here the decay is right at any length and an extra object raises.
 """
 
 import dataclasses
@@ -24,14 +25,14 @@ BOUND = 0.008
 
 @jaxtyped(typechecker=beartype)
 def region_similarity(result: Bool[np.ndarray, "*b h w"], truth: Bool[np.ndarray, "*b h w"]) -> Float[np.ndarray, "*b"]:
-    """Return the region similarity J: intersection over union of two masks, 1 where both are empty.
+    """Compute the region similarity J: intersection over union of two masks, 1 where both are empty.
 
     Args:
-        result: bool [..., h, w].
-        truth: bool [..., h, w].
+        result: predicted masks, bool [..., h, w], at the size of the data set's masks.
+        truth: ground truth, likewise.
 
     Returns:
-        float64 [...].
+        float64 [...], 0..1, one for each mask.
 
     >>> result = np.array([[True, True, False]])
     >>> truth = np.array([[False, True, True]])
@@ -47,18 +48,18 @@ def region_similarity(result: Bool[np.ndarray, "*b h w"], truth: Bool[np.ndarray
 def contour_accuracy(
     result: Bool[np.ndarray, "*b h w"], truth: Bool[np.ndarray, "*b h w"], *, bound: float = BOUND
 ) -> Float[np.ndarray, "*b"]:
-    """Return the contour accuracy F: harmonic mean of the precision and recall of the mask's contour.
+    """Compute the contour accuracy F: harmonic mean of the precision and recall of the masks' contours.
 
     A contour pixel matches where the other contour comes within ceil(bound * image diagonal) pixels (a disk).
     1 where both contours are empty, 0 where one is.
 
     Args:
-        result: bool [..., h, w].
-        truth: bool [..., h, w].
+        result: predicted masks, bool [..., h, w], at the size of the data set's masks.
+        truth: ground truth, likewise.
         bound: matching distance as a share of the diagonal.
 
     Returns:
-        float64 [...].
+        float64 [...], 0..1, one for each mask.
 
     >>> square = np.zeros((20, 20), bool)
     >>> square[5:15, 5:15] = True
@@ -84,10 +85,11 @@ def _contour_accuracy(result: np.ndarray, truth: np.ndarray, radius: int) -> flo
 
 
 def contour(mask: np.ndarray) -> np.ndarray:
-    """Return the official boundary map of a bool mask [h, w]: pixels unlike their east, south or south-east neighbor.
+    """Find the contour of a mask, bool [h, w]: pixels unlike their east, south or south-east neighbor.
 
-    In the last row only the east neighbor counts, in the last column only the south one; the corner is never contour.
-    The border of the image is none: a mask that fills the image has an empty contour.
+    This is the official tool's boundary map. In the last row only the east neighbor counts, in the last column only the
+    south one; the corner is never contour. The border of the image is none: a mask that fills the image has an empty
+    contour.
     """
     east, south = np.zeros_like(mask), np.zeros_like(mask)
     east[:, :-1] = mask[:, :-1] != mask[:, 1:]
@@ -98,7 +100,7 @@ def contour(mask: np.ndarray) -> np.ndarray:
 
 
 def _within(points: np.ndarray, radius: int) -> np.ndarray:
-    """Return which pixels lie within `radius` of a point: dilation by the disk x*x + y*y <= radius*radius."""
+    """Dilate points, bool [h, w], by the disk x*x + y*y <= radius*radius."""
     offsets = np.arange(-radius, radius + 1)
     disk = offsets[:, None] ** 2 + offsets**2 <= radius**2
     return cv2.dilate(points.astype(np.uint8), disk.astype(np.uint8)).astype(bool)
@@ -106,7 +108,13 @@ def _within(points: np.ndarray, radius: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """Of one object's values over a video: their mean, the share above 0.5, and the loss from first to last quarter."""
+    """Statistics of one object's J or F over a video.
+
+    Attributes:
+        mean: of the values.
+        recall: share of the values above 0.5.
+        decay: mean of the first quarter less that of the last.
+    """
 
     mean: float
     recall: float
@@ -115,7 +123,7 @@ class Statistics:
 
 @jaxtyped(typechecker=beartype)
 def statistics(values: Float[np.ndarray, " t"]) -> Statistics:
-    """Return the mean, recall and decay of per-frame values.
+    """Compute the mean, recall and decay of per-frame values.
 
     Args:
         values: float [t], in time order.
@@ -137,7 +145,14 @@ def statistics(values: Float[np.ndarray, " t"]) -> Statistics:
 
 @dataclasses.dataclass(frozen=True)
 class ObjectScore:
-    """One object of one sequence: per-frame J and F of the frames that count (first and last left out)."""
+    """J and F of one object of one sequence.
+
+    Attributes:
+        sequence: its name.
+        label: of the object in the masks.
+        region: J of each frame that counts (the first and the last do not), float64 [t].
+        contour: F, likewise.
+    """
 
     sequence: str
     label: int
@@ -160,33 +175,37 @@ class ObjectScore:
 def score_sequence(
     sequence: str, masks: Iterable[tuple[np.ndarray, np.ndarray, str]], labels: int
 ) -> list[ObjectScore]:
-    """J and F of every object of a sequence.
+    """Compute J and F of every object of a sequence, frame by frame.
 
     Args:
         sequence: its name.
-        masks: (result, truth, name of the result's file) of the frames that count, all but the first and the last, in
-            time order: index masks uint8 [h, w]. Only one pair is looked at at a time.
-        labels: number of objects, the highest label of the first frame's truth (255 there is background).
+        masks: (prediction, ground truth, name of the prediction's file) of the frames that count, all but the first and
+            the last, in time order: index masks uint8 [h, w] at the data set's size. One pair is held at a time.
+        labels: number of objects, the highest label of the first frame's ground truth (255 there is background).
 
     Returns:
-        one score an object, in the order of their labels. An object that the result lacks is an empty mask.
+        one score an object, in the order of their labels. An object that the prediction lacks is an empty mask.
 
     Raises:
-        InputError: a result is of another size than its truth, or holds a label above `labels`.
+        InputError: a prediction is of another size than its ground truth, or holds a label above `labels`.
+
+    >>> square = np.pad(np.ones((4, 4), np.uint8), 3)
+    >>> (score,) = score_sequence("bike", [(square, square, "00001.png")], labels=1)
+    >>> score.name, score.row["J-Mean"], score.row["F-Mean"]
+    ('bike_1', 1.0, 1.0)
     """
     values: list[tuple[list[float], list[float]]] = [([], []) for _ in range(labels)]
-    for result, truth, name in masks:
-        if result.shape != truth.shape:
-            sizes = " and ".join(f"{mask.shape[1]}x{mask.shape[0]}" for mask in (result, truth))
-            raise InputError(f"{name}: result and truth are of sizes {sizes}; write masks at the original size")
-        if result.max(initial=0) > labels:
-            found = int(result.max())
+    for mask, ground_truth, name in masks:
+        if mask.shape != ground_truth.shape:
+            sizes = " and ".join(f"{each.shape[1]}x{each.shape[0]}" for each in (mask, ground_truth))
+            raise InputError(f"{name}: mask and ground truth are of sizes {sizes}; write masks at the original size")
+        if mask.max(initial=0) > labels:
             raise InputError(
-                f"{name}: holds label {found}, the first frame has {labels} object(s); write indices 0..{labels}"
+                f"{name}: holds label {mask.max()}, the first frame has {labels} object(s); write indices 0..{labels}"
             )
         for label, (region, boundary) in enumerate(values, start=1):
-            region.append(float(region_similarity(result == label, truth == label)))
-            boundary.append(float(contour_accuracy(result == label, truth == label)))
+            region.append(float(region_similarity(mask == label, ground_truth == label)))
+            boundary.append(float(contour_accuracy(mask == label, ground_truth == label)))
     if labels and not values[0][0]:
         warnings.warn(f"{sequence}: two frames or fewer, nothing to score", stacklevel=2)
     return [
@@ -196,9 +215,9 @@ def score_sequence(
 
 
 def global_row(scores: Sequence[ObjectScore]) -> dict[str, float]:
-    """Return the official columns over all objects of all sequences; objects without a frame that counts are left out.
+    """Average the official columns over all objects of all sequences, each object counting the same.
 
-    J&F-Mean is the mean of J-Mean and F-Mean. NaN where nothing is left.
+    J&F-Mean is the mean of J-Mean and F-Mean. Objects without a frame that counts are left out; NaN where none is left.
     """
     rows = [score.row for score in scores if len(score.region)]
     means = {column: float(np.mean([row[column] for row in rows])) if rows else np.nan for column in COLUMNS}

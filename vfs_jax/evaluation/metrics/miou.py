@@ -1,4 +1,8 @@
-"""Mean intersection over union of classes (VIP)."""
+"""Mean intersection over union of classes, over all frames together (VIP), as the release computes it.
+
+Sources: Zhou et al., Adaptive Temporal Encoding Network for Video Instance-level Human Parsing, ACM MM 2018; github
+xvjiarui/VFS.
+"""
 
 from collections.abc import Sequence
 
@@ -13,15 +17,19 @@ IGNORED = 255
 
 @jaxtyped(typechecker=beartype)
 def confusion(
-    result: UInt8[np.ndarray, "*b h w"], truth: UInt8[np.ndarray, "*b h w"], *, classes: int = 20, name: str = "mask"
+    prediction: UInt8[np.ndarray, "*b h w"],
+    ground_truth: UInt8[np.ndarray, "*b h w"],
+    *,
+    classes: int = 20,
+    name: str = "mask",
 ) -> Int[np.ndarray, "k k"]:
-    """Count pixels by true class (row) and found class (column); pixels whose truth is 255 are left out.
+    """Count pixels by their true class (row) and predicted class (column).
 
     Args:
-        result: class of every pixel, uint8 [..., h, w].
-        truth: likewise.
+        prediction: class of every pixel, uint8 [..., h, w], at the size of the data set's masks.
+        ground_truth: likewise; pixels of 255 are left out.
         classes: how many there are, 0 included.
-        name: of the file, for the error.
+        name: of the prediction's file, for the error.
 
     Returns:
         int64 [classes, classes].
@@ -32,24 +40,24 @@ def confusion(
     >>> confusion(np.array([[0, 1, 1]], np.uint8), np.array([[0, 0, 255]], np.uint8), classes=2).tolist()
     [[1, 1], [0, 0]]
     """
-    counted = truth != IGNORED
-    result, truth = result[counted], truth[counted]
-    highest = max(result.max(initial=0), truth.max(initial=0))
+    counted = ground_truth != IGNORED
+    predicted, true = prediction[counted], ground_truth[counted]
+    highest = max(predicted.max(initial=0), true.max(initial=0))
     if highest >= classes:
         raise InputError(f"{name}: holds class {highest}, there are 0..{classes - 1} and {IGNORED} for ignored pixels")
-    pairs = classes * truth.astype(np.int64) + result
+    pairs = classes * true.astype(np.int64) + predicted
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 @jaxtyped(typechecker=beartype)
 def class_iou(counts: Int[np.ndarray, "k k"]) -> np.ndarray:
-    """Return the intersection over union of every class.
+    """Compute the intersection over union of every class.
 
     Args:
-        counts: sum of `confusion` over all frames.
+        counts: sum of `confusion` over all frames, int64 [classes, classes].
 
     Returns:
-        float64 [classes]; NaN for a class that neither truth nor result has.
+        float64 [classes], 0..1; NaN for a class that neither ground truth nor prediction has.
     """
     intersection = np.diag(counts)
     union = counts.sum(axis=0) + counts.sum(axis=1) - intersection
@@ -57,13 +65,13 @@ def class_iou(counts: Int[np.ndarray, "k k"]) -> np.ndarray:
 
 
 def mean_iou(counts: Sequence[np.ndarray]) -> float:
-    """Return the mean IoU over the classes present, of all frames together.
+    """Average the IoU over the classes that are present; pixels of all frames count together.
 
     Args:
-        counts: what `confusion` gives for each frame or video.
+        counts: what `confusion` gives for each frame or video, int64 [classes, classes] each.
 
     Returns:
-        a share, to 0.01% as the release gives it; NaN without any class.
+        a share 0..1, rounded to 0.0001 as the release has it; NaN without any class.
 
     >>> mean_iou([np.array([[1, 1], [0, 0]])])  # class 0: 1 of 2; class 1: 0 of 1
     0.25

@@ -1,4 +1,8 @@
-"""TAP-Vid's measures of point tracks: average Jaccard, average position accuracy, occlusion accuracy."""
+"""Measures of point tracks (TAP-Vid): average Jaccard, average position accuracy, occlusion accuracy.
+
+Sources: Doersch et al., TAP-Vid: A Benchmark for Tracking Any Point in a Video, NeurIPS 2022; github
+google-deepmind/tapnet.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,12 +11,18 @@ import numpy as np
 from beartype import beartype
 from jaxtyping import Bool, Float, Int, jaxtyped
 
-THRESHOLDS = (1, 2, 4, 8, 16)  # pixels of a 256x256 picture
+THRESHOLDS = (1, 2, 4, 8, 16)  # pixels of a frame scaled to 256x256
 
 
 @dataclasses.dataclass(frozen=True)
 class TrackScore:
-    """Of one video, or the mean over videos: shares 0..1."""
+    """Scores of one video, or their mean over videos: shares 0..1.
+
+    Attributes:
+        average_jaccard: judges places and visibility, mean over THRESHOLDS.
+        average_within: share of truly visible points that are near enough, mean over THRESHOLDS.
+        occlusion_accuracy: share of points that are rightly taken for visible or hidden.
+    """
 
     average_jaccard: float
     average_within: float
@@ -31,15 +41,15 @@ def score_tracks(
 
     With d the distance to the true place, a threshold of so many pixels and the points and frames that count:
     within = share of truly visible ones with d < threshold; Jaccard = true positives (visible in both, d < threshold)
-    over truly visible ones plus false positives (taken for visible, but occluded or too far). Both are averaged over
-    the thresholds 1, 2, 4, 8, 16 (Doersch et al., TAP-Vid, 2022).
+    over truly visible ones plus false positives (taken for visible, but occluded or too far). Points and frames count
+    together, then both are averaged over the thresholds 1, 2, 4, 8, 16.
 
     Args:
-        tracks: found (x, y) in pixels of a 256x256 picture, [points, t, 2].
-        occluded: whether a point is taken to be hidden, [points, t].
-        true_tracks: likewise; places of hidden points do not matter.
-        true_occluded: likewise.
-        query_frames: frame of each point's query.
+        tracks: predicted (x, y) in pixels of a frame scaled to 256x256, from its upper left corner, [points, t, 2].
+        occluded: whether a point is predicted to be hidden, bool [points, t].
+        true_tracks: ground truth, likewise; places of hidden points do not matter.
+        true_occluded: ground truth, likewise.
+        query_frames: index of the frame of each point's query, int [points].
 
     Returns:
         the scores; NaN where nothing counts.
@@ -68,7 +78,7 @@ def _share(part: np.integer, whole: np.integer) -> float:
 
 
 def mean_score(scores: Sequence[TrackScore]) -> TrackScore:
-    """Return the mean over videos; a video in which nothing counts is left out of that measure."""
+    """Average over videos, each counting the same; one in which nothing counts is left out of that measure."""
     means = []
     for field in dataclasses.fields(TrackScore):
         values = np.array([getattr(score, field.name) for score in scores], np.float64)

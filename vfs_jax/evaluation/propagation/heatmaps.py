@@ -1,4 +1,4 @@
-"""Points as maps and back: Gaussians drawn around keypoints, and where the peak of a propagated map lies."""
+"""Heatmaps of points: Gaussians drawn around keypoints, and points read off the peaks of propagated maps."""
 
 import functools
 
@@ -24,7 +24,7 @@ def draw_maps(
 
     Args:
         points: (x, y) in pixels, the first pixel's center at 0; they may lie outside.
-        size: height and width of the picture.
+        size: height and width of the frame.
         sigma: of the Gaussian in pixels; 3 sigma is a whole number.
 
     Returns:
@@ -35,24 +35,36 @@ def draw_maps(
     ((60, 80, 1), (30, 40, 0))
     """
     maps = np.zeros((*size, len(points)), np.float32)
-    reach = round(3 * sigma)
+    radius = round(3 * sigma)
     for index, point in enumerate(points):
         (cols, x), (rows, y) = (
-            _covered(value, reach, sigma, side) for value, side in zip(point, size[::-1], strict=True)
+            _covered(value, radius, sigma, side) for value, side in zip(point, size[::-1], strict=True)
         )
         maps[rows, cols, index] = np.exp(-(x[None] ** 2 + y[:, None] ** 2) / (2 * sigma**2))
     return maps
 
 
-def _covered(value: float, reach: int, sigma: float, side: int) -> tuple[slice, np.ndarray]:
-    """Return the pixels along one axis that a Gaussian covers, and their distances from its center."""
+def _covered(value: float, radius: int, sigma: float, side: int) -> tuple[slice, np.ndarray]:
+    """Find the pixels along one axis that a Gaussian covers, and their distances from its center."""
     first, end = int(value - 3 * sigma), int(value + 3 * sigma + 1)
     covered = slice(max(first, 0), max(min(end, side), 0))
-    return covered, np.arange(covered.start, covered.stop) - (first + reach)
+    return covered, np.arange(covered.start, covered.stop) - (first + radius)
 
 
 def point_maps_on_grid(points: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Return a Gaussian of one grid cell around every point: (x, y) as shares [n, 2] to float32 [rows, cols, n]."""
+    """Draw a Gaussian of one grid cell around every point.
+
+    Args:
+        points: (x, y) as shares of the frame's width and height, [n, 2].
+        grid: rows and columns.
+
+    Returns:
+        float32 [rows, cols, n], 1 where a point lies at a cell's center.
+
+    >>> maps = point_maps_on_grid(np.array([[0.5, 0.5]]), (3, 5))
+    >>> float(maps[1, 2, 0]), round(float(maps[1, 3, 0]), 3)
+    (1.0, 0.607)
+    """
     rows, cols = (np.arange(side) + 0.5 for side in grid)
     x, y = points[:, 0] * grid[1], points[:, 1] * grid[0]
     squares = (cols[None, :, None] - x) ** 2 + (rows[:, None, None] - y) ** 2
@@ -61,16 +73,21 @@ def point_maps_on_grid(points: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames=("size", "grid"))
 def positions_of(labels: Array, *, size: tuple[int, int], grid: tuple[int, int] | None = None) -> tuple[Array, Array]:
-    """Read the points off their maps: the value-weighted mean of the five highest pixels at the picture's size.
+    """Read the points off their maps: the value-weighted mean of the five highest pixels at the frame's size.
 
     Args:
-        labels: soft maps [h, w, n].
-        size: height and width of the picture.
-        grid: rows and columns of the maps that belong to the picture; all where None.
+        labels: soft maps [h, w, n], float.
+        size: height and width of the frame.
+        grid: rows and columns of the maps that belong to the frame; all where None.
 
     Returns:
-        (x, y) of every point, [n, 2], the first pixel's center at 0, and -1, -1 where a map sums to 0; and the highest
-        value of every map, [n].
+        (x, y) of every point in pixels of the frame, [n, 2], the first pixel's center at 0, and -1, -1 where a map sums
+        to 0; and the highest value of every map, [n].
+
+    >>> maps = jnp.zeros((3, 5, 1)).at[1, 2].set(2.0)
+    >>> positions, highest = positions_of(maps, size=(3, 5))
+    >>> positions.tolist(), highest.tolist()
+    ([[2.0, 1.0]], [2.0])
     """
     if grid is not None:
         labels = labels[: grid[0], : grid[1]]
@@ -78,13 +95,13 @@ def positions_of(labels: Array, *, size: tuple[int, int], grid: tuple[int, int] 
     values, x, y = jax.vmap(functools.partial(_highest, count=_PEAKS))(large)
     total = values.sum(axis=1, keepdims=True)
     weights = values / jnp.where(total == 0, 1, total)
-    found = jnp.stack([(weights * x).sum(axis=1), (weights * y).sum(axis=1)], axis=-1)
+    positions = jnp.stack([(weights * x).sum(axis=1), (weights * y).sum(axis=1)], axis=-1)
     empty = large.sum(axis=(1, 2)) == 0
-    return jnp.where(empty[:, None], -1, found), values[:, 0]
+    return jnp.where(empty[:, None], -1, positions), values[:, 0]
 
 
 def _highest(picture: Array, count: int) -> tuple[Array, Array, Array]:
-    """Return values, columns and rows, [count], of the highest pixels of [h, w]; of equals the first in reading order.
+    """Find the highest pixels of [h, w]: values, columns and rows, [count]; of equals the first in reading order.
 
     They all lie in the `count` rows with the highest maxima; so top_k, slow on whole pictures, sees those alone.
     """
