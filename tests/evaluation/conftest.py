@@ -25,7 +25,7 @@ def variables():
     return jax.tree.map_with_path(draw, shapes)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: its event loop would be in the way of others
 def browser(tmp_path_factory):
     """A page of a headless Chromium; skips the test where there is none."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

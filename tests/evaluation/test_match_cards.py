@@ -37,14 +37,15 @@ def report(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("report"), np.random.default_rng(0)
     mask = np.zeros((64, 104), np.uint8)
     mask[20:44, 40:64] = 1
+    ground = np.broadcast_to(np.arange(104, dtype=np.uint8)[None, :, None], (64, 104, 3))
     frames, masks = [], []
     for t in range(8):
         frames.append(folder / f"{t:05d}.png")
-        masks.append(folder / "masks/noise" / f"{t:05d}.png")
+        masks.append(folder / "masks/ramp" / f"{t:05d}.png")
         masks[-1].parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 255, (64, 104, 3), dtype=np.uint8)).save(frames[-1])
+        Image.fromarray(ground + np.uint8(20 * t)).save(frames[-1])
         write_index_mask(masks[-1], mask)
-    sequence, task = MaskSequence("noise", tuple(frames), tuple(masks)), Davis()
+    sequence, task = MaskSequence("ramp", tuple(frames), tuple(masks)), Davis()
     score = task.score(folder / "masks", sequence)
     runs = [
         Run(name, folder / "masks", [score], task.summary([score]), variables={}, settings=SETTINGS)
@@ -57,7 +58,7 @@ def report(tmp_path_factory):
         frame_of=lambda _: 6,
         point_of=lambda *_: (50.0, 30.0),
     )
-    write_report(folder / "report.html", task, runs, [sequence], title="Noise", settings={}, inspector=inspector)
+    write_report(folder / "report.html", task, runs, [sequence], title="Ramp", settings={}, inspector=inspector)
     return folder, matches
 
 
@@ -111,14 +112,14 @@ def test_clicks_in_a_browser(report, browser):
 
 def test_bars_lead_to_their_sequences(report, browser):
     browser.goto((report[0] / "report.html").as_uri())
-    browser.locator("svg a", has_text="noise").click()
-    assert browser.evaluate("location.hash") == "#sequence-noise"
+    browser.locator("svg a", has_text="ramp").click()
+    assert browser.evaluate("location.hash") == "#sequence-ramp"
     assert browser.evaluate("document.querySelector(':target').getBoundingClientRect().top") < 900
 
 
 def test_figures_for_print(report):
     names = sorted(path.name for path in (report[0] / "figures").iterdir())
-    assert names == ["attention-noise.png", "bars.png", "filmstrips.png"]
+    assert names == ["attention-ramp.png", "bars.png", "filmstrips.png"]
     for name in names:
         with Image.open(report[0] / "figures" / name) as image:
             assert image.info["dpi"][0] == pytest.approx(300, abs=1)
