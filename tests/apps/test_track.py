@@ -8,6 +8,7 @@ import pytest
 
 from vfs_jax.apps import track
 from vfs_jax.evaluation import SiamFCTracker
+from vfs_jax.evaluation.report.overlays import LABEL_COLORS
 from vfs_jax.models.weights.resolve import resolve_tracker
 
 av = pytest.importorskip("av")
@@ -47,7 +48,7 @@ def test_boxes_and_overlay(frames, command):
     with av.open(str(folder / "out/overlay.mp4")) as file:
         shown = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
     assert (len(shown), shown[0].shape) == (4, (60, 90, 3))
-    assert np.abs(shown[0][20, 30:46].astype(int) - track.LABEL_COLORS[0]).mean() < 60  # the box's upper edge
+    assert np.abs(shown[0][20, 30:46].astype(int) - LABEL_COLORS[0]).mean() < 60  # the box's upper edge
     assert json.loads((folder / "out/config.json").read_text())["box"] == ["31,21,16,16"]
 
     # The same command again does the same; another one does not write over it.

@@ -34,7 +34,9 @@ class Filmstrip:
         self._index, self._task, self.sequence, self._runs = index, task, sequence, runs
         count = min(_FRAMES, len(sequence))
         self.numbers = np.unique(np.round(np.linspace(0, len(sequence) - 1, count)).astype(int))
-        self.frames = [thumbnail(sequence.frame(number)) for number in self.numbers]
+        frames = [sequence.frame(number) for number in self.numbers]
+        self._size = frames[0].shape[0], frames[0].shape[1]
+        self.frames = [thumbnail(frame) for frame in frames]
         self._ground_truth = [task.ground_truth(sequence, number) for number in self.numbers]
 
     def rows(self) -> Iterator[tuple[Run, str, list[np.ndarray]]]:
@@ -42,11 +44,11 @@ class Filmstrip:
         for run, color in self._runs:
             predictions = self._task.predictions(run.results, self.sequence, self.numbers)
             pairs = zip(predictions, self._ground_truth, strict=True)
-            yield run, color, [overlay(*pair, self.sequence.size) for pair in pairs]
+            yield run, color, [overlay(*pair, self._size) for pair in pairs]
 
     def style(self) -> str:
         """Return the frames as a style sheet: stored once, shared by all rows."""
-        height, width = self.sequence.size
+        height, width = self._size
         return "\n".join(
             f".f{self._index}-{column} {{ background-image: url({page.data_uri(frame, quality=78)}); "
             f"aspect-ratio: {width} / {height}; }}"
@@ -64,7 +66,7 @@ class Filmstrip:
             *(f'<span class="when">frame {number}</span>' for number in self.numbers),
             '<span class="label">ground truth</span>',
             *(
-                self._cell(column, overlay(labels, None, self.sequence.size), np.nan)
+                self._cell(column, overlay(labels, None, self._size), np.nan)
                 for column, labels in enumerate(self._ground_truth)
             ),
         ]
