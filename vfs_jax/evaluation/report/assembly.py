@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from vfs_jax.evaluation.report.match_cards import MatchCard
 from vfs_jax.evaluation.report.matches import Inspector
 from vfs_jax.evaluation.runs.comparison import Run, chart_of
 from vfs_jax.evaluation.tasks.attributes import score_attributes
-from vfs_jax.evaluation.tasks.base import ScoredTask
+from vfs_jax.evaluation.tasks.base import S, ScoredTask
 
 Published = Sequence[tuple[str, Sequence[float | None]]]
 _Colored = tuple[Run, str]  # a run and its color
@@ -29,9 +28,9 @@ _MATCHES_TEXT = (
 
 def write_report(
     path: str | os.PathLike[str],
-    task: ScoredTask,
+    task: ScoredTask[S],
     runs: Sequence[Run],
-    sequences: Sequence[Any],
+    sequences: Sequence[S],
     *,
     title: str,
     settings: Mapping[str, object],
@@ -97,8 +96,8 @@ def write_report(
         f"({page.text(task.frame_value)}). Point at a picture to see the frame alone.</p>",
     ]
     for strip in strips:
-        lines = [(color, run.of(strip.sequence.name).curve) for run, color in pictured]
-        curves = plots.svg(plots.curves(lines), f"{task.frame_value} over the frames of {strip.sequence.name}")
+        lines = [(color, run.of(strip.name).curve) for run, color in pictured]
+        curves = plots.svg(plots.curves(lines), f"{task.frame_value} over the frames of {strip.name}")
         body.append(strip.html(curves))
     if cards:
         body += ["<h2>What a point is compared with</h2>", _MATCHES_TEXT, *(card.html() for card in cards)]
@@ -117,7 +116,7 @@ def write_report(
 
 
 def _match_cards(
-    task: ScoredTask, runs: Sequence[_Colored], order: Sequence[Any], inspector: Inspector
+    task: ScoredTask[S], runs: Sequence[_Colored], order: Sequence[S], inspector: Inspector
 ) -> list[MatchCard]:
     """Return cards of the first, the last, the second, the last but one ... of the ordered sequences."""
     ends = [order[index // 2 if index % 2 == 0 else len(order) - 1 - index // 2] for index in range(len(order))]
@@ -135,7 +134,7 @@ def _match_cards(
 
 
 def _summary(
-    task: ScoredTask, runs: Sequence[_Colored], published: Published
+    task: ScoredTask[S], runs: Sequence[_Colored], published: Published
 ) -> Iterator[tuple[str, Sequence[float], str]]:
     for run, color in runs:
         yield _name(run, color), [run.summary[column] for column in task.columns], ""
@@ -144,7 +143,7 @@ def _summary(
 
 
 def _by_attribute(
-    task: ScoredTask, run: Run, attributes: Mapping[str, Sequence[str]]
+    task: ScoredTask[S], run: Run, attributes: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[str, Sequence[float], str]]:
     for score in score_attributes(task, run.scores, attributes):
         name = f"{page.text(score.name)} ({score.sequences})"

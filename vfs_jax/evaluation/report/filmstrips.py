@@ -1,14 +1,13 @@
 """Filmstrips of the report: frames of a sequence, with the ground truth and every run's prediction over them."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from vfs_jax.evaluation.report import page
 from vfs_jax.evaluation.report.overlays import overlay, thumbnail
 from vfs_jax.evaluation.runs.comparison import Run
-from vfs_jax.evaluation.tasks.base import ScoredTask
+from vfs_jax.evaluation.tasks.base import S, ScoredTask
 
 _FRAMES = 6  # at most, evenly spaced
 
@@ -17,13 +16,14 @@ class Filmstrip:
     """Evenly spaced frames of one sequence, and what runs predict in them.
 
     Attributes:
-        sequence: the sequence.
+        name: of the sequence.
         numbers: of the frames, int [n].
         frames: the frames at a thumbnail's size, RGB uint8 [h, w, 3] each.
+        rows: every run, its color, and its predictions beside the ground truth, RGBA uint8 [h, w, 4] a frame.
     """
 
-    def __init__(self, index: int, task: ScoredTask, sequence: Any, runs: Sequence[tuple[Run, str]]):
-        """Read the frames.
+    def __init__(self, index: int, task: ScoredTask[S], sequence: S, runs: Sequence[tuple[Run, str]]):
+        """Read the frames and draw the labels.
 
         Args:
             index: of the strip in the page.
@@ -31,20 +31,17 @@ class Filmstrip:
             sequence: with its ground truth.
             runs: each with its color.
         """
-        self._index, self._task, self.sequence, self._runs = index, task, sequence, runs
+        self._index, self.name, self._size = index, sequence.name, sequence.size
         count = min(_FRAMES, len(sequence))
         self.numbers = np.unique(np.round(np.linspace(0, len(sequence) - 1, count)).astype(int))
-        frames = [sequence.frame(number) for number in self.numbers]
-        self._size = frames[0].shape[0], frames[0].shape[1]
-        self.frames = [thumbnail(frame) for frame in frames]
-        self._ground_truth = [task.ground_truth(sequence, number) for number in self.numbers]
-
-    def rows(self) -> Iterator[tuple[Run, str, list[np.ndarray]]]:
-        """Yield every run, its color, and its overlays, RGBA uint8 [h, w, 4], one a frame."""
-        for run, color in self._runs:
-            predictions = self._task.predictions(run.results, self.sequence, self.numbers)
-            pairs = zip(predictions, self._ground_truth, strict=True)
-            yield run, color, [overlay(*pair, self._size) for pair in pairs]
+        self.frames = [thumbnail(sequence.frame(number)) for number in self.numbers]
+        ground_truth = [task.ground_truth(sequence, number) for number in self.numbers]
+        self._ground_truth = [overlay(labels, None, sequence.size) for labels in ground_truth]
+        self.rows: list[tuple[Run, str, list[np.ndarray]]] = []
+        for run, color in runs:
+            predictions = task.predictions(run.results, sequence, self.numbers)
+            pairs = zip(predictions, ground_truth, strict=True)
+            self.rows.append((run, color, [overlay(*pair, sequence.size) for pair in pairs]))
 
     def style(self) -> str:
         """Return the frames as a style sheet: stored once, shared by all rows."""
@@ -57,20 +54,17 @@ class Filmstrip:
 
     def html(self, curves: str) -> str:
         """Return the card of the sequence, with its curves below the frames."""
-        name = self.sequence.name
-        scores = " · ".join(f"{page.swatch(color)}{page.percent(run.of(name).value)}" for run, color in self._runs)
+        name = self.name
+        scores = " · ".join(f"{page.swatch(color)}{page.percent(run.of(name).value)}" for run, color, _ in self.rows)
         out = [
             f'<section class="card" id="sequence-{page.text(name)}">',
             f'<div class="head"><h3>{page.text(name)}</h3><span class="small">{scores}</span></div>',
             f'<div class="strip" style="grid-template-columns: 92px repeat({len(self.numbers)}, 1fr)"><span></span>',
             *(f'<span class="when">frame {number}</span>' for number in self.numbers),
             '<span class="label">ground truth</span>',
-            *(
-                self._cell(column, overlay(labels, None, self._size), np.nan)
-                for column, labels in enumerate(self._ground_truth)
-            ),
+            *(self._cell(column, layer, np.nan) for column, layer in enumerate(self._ground_truth)),
         ]
-        for run, color, layers in self.rows():
+        for run, color, layers in self.rows:
             curve = run.of(name).curve
             out.append(f'<span class="label" style="color:{color}">{page.text(run.name)}</span>')
             for column, (number, layer) in enumerate(zip(self.numbers, layers, strict=True)):

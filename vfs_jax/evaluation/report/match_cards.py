@@ -3,7 +3,6 @@
 import base64
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from vfs_jax.evaluation.report import page
 from vfs_jax.evaluation.report.matches import Look
 from vfs_jax.evaluation.report.overlays import thumbnail
+from vfs_jax.evaluation.tasks.base import LabeledSequence
 
 _KEY_WIDTH = 200  # pixels of a key frame's picture; the frame that is clicked is three times as wide
 
@@ -102,7 +102,7 @@ class MatchCard:
     def __init__(
         self,
         index: int,
-        sequence: Any,
+        sequence: LabeledSequence,
         number: int,
         point: tuple[float, float],
         looks: Sequence[tuple[str, str, float, Look]],

@@ -19,7 +19,7 @@ from vfs_jax.evaluation.report.match_cards import MatchCard
 from vfs_jax.evaluation.report.overlays import blend, thumbnail
 from vfs_jax.evaluation.report.page import RUN_COLORS, percent, run_colors
 from vfs_jax.evaluation.runs.comparison import Chart, Run
-from vfs_jax.evaluation.tasks.base import ScoredTask, SequenceScore
+from vfs_jax.evaluation.tasks.base import S, ScoredTask, SequenceScore
 from vfs_jax.evaluation.tasks.boxes import Got10k, Otb
 
 _WIDTH = 8.0  # inches
@@ -50,7 +50,7 @@ def svg(figure: Figure, title: str) -> str:
 
 
 def bars(
-    task: ScoredTask, runs: Sequence[tuple[Run, str]], names: Sequence[str], links: Collection[str] = ()
+    task: ScoredTask[S], runs: Sequence[tuple[Run, str]], names: Sequence[str], links: Collection[str] = ()
 ) -> Figure:
     """Draw the primary metric of sequences as bars, those of all runs below each other.
 
@@ -105,13 +105,13 @@ def curves(lines: Iterable[tuple[str, np.ndarray]]) -> Figure:
 def filmstrips(strips: Sequence[Filmstrip]) -> Figure:
     """Draw every run's predictions over the frames of some sequences, the ground truth in white."""
     tiles = [
-        [[blend(*pair) for pair in zip(strip.frames, layers, strict=True)] for _, _, layers in strip.rows()]
+        [[blend(*pair) for pair in zip(strip.frames, layers, strict=True)] for _, _, layers in strip.rows]
         for strip in strips
     ]
     figure, grid = _panels([_height(rows) for rows in tiles])
     for axes, strip, rows in zip(grid, strips, tiles, strict=True):
-        _show_tiles(axes, rows, [run.name for run, _, _ in strip.rows()], [str(number) for number in strip.numbers])
-        axes.set_title(strip.sequence.name, fontsize=7, pad=3)
+        _show_tiles(axes, rows, [run.name for run, _, _ in strip.rows], [str(number) for number in strip.numbers])
+        axes.set_title(strip.name, fontsize=7, pad=3)
     return figure
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.tasks.base import ScoredTask, SequenceScore, write_csv
+from vfs_jax.evaluation.tasks.base import S, ScoredTask, SequenceScore, write_csv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ def read_attributes(folder: Path, sequences: Sequence[str], names: Sequence[str]
 
 
 def score_attributes(
-    task: ScoredTask, scores: Sequence[SequenceScore], attributes: Mapping[str, Sequence[str]]
+    task: ScoredTask[S], scores: Sequence[SequenceScore], attributes: Mapping[str, Sequence[str]]
 ) -> list[AttributeScore]:
     """Return the scores by attribute, in the order of their names.
 
@@ -63,7 +63,7 @@ def score_attributes(
     ]
 
 
-def write_attributes(path: Path, task: ScoredTask, scores: Sequence[AttributeScore]) -> None:
+def write_attributes(path: Path, task: ScoredTask[S], scores: Sequence[AttributeScore]) -> None:
     """Write the scores by attribute as CSV, at full precision."""
     rows = [{"Attribute": score.name, "Sequences": score.sequences, **score.values} for score in scores]
     write_csv(path, ["Attribute", "Sequences", *task.columns], rows)
