@@ -1,4 +1,4 @@
-"""Sequences with exact ground truth: pieces of photographs that move, turn, grow and cross over a real clip.
+"""Sequences with exact ground truth: pieces of photographs that move, turn, grow and cross over a real video.
 
 A piece is a region of a photograph inside a smooth closed outline. Its pose in every frame is a formula, so masks,
 boxes and points follow from arithmetic, not from annotation. Every labeled piece has a look-alike, another region of
@@ -57,7 +57,7 @@ class Piece:
         return scale * np.concatenate([np.zeros((1, 2)), around]) @ turn.T + (x, y)
 
     def texture_coordinates(self, frame: int, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the image positions to piece coordinates: undoes the shift, the turn and the scale."""
+        """Convert image positions to piece coordinates: undo the shift, the turn and the scale."""
         x, y, angle, scale = self.path[frame]
         dx, dy = (columns - x) / scale, (rows - y) / scale
         return np.cos(angle) * dx + np.sin(angle) * dy, np.cos(angle) * dy - np.sin(angle) * dx

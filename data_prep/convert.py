@@ -1,6 +1,6 @@
 """The conversion as a pipeline: one element is one shard, and the worker that makes it writes it.
 
-What counts is on the disk (shards.py); the pipeline hands out the work and carries no clips. So every runner may lose a
+What counts is on the disk (shards.py); the pipeline hands out the work and carries no data. So every runner may lose a
 worker, run an element twice or be stopped, and nothing is lost or doubled.
 """
 
@@ -34,9 +34,9 @@ class Conversion:
     Attributes:
         out: folder of the index and of the shards; every worker sees it under this path.
         shards: their number.
-        options: how clips are converted.
+        options: how videos become clips.
         clip_timeout: seconds a clip may take to decode.
-        progress: file that grows by a byte a clip, "" for none.
+        progress: file that grows by a byte a video, "" for none.
     """
 
     out: str
@@ -53,11 +53,11 @@ class ConvertShard(beam.DoFn):
         self._conversion = conversion
 
     def setup(self) -> None:
-        """Is called once before the first shard: one decoding process serves all."""
+        """Start, once before the first shard: one decoding process serves all."""
         self._decoder = Decoder(self._conversion.options, self._conversion.clip_timeout)
 
     def teardown(self) -> None:
-        """Is called after the last shard."""
+        """End the decoding process, after the last shard."""
         self._decoder.close()
 
     def process(self, element: ShardTask) -> Iterator[tuple[int, int, int]]:
@@ -67,7 +67,7 @@ class ConvertShard(beam.DoFn):
             element: which shard.
 
         Yields:
-            Its number, how many records it holds and how many clips were rejected.
+            Its number, how many records it holds and how many videos, or parts of them, were rejected.
 
         Raises:
             InputError: it cannot be written.
@@ -82,16 +82,16 @@ class ConvertShard(beam.DoFn):
             self._advance(len(entries))
         else:
             try:
-                sidecar = write_shard(path, entries, self._decoder, settings, clip_done=lambda: self._advance(1))
+                sidecar = write_shard(path, entries, self._decoder, settings, video_done=lambda: self._advance(1))
             except OSError as error:
                 reason = error.strerror or error
                 raise InputError(f"{path}: cannot be written: {reason}; free space and run again") from error
         yield element.shard, sidecar["count"], len(sidecar["rejects"])
 
-    def _advance(self, clips: int) -> None:
+    def _advance(self, videos: int) -> None:
         if self._conversion.progress:
             with open(self._conversion.progress, "ab", buffering=0) as file:
-                file.write(b"." * clips)
+                file.write(b"." * videos)
 
 
 def build(pipeline: beam.Pipeline, tasks: list[ShardTask], conversion: Conversion) -> beam.PCollection:
@@ -117,7 +117,7 @@ def convert(
 
     Args:
         out: folder of the index; the shards come beside it. Finished shards are checked and kept.
-        options: how clips are converted.
+        options: how videos become clips.
         clip_timeout: seconds a clip may take to decode.
         workers: decoding processes on this machine, 0 for one a core; other runners have options of their own.
         runner: "DirectRunner" is this machine; FlinkRunner, SparkRunner and DataflowRunner hand shards to a cluster
@@ -152,11 +152,11 @@ def _remove_leftovers(out: Path) -> None:
 
 
 def job_graph(out: Path, options: ClipOptions, *, clip_timeout: float, runner: str, beam_options: Sequence[str]) -> str:
-    """Build the job as convert would and describes it, without a runner: its steps, and the options Beam understood.
+    """Describe the job that convert would build, without a runner: its steps, and the options Beam understood.
 
     Args:
         out: folder of the index.
-        options: how clips are converted.
+        options: how videos become clips.
         clip_timeout: seconds a clip may take to decode.
         runner: see convert.
         beam_options: see convert.
@@ -228,9 +228,9 @@ def _require_a_record(out: Path, tasks: list[ShardTask]) -> None:
 
 
 @contextlib.contextmanager
-def _progress_bar(progress: Path, clips: int) -> Iterator[None]:
+def _progress_bar(progress: Path, videos: int) -> Iterator[None]:
     stop = threading.Event()
-    with tqdm.tqdm(total=clips, unit="video", desc="convert") as bar:
+    with tqdm.tqdm(total=videos, unit="video", desc="convert") as bar:
 
         def follow() -> None:
             while not stop.wait(0.5):

@@ -1,13 +1,13 @@
-"""Where the data sets come from, under which terms, and how their folders look: vfs-prepare help NAME."""
+"""The data sets: where they come from, under which terms, and how their folders look."""
 
 from vfs_jax.errors import InputError
 
 _TEXTS = {
     "kinetics": """\
-Kinetics-400, -600, -700: clips of ten seconds; training.
+Kinetics-400, -600, -700: videos of ten seconds; training.
 From: CVDF's mirror (github cvdfoundation/kinetics-dataset: k400_downloader.sh and its like).
-Terms: the tables CC BY 4.0; the clips are YouTube's and their uploaders'.
-Tree (archives may stay packed; replacements take the place of the corrupted clips):
+Terms: the tables CC BY 4.0; the videos are YouTube's and their uploaders'.
+Tree (archives may stay packed; replacements take the place of the corrupted videos):
   DIR/annotations/train.csv (or .txt)           label,youtube_id,time_start,time_end,split
   DIR/train/*.tar.gz or DIR/train/**/ID_SSSSSS_EEEEEE.mp4
   DIR/replacement/replacement_for_corrupted_k400.tgz or .../*.mp4
@@ -32,13 +32,13 @@ Tree:
   DIR/valid/Annotations/SEQUENCE/00000.png
   DIR/valid/meta.json""",
     "jhmdb": """\
-JHMDB: clips with 15 human joints in every frame; evaluation of key points.
+JHMDB: sequences with 15 human joints in every frame; evaluation of key points.
 From: jhmdb.is.tue.mpg.de (Rename_Images, joint_positions, splits).
 Terms: those of its page.
 Tree:
-  DIR/Rename_Images/CLASS/CLIP/00001.png        Frames/ serves too
-  DIR/joint_positions/CLASS/CLIP/joint_positions.mat
-  DIR/splits/CLASS_test_split1.txt              clip and 1 (train) or 2 (test)""",
+  DIR/Rename_Images/CLASS/SEQUENCE/00001.png    Frames/ serves too
+  DIR/joint_positions/CLASS/SEQUENCE/joint_positions.mat
+  DIR/splits/CLASS_test_split1.txt              sequence and 1 (train) or 2 (test)""",
     "vip": """\
 VIP, Video Instance-level Parsing: 20 classes of body parts; evaluation of parts.
 From: sysu-hcp.net/lip (VIP).

@@ -1,4 +1,4 @@
-"""Decoding in a process of its own, which is killed when a clip hangs it and replaced when a clip crashes it."""
+"""Decoding in a process of its own, which is killed when a video hangs it and replaced when a video crashes it."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ class Decoder:
     """Decodes videos in a child process, one at a time, each clip of them within a time limit.
 
     The child starts with the first video and serves the following ones. It has a session of its own, so that an
-    interrupt typed at the terminal is never taken for a clip's fault.
+    interrupt typed at the terminal is never taken for a video's fault.
     """
 
     def __init__(self, options: ClipOptions, clip_timeout: float) -> None:
@@ -66,7 +66,7 @@ class Decoder:
                     raise VideoError(f"crashes the decoder ({ended.signal.name})") from None
                 if received:
                     break
-        raise VideoError("the decoder was killed while it worked on this clip; out of memory?")
+        raise VideoError("the decoder was killed while it worked on this video; out of memory?")
 
     def _ask(self, path: Path, video: str, label: int) -> Iterator[SerializedRecord]:
         if self._child is None:
@@ -133,7 +133,7 @@ def _start() -> "subprocess.Popen[bytes]":
     )
     assert child.stdout is not None
     try:
-        _receive(child.stdout, time.monotonic() + _STARTING_SECONDS)  # imports are no clip's time
+        _receive(child.stdout, time.monotonic() + _STARTING_SECONDS)  # imports are no video's time
     except (EOFError, TimeoutError):
         child.kill()
         raise RuntimeError(f"the decoding process does not start (status {child.wait()})") from None
@@ -187,7 +187,7 @@ class _Incoming:
         self._poll = select.poll()
         self._poll.register(pipe, select.POLLIN)
 
-    def readinto(self, target: Any) -> int:
+    def readinto(self, target: bytearray | memoryview) -> int:
         view, filled = memoryview(target), 0
         while filled < len(view):
             left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic()) * 1000

@@ -27,7 +27,7 @@ _LARGEST_CLIP = 512 << 20
 
 @dataclasses.dataclass(frozen=True)
 class ClipOptions:
-    """How clips are converted; every field changes the bytes of the records.
+    """How videos become clips; every field changes the bytes of the records.
 
     Attributes:
         short_side: pixels of the shorter side of the stored frames, 0 to keep the source's size.
@@ -46,7 +46,7 @@ class ClipOptions:
 
     def __post_init__(self) -> None:
         if not (self.short_side == 0 or 16 <= self.short_side <= 4320):
-            raise InputError(f"short_side={self.short_side}: takes 16 to 4320 pixels, or 0 to keep each clip's size")
+            raise InputError(f"short_side={self.short_side}: takes 16 to 4320 pixels, or 0 to keep each video's size")
         if not 0 <= self.fps <= 1000:
             raise InputError(f"fps={self.fps:g}: takes frames a second up to 1000, or 0 to keep every frame")
         if not 1 <= self.quality <= 100:

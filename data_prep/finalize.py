@@ -25,7 +25,7 @@ def finalize(out: Path) -> Manifest:
         The manifest.
 
     Raises:
-        InputError: a shard is missing, or records and rejects together are not the index; the message names clips.
+        InputError: a shard is missing, or records and rejects together are not the index; the message names videos.
     """
     tasks = read_tasks(out)
     shards: list[ShardLine] = []
@@ -86,7 +86,7 @@ def _not_on_disk(out: Path) -> int:
 
 
 def shortfall(out: Path, *, videos: int, rejects: int = 0) -> list[str]:
-    """Say what the records lack: a model trained on an eighth of the clips looks like one that trained badly.
+    """Say what the records lack: a model trained on an eighth of the videos looks like one that trained badly.
 
     Args:
         out: folder of the index.
@@ -100,7 +100,7 @@ def shortfall(out: Path, *, videos: int, rejects: int = 0) -> list[str]:
     if missing:
         total = missing + videos
         lines.append(
-            f"{missing} of {total} clips of the table are not on the disk ({missing / total:.1%}); "
+            f"{missing} of {total} videos of the table are not on the disk ({missing / total:.1%}); "
             f"{out / 'not_on_disk.txt'} names them"
         )
     if rejects:
@@ -113,9 +113,9 @@ def shortfall(out: Path, *, videos: int, rejects: int = 0) -> list[str]:
 
 def _check_ids(out: Path, task: ShardTask, path: Path, sidecar: Sidecar) -> None:
     listed = {entry.id for entry in read_entries(out, task)}
-    clips = [*sidecar["records"], *sidecar["rejects"]]
-    accounted = {clip["video"] for clip in clips}
-    doubled = {name for name, count in Counter(clip["id"] for clip in clips).items() if count > 1}
+    lines = [*sidecar["records"], *sidecar["rejects"]]
+    accounted = {line["video"] for line in lines}
+    doubled = {name for name, count in Counter(line["id"] for line in lines).items() if count > 1}
     faults = {"missing": listed - accounted, "not in the index": accounted - listed, "twice": doubled}
     named = "; ".join(f"{fault}: {', '.join(sorted(ids))}" for fault, ids in faults.items() if ids)
     if named:

@@ -1,4 +1,4 @@
-"""What there is to convert: one JSON line a clip, in a fixed order, each with its shard."""
+"""The index of what there is to convert: one JSON line a video, in a fixed order, each with its shard."""
 
 import dataclasses
 import hashlib
@@ -15,14 +15,14 @@ VIDEO_SUFFIXES = (
     *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
-# Enough clips that a shard's overhead does not matter, few enough that a lost one costs minutes.
-_CLIPS_PER_SHARD = 128
+# Enough videos that a shard's overhead does not matter, few enough that a lost one costs minutes.
+_VIDEOS_PER_SHARD = 128
 _FEWEST_SHARDS = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One clip to convert.
+    """One video to convert.
 
     Attributes:
         id: unique, stable, valid UTF-8.
@@ -51,8 +51,8 @@ def index_folder(folder: Path) -> tuple[list[Entry], list[str]]:
     """Find every video below a folder, by its suffix.
 
     Args:
-        folder: searched recursively. The id of a clip is its path below it; the label is the number of the first folder
-            on that path among all of them, sorted, and 0 where the videos lie in the folder itself.
+        folder: searched recursively. The id of a video is its path below it; the label is the number of the first
+            folder on that path among all of them, sorted, and 0 where the videos lie in the folder itself.
 
     Returns:
         The entries, and the names of the classes in the order of their labels.
@@ -61,7 +61,7 @@ def index_folder(folder: Path) -> tuple[list[Entry], list[str]]:
         InputError: no such folder, or no video in it.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; --videos takes a folder of video files")
+        raise InputError(f"{folder}: no such folder; give a folder of video files")
     found = sorted(
         Path(parent, name).relative_to(folder)
         for parent, _, names in os.walk(folder)
@@ -86,7 +86,7 @@ def index_list(file: Path) -> tuple[list[Entry], list[str]]:
     """Read a list of videos: a line is a path, or a path, white space and a label (a whole number).
 
     Args:
-        file: its paths are relative to its own folder, or absolute; the path as written is the clip's id.
+        file: its paths are relative to its own folder, or absolute; the path as written is the video's id.
 
     Returns:
         The entries, and no class names.
@@ -95,7 +95,7 @@ def index_list(file: Path) -> tuple[list[Entry], list[str]]:
         InputError: no such file, no line in it, or a line that names no file.
     """
     if not file.is_file():
-        raise InputError(f"{file}: no such file; --list takes a text file with a video (and a label) on each line")
+        raise InputError(f"{file}: no such file; give a text file with a video (and a label) on each line")
     entries, missing = [], []
     for number, line in enumerate(os.fsdecode(file.read_bytes()).splitlines(), 1):
         if not line.strip():
@@ -129,21 +129,21 @@ def write_index(out: Path, entries: Sequence[Entry], classes: Sequence[str], *, 
         entries: sorted here by id, or by archive and then as they come, which must be the archive's own order; dealt to
             the shards in runs of equal length.
         classes: names in the order of the labels.
-        shards: how many, 0 for one a 128 clips and at least 16 (or one a clip).
+        shards: how many, 0 for one per 128 videos and at least 16 (or one a video).
 
     Returns:
         The number of shards.
 
     Raises:
-        InputError: two clips of one id, or another index is there already.
+        InputError: two videos of one id, or another index is there already.
     """
     doubled = [name for name, count in Counter(entry.id for entry in entries).items() if count > 1]
     if doubled:
-        raise InputError(f"{doubled[0]}: the id of more than one clip ({len(doubled)} such ids); name each clip once")
+        raise InputError(f"{doubled[0]}: the id of more than one video ({len(doubled)} such ids); name each video once")
     if shards < 0:
-        raise InputError(f"shards={shards}: takes a number from 1, or 0 to choose by the number of clips")
+        raise InputError(f"shards={shards}: takes a number from 1, or 0 to choose by the number of videos")
     count = len(entries)
-    shards = min(count, shards or max(_FEWEST_SHARDS, -(-count // _CLIPS_PER_SHARD)))
+    shards = min(count, shards or max(_FEWEST_SHARDS, -(-count // _VIDEOS_PER_SHARD)))
     ordered = sorted(entries, key=lambda entry: (entry.archive, "" if entry.archive else entry.id))
     lines = [
         json.dumps({**dataclasses.asdict(entry), "shard": shard}) + "\n"
@@ -153,7 +153,7 @@ def write_index(out: Path, entries: Sequence[Entry], classes: Sequence[str], *, 
     text = "".join(lines)
     path = out / "index.jsonl"
     if path.exists() and path.read_text() != text:
-        raise InputError(f"{path}: is the index of other videos; choose another --out or delete that folder")
+        raise InputError(f"{path}: is the index of other videos; choose another folder or delete that one")
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text)
     if classes and classes != [""]:

@@ -25,11 +25,11 @@ class KineticsIndex:
     """What is to be converted, and what does not fit together.
 
     Attributes:
-        entries: clips that are both in the table and on the disk.
+        entries: videos that are both in the table and on the disk.
         classes: sorted names; a label is a number in this list.
-        not_on_disk: clips of the table (youtube id, start, end) without a file.
+        not_on_disk: lines of the table (youtube id, start, end) without a file.
         not_in_table: files without a line in the table.
-        doubled: files beside another one of the same clip, which was taken instead.
+        doubled: files beside another one of the same line, which was taken instead.
     """
 
     entries: list[Entry]
@@ -59,7 +59,7 @@ def index_kinetics(folder: Path, split: str) -> KineticsIndex:
 
     Args:
         folder: holds annotations/SPLIT.txt, annotations/SPLIT.csv, SPLIT.csv or one *SPLIT*.csv; videos, or tar
-            archives of videos, below any folder named SPLIT; and replacements of corrupted clips below any folder whose
+            archives of videos, below any folder named SPLIT; and replacements of corrupted ones below any folder whose
             name starts with "replacement", which are preferred.
         split: "train", "val" ("validate") or "test".
 
@@ -67,27 +67,27 @@ def index_kinetics(folder: Path, split: str) -> KineticsIndex:
         The index, and all that does not fit.
 
     Raises:
-        InputError: no folder, no table, a table of other columns, a clip in it twice, an archive that cannot be read,
-            or no file of any clip.
+        InputError: no folder, no table, a table of other columns, a line in it twice, an archive that cannot be read,
+            or no file of any line.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; --kinetics takes the folder that holds annotations and videos")
+        raise InputError(f"{folder}: no such folder; give the folder that holds annotations and videos")
     table = _find_table(folder, split)
     rows = _read_table(table)
     classes = sorted({row["label"] for row in rows})
     labels = {name: number for number, name in enumerate(classes)}
-    by_video: dict[str, list[_File]] = defaultdict(list)
+    by_id: dict[str, list[_File]] = defaultdict(list)
     files_in_order = list(_find_files(folder.resolve(), split))
     for file in files_in_order:
-        by_video[file.stem[:_ID_LENGTH]].append(file)
-    clips_of_video = Counter(row["youtube_id"] for row in rows)
+        by_id[file.stem[:_ID_LENGTH]].append(file)
+    lines_of_id = Counter(row["youtube_id"] for row in rows)
 
     entries, not_on_disk, doubled, used = [], [], [], set()
     for row in rows:
-        video = row["youtube_id"]
-        name = f"{video}_{int(row['time_start']):06d}_{int(row['time_end']):06d}"
-        files = by_video.get(video, [])
-        if clips_of_video[video] > 1:  # then the times in the name decide
+        youtube_id = row["youtube_id"]
+        name = f"{youtube_id}_{int(row['time_start']):06d}_{int(row['time_end']):06d}"
+        files = by_id.get(youtube_id, [])
+        if lines_of_id[youtube_id] > 1:  # then the times in the name decide
             files = [file for file in files if file.stem == name]
         used.update(files)
         if not files:
@@ -99,7 +99,7 @@ def index_kinetics(folder: Path, split: str) -> KineticsIndex:
     not_in_table = [file.shown for file in files_in_order if file not in used]
     if not entries:
         raise InputError(
-            f"{folder}: holds no video of the {len(rows)} clips in {table}; unpack or link them below {split}/"
+            f"{folder}: holds none of the {len(rows)} videos in {table}; unpack or link them below {split}/"
         )
     order = {(file.archive, file.path): number for number, file in enumerate(files_in_order)}
     entries.sort(key=lambda entry: order[entry.archive, entry.path])

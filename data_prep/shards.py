@@ -15,7 +15,7 @@ from data_prep.decoder import Decoder
 from data_prep.decoding import clip_name
 from data_prep.index import Entry, write_atomically
 from data_prep.record import SerializedRecord
-from data_prep.sources import open_clips
+from data_prep.sources import open_videos
 from vfs_jax.data.record_fields import ShardLine
 from vfs_jax.data.video_files import VideoError
 
@@ -75,7 +75,7 @@ def write_shard(
     decoder: Decoder,
     settings: Mapping[str, float],
     *,
-    clip_done: Callable[[], None],
+    video_done: Callable[[], None],
 ) -> Sidecar:
     """Convert the videos of one shard into PATH and PATH.json; either both are there, whole, or no sidecar is.
 
@@ -86,7 +86,7 @@ def write_shard(
         entries: its videos, in order.
         decoder: decodes them.
         settings: how they are converted; recorded in the sidecar.
-        clip_done: called after each entry.
+        video_done: called after each entry.
 
     Returns:
         The sidecar.
@@ -99,7 +99,7 @@ def write_shard(
     rejects: list[Reject] = []
     try:
         with _array_record(temporary) as write:
-            for entry, file in open_clips(entries):
+            for entry, file in open_videos(entries):
                 made = 0
                 try:
                     if isinstance(file, VideoError):
@@ -112,7 +112,7 @@ def write_shard(
                 except VideoError as error:
                     name = clip_name(entry.id, made, cut=settings["clip_seconds"] > 0)
                     rejects.append({"id": name, "video": entry.id, "path": entry.path, "reason": str(error)})
-                clip_done()
+                video_done()
         size, sha256 = _check_written(temporary, len(records))
         sidecar: Sidecar = {
             "shard": path.name,
@@ -202,7 +202,7 @@ def read_sidecar(path: Path) -> Sidecar | None:
 
 
 def finished(path: Path, entries: Sequence[Entry], settings: Mapping[str, float]) -> Sidecar | None:
-    """Return the sidecar of a whole shard of these clips and settings; None where the shard is to be made."""
+    """Return the sidecar of a shard that is whole and of these videos and settings, else None."""
     sidecar = read_sidecar(path)
     if sidecar is None or sidecar["settings"] != settings or sidecar["entries_sha256"] != entries_sha256(entries):
         return None
@@ -210,7 +210,7 @@ def finished(path: Path, entries: Sequence[Entry], settings: Mapping[str, float]
 
 
 def fault(path: Path, expected: Sidecar | ShardLine, *, content: bool = True) -> str | None:
-    """Return what is wrong with a shard's file.
+    """Name the fault of a shard's file.
 
     Args:
         path: of the shard.

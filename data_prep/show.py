@@ -1,4 +1,4 @@
-"""A finished folder at a glance: counts, sizes, how long the clips are, and a contact sheet."""
+"""The summary of a finished folder: counts, sizes, lengths of the clips, and a contact sheet."""
 
 from collections import Counter
 from pathlib import Path
@@ -18,7 +18,7 @@ _TILES = 4  # pictures of one clip
 
 
 def describe(out: Path) -> str:
-    """Count, sizes, rejects by reason, and a histogram of the clips' lengths.
+    """Tell counts, sizes, rejects by reason, and a histogram of the clips' lengths.
 
     Args:
         out: a finalized folder.

@@ -1,4 +1,4 @@
-"""Where the file of a clip comes from: the disk, or an archive that is read from its start to its end."""
+"""The files of videos: on the disk, or unpacked from an archive that is read from its start to its end."""
 
 import itertools
 import shutil
@@ -11,10 +11,10 @@ from data_prep.index import Entry
 from vfs_jax.data.video_files import VideoError
 
 
-def open_clips(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Path | VideoError]]:
-    """Give a file for each clip, or the reason why there is none.
+def open_videos(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Path | VideoError]]:
+    """Give a file for each video, or the reason why there is none.
 
-    An archive is passed once for each run of neighbors in it; one clip at a time lies unpacked, among the temporary
+    An archive is passed once for each run of neighbors in it; one video at a time lies unpacked, among the temporary
     files.
 
     Args:
@@ -34,7 +34,7 @@ def _unpack(archive: Path, entries: Sequence[Entry]) -> Iterator[tuple[Entry, Pa
     wanted = {entry.path: entry for entry in entries}
     reason = f"is not in {archive} any more"
     with tempfile.TemporaryDirectory(prefix="vfs_prepare_") as folder:
-        file = Path(folder, "clip")
+        file = Path(folder, "video")
         try:
             with tarfile.open(archive, "r|*") as members:
                 for member in members:

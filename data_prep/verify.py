@@ -68,7 +68,7 @@ def _shard_faults(path: Path, expected: ShardLine, first: int, every: int) -> li
 
 
 def _metadata_faults(out: Path, manifest: Manifest) -> Iterator[str]:
-    """Return what TFDS reads beside the shards, and the list of rejects, against the manifest."""
+    """Compare the files that TFDS reads beside the shards, and the list of rejects, with the manifest."""
     if not (out / "features.json").is_file():
         yield f"{out / 'features.json'}: is missing"
     path = out / "dataset_info.json"

@@ -22,7 +22,7 @@ def _table(path, *rows):
 
 @pytest.fixture
 def kinetics(tmp_path, write_video):
-    """Four clips of the table on the disk, one missing, one replaced, one twice, one unknown."""
+    """Four videos of the table on the disk, one missing, one replaced, one twice, one unknown."""
     folder = tmp_path / "k400"
     _table(
         folder / "annotations" / "train.csv",
@@ -85,7 +85,7 @@ def test_prepares_and_lists_what_does_not_fit(kinetics, tmp_path, vfs_prepare, c
     assert json.loads((out / "classes.json").read_text()) == ["archery", "walking, fast", "zumba"]
     printed = capsys.readouterr()
     assert "index: 1 not on disk" in printed.out
-    warning = f"WARNING: 1 of 5 clips of the table are not on the disk (20.0%); {out / 'not_on_disk.txt'} names them"
+    warning = f"WARNING: 1 of 5 videos of the table are not on the disk (20.0%); {out / 'not_on_disk.txt'} names them"
     assert printed.err.count(warning) == 3  # index, finalize, verify
     assert json.loads((out / "manifest.json").read_text())["not_on_disk"] == 1
     vfs_prepare("show", out)
@@ -103,9 +103,9 @@ def test_an_eighth_of_the_clips_is_hard_to_overlook(tmp_path, vfs_prepare, capsy
     vfs_prepare("index", f"--kinetics={folder}", f"--out={tmp_path / 'out'}")
     printed = capsys.readouterr()
     assert printed.err.splitlines()[-1].startswith(
-        "vfs-prepare: WARNING: 2100 of 2400 clips of the table are not on the disk (87.5%)"
+        "vfs-prepare: WARNING: 2100 of 2400 videos of the table are not on the disk (87.5%)"
     )
-    assert "index: 300 clips in 16 shards" in printed.out
+    assert "index: 300 videos in 16 shards" in printed.out
     missing = (tmp_path / "out" / "not_on_disk.txt").read_text().splitlines()
     assert missing == [f"{name}_000001_000011" for number, name in enumerate(names) if number % 8]
 
@@ -149,7 +149,7 @@ def test_an_archive_that_breaks_off_after_the_index(kinetics, tmp_path, vfs_prep
 
 
 def test_bad_tables(kinetics, tmp_path):
-    with pytest.raises(InputError, match="no such folder; --kinetics takes"):
+    with pytest.raises(InputError, match="no such folder; give the folder"):
         index_kinetics(tmp_path / "nowhere", "train")
     with pytest.raises(InputError, match=r"annotations/val\.csv: no such file"):
         index_kinetics(kinetics, "val")
@@ -164,5 +164,5 @@ def test_bad_tables(kinetics, tmp_path):
     with pytest.raises(InputError, match="has no column time_start, time_end, split"):
         index_kinetics(kinetics, "train")
     _table(table, ("a", "zzzzzzzzzzz", 1, 11))
-    with pytest.raises(InputError, match="holds no video of the 1 clips"):
+    with pytest.raises(InputError, match="holds none of the 1 videos"):
         index_kinetics(kinetics, "train")

@@ -199,12 +199,12 @@ def test_verify_decodes_what_the_checksums_cannot_see(videos, tmp_path, vfs_prep
         (["all", "--videos=bad"], "bad/a.mp4: no video stream that FFmpeg can open; none of the 2 videos decodes"),
         (["all", "--list=nowhere.txt"], "nowhere.txt: no such file"),
         (["all", "--list=list.txt"], "list.txt:2: gone.mp4: no such file (nor 1 more of its 3 files)"),
-        (["all", "--list=twice.txt"], "good.mp4: the id of more than one clip"),
+        (["all", "--list=twice.txt"], "good.mp4: the id of more than one video"),
         (["all", "--videos=good", "--quality=101"], "quality=101: takes"),
         (["all", "--videos=good", "--clip_timeout=0"], "clip_timeout=0: takes"),
         (["all", "--videos=good", "--workers=-1"], "workers=-1: takes"),
         (["all", "--videos=good", "--shards=-1"], "shards=-1: takes"),
-        (["all"], "give the clips by one of"),
+        (["all"], "give the videos by one of"),
         (["convert"], "index.jsonl: no such file; run vfs-prepare index"),
         (["finalize"], "index.jsonl: no such file"),
         (["verify"], "manifest.json: no such file; run vfs-prepare finalize"),
@@ -304,9 +304,7 @@ def test_ends_with_one_line_and_status_1(tmp_path):
     command = [sys.executable, "-m", "vfs_jax.apps.prepare", "all", "--videos=nowhere", f"--out={tmp_path / 'out'}"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert ended.stderr.splitlines() == [
-        "vfs-prepare: error: nowhere: no such folder; --videos takes a folder of video files"
-    ]
+    assert ended.stderr.splitlines() == ["vfs-prepare: error: nowhere: no such folder; give a folder of video files"]
 
 
 def test_cut_videos_are_accounted_for(tmp_path, write_video, vfs_prepare):

@@ -4,9 +4,9 @@
 
 runs the four stages, each of which is a command of its own:
 
-  vfs-prepare index --videos=DIR --out=DIR    lists the clips (or --list=FILE, --kinetics=DIR)
+  vfs-prepare index --videos=DIR --out=DIR    lists the videos (or --list=FILE, --kinetics=DIR)
   vfs-prepare convert --out=DIR               decodes them into shards; run again, it goes on where it stopped
-  vfs-prepare finalize --out=DIR              accounts for every clip and writes the manifest
+  vfs-prepare finalize --out=DIR              accounts for every video and writes the manifest
   vfs-prepare verify --out=DIR                compares the folder with the manifest
 
 Options of Beam follow after two dashes: vfs-prepare convert --out=DIR --runner=FlinkRunner -- --flink_master=HOST:8081
@@ -46,8 +46,10 @@ flags.DEFINE_string("videos", None, "Folder of videos, searched recursively.", f
 flags.DEFINE_string("list", None, "Text file: a video, and its label, on each line.", flag_values=FLAGS)
 flags.DEFINE_string("kinetics", None, "Folder of Kinetics in CVDF's layout.", flag_values=FLAGS)
 flags.DEFINE_string("split", "train", "Split of Kinetics.", flag_values=FLAGS)
-flags.DEFINE_integer("shards", 0, "Number of shards; 0 for one a 128 clips, at least 16.", flag_values=FLAGS)
-flags.DEFINE_integer("short_side", 256, "Shorter side of the frames in pixels; 0 keeps each clip's.", flag_values=FLAGS)
+flags.DEFINE_integer("shards", 0, "Number of shards; 0 for one per 128 videos, at least 16.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "short_side", 256, "Shorter side of the frames in pixels; 0 keeps each video's.", flag_values=FLAGS
+)
 flags.DEFINE_float("fps", 0.0, "Frames a second to keep; 0 keeps every frame.", flag_values=FLAGS)
 flags.DEFINE_integer("quality", 90, "JPEG quality, 1 to 100.", flag_values=FLAGS)
 flags.DEFINE_float(
@@ -110,7 +112,7 @@ def _index(out: Path) -> None:
     sources = {"videos": FLAGS.videos, "list": FLAGS.list, "kinetics": FLAGS.kinetics}
     given = [name for name, value in sources.items() if value is not None]
     if len(given) != 1:
-        raise InputError("give the clips by one of --videos=DIR, --list=FILE and --kinetics=DIR")
+        raise InputError("give the videos by one of --videos=DIR, --list=FILE and --kinetics=DIR")
     source = Path(sources[given[0]])
     print(f"index: looks for videos in {source}")
     if FLAGS.kinetics is not None:
@@ -119,7 +121,7 @@ def _index(out: Path) -> None:
     else:
         entries, classes = index_folder(source) if FLAGS.videos is not None else index_list(source)
     shards = write_index(out, entries, classes, shards=FLAGS.shards)
-    print(f"index: {len(entries)} clips in {shards} shards -> {out / 'index.jsonl'}")
+    print(f"index: {len(entries)} videos in {shards} shards -> {out / 'index.jsonl'}")
     if FLAGS.kinetics is not None:
         for what in ("not_on_disk", "not_in_table", "doubled"):
             names = getattr(found, what)
@@ -150,7 +152,7 @@ def _convert(out: Path, beam_options: list[str]) -> None:
 
 
 def _finalize(out: Path) -> None:
-    print(f"finalize: accounts for every clip of {out / 'index.jsonl'}")
+    print(f"finalize: accounts for every video of {out / 'index.jsonl'}")
     manifest = finalize(out)
     print(
         f"finalize: {manifest['records']} records + {manifest['rejects']} rejects from {manifest['videos']} videos, "

@@ -1,4 +1,4 @@
-"""Readers of label-propagation data sets: videos with their first labels and, where there are any, the true later ones.
+"""Readers of mask data sets: DAVIS and VIP.
 
 Everything is checked when a data set is opened, so that a missing mask does not end an evaluation of an hour.
 """

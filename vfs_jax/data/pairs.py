@@ -40,10 +40,13 @@ class PairSettings:
 
 
 def kept_frames(sequence: BoxSequence) -> np.ndarray:
-    """Return the frames that are fit to train on, int64 [n].
+    """Choose the frames that are fit to train on.
 
     Their box covers at least 20 pixels; its sides are 20 to 500 pixels and 1% to 50% of the image's; its aspect is 1/4
     to 4; its cover label, where there is one, is above 1 and above 0.3 of the sequence's greatest.
+
+    Returns:
+        Their numbers, int64 [n].
     """
     height, width = image_size(sequence.frames[0])
     sides = sequence.boxes[:, 2:]
@@ -79,7 +82,7 @@ def sample_pair(rng: np.random.Generator, kept: np.ndarray, max_gap: int) -> tup
 def cut_patch(
     rng: np.random.Generator, image: np.ndarray, box: np.ndarray, settings: PairSettings, *, exemplar: bool
 ) -> np.ndarray:
-    """Cut a target and augments it: stretched, then cut to the center, then a square of it drawn.
+    """Cut a target out and augment it: stretch it, cut it to the center, then draw a square of it.
 
     Args:
         rng: draws the interpolations (of crop and stretch, each one of OpenCV's five), the stretch and the square.
@@ -118,7 +121,7 @@ def center_crop(patch: np.ndarray, side: int) -> np.ndarray:
 
 
 def steps_per_epoch(num_sequences: int, batch_size: int) -> int:
-    """Return batches of an epoch, in which each sequence gives a pair: what does not fill a batch is left out."""
+    """Return the number of batches of an epoch, in which each sequence gives a pair; an unfilled one is left out."""
     return max(num_sequences // batch_size, 1)
 
 
@@ -178,7 +181,7 @@ def pair_batches(
     num_workers: int = 0,
     settings: PairSettings = PairSettings(),
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Read, cuts and augments pairs in the background and hand them out batch by batch, without end.
+    """Read, cut and augment pairs in the background and hand them out batch by batch, without end.
 
     Args:
         sequences: with the box of every frame; each gives one pair an epoch, in an order drawn for the epoch.

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from vfs_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class JointSequence(FrameSequence):
-    """One clip with the joints of a person in every frame.
+    """One video with the joints of a person in every frame.
 
     Attributes:
         joints: (x, y) in pixels, the first pixel's center at 0, float64 [t, joints, 2].
@@ -41,17 +41,17 @@ def open_jhmdb(
 ) -> list[JointSequence]:
     """Open a folder of the layout of JHMDB.
 
-    It holds Rename_Images/CLASS/CLIP/00001.png (or Frames/...), joint_positions/CLASS/CLIP/joint_positions.mat (pos_img
-    [2, joints, t], 1-based) and splits/CLASS_test_splitN.txt, whose lines "CLIP.avi 2" name the test clips. Without
-    the folder splits all clips are taken. Frames after the last annotated one are left out.
+    It holds Rename_Images/CLASS/NAME/00001.png (or Frames/...), joint_positions/CLASS/NAME/joint_positions.mat (pos_img
+    [2, joints, t], 1-based) and splits/CLASS_test_splitN.txt, whose lines "NAME.avi 2" name the test sequences. Without
+    the folder splits all sequences are taken. Frames after the last annotated one are left out.
 
     Args:
         directory: the folder.
         split: 1, 2 or 3.
-        sequences: names CLASS/CLIP to open; all where empty.
+        sequences: names CLASS/NAME to open; all where empty.
 
     Returns:
-        the clips by name.
+        the sequences by name.
 
     Raises:
         InputError: something is missing or unreadable; the message names the file.
@@ -62,10 +62,10 @@ def open_jhmdb(
         raise InputError(f"{annotations}: no such folder; give the folder that holds joint_positions and the frames")
     names = sorted(str(path.parent.relative_to(annotations)) for path in annotations.glob("*/*/joint_positions.mat"))
     if (root / "splits").is_dir():
-        tested = _jhmdb_test_clips(root / "splits", split)
+        tested = _jhmdb_test_names(root / "splits", split)
         names = [name for name in names if name in tested]
     if not names:
-        raise InputError(f"{annotations}: holds no clip of test split {split}; copy the data set again")
+        raise InputError(f"{annotations}: holds no sequence of test split {split}; copy the data set again")
     images = root / "Rename_Images" if (root / "Rename_Images").is_dir() else root / "Frames"
     out = []
     for name in select(names, sequences, root):
@@ -81,16 +81,16 @@ def open_jhmdb(
     return out
 
 
-def _jhmdb_test_clips(folder: Path, split: int) -> set[str]:
+def _jhmdb_test_names(folder: Path, split: int) -> set[str]:
     files = sorted(folder.glob(f"*_test_split{split}.txt"))
     if not files:
         raise InputError(f"{folder}: holds no *_test_split{split}.txt; copy JHMDB's splits there")
-    clips = set()
+    names = set()
     for file in files:
         lines = (line.split() for line in file.read_text().splitlines() if line.strip())
         category = file.name.removesuffix(f"_test_split{split}.txt")
-        clips |= {f"{category}/{Path(words[0]).stem}" for words in lines if words[1:] == ["2"]}
-    return clips
+        names |= {f"{category}/{Path(words[0]).stem}" for words in lines if words[1:] == ["2"]}
+    return names
 
 
 def _read_joints(path: Path) -> np.ndarray:
@@ -181,10 +181,10 @@ def open_tapvid(path: str | os.PathLike[str], *, sequences: Sequence[str] = ()) 
     videos: dict[str, TrackSequence] = {}
     for file in files:
         content = _read_pickle(file)
-        items = content.items() if isinstance(content, dict) else enumerate(content)
-        for key, video in items:
-            name = str(key) if isinstance(content, dict) else f"{file.stem}_{key:05d}"
-            videos[name] = _track_sequence(file, name, video)
+        if not isinstance(content, Mapping):
+            content = {f"{file.stem}_{number:05d}": video for number, video in enumerate(content)}
+        for name, video in content.items():
+            videos[str(name)] = _track_sequence(file, str(name), video)
     return [videos[name] for name in select(list(videos), sequences, root)]
 
 
@@ -209,13 +209,13 @@ class _ArraysOnly(pickle.Unpickler):
         for name in names
     } | {("numpy", "ndarray"), ("numpy", "dtype")}
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if (module, name) not in self._ALLOWED:
             raise pickle.UnpicklingError(f"would call {module}.{name}")
         return super().find_class(module, name)
 
 
-def _read_pickle(path: Path) -> Any:
+def _read_pickle(path: Path) -> Mapping[object, object] | Sequence[object]:
     try:
         with path.open("rb") as file:
             content = _ArraysOnly(file).load()

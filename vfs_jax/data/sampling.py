@@ -1,4 +1,4 @@
-"""Which frames of a clip a training step sees."""
+"""The frames of a clip that a training step sees."""
 
 import numpy as np
 

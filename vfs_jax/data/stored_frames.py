@@ -1,4 +1,4 @@
-"""Single frames out of a record, without reading the rest: a 10 s clip has 300 of them and training wants eight.
+"""Reading of single frames of a record without the rest: a 10 s clip has 300 of them and training wants eight.
 
 No reader of ArrayRecord gives parts of a record. But a shard that vfs-prepare wrote holds each record as it is, one a
 chunk and uncompressed (github google/riegeli, doc/riegeli_records_file_format.md), and the record begins with an index

@@ -1,4 +1,4 @@
-"""Square crops around a target, as Siamese trackers look at it: cut inside the image, resized, padded to size."""
+"""Square crops around a target for Siamese trackers: cut inside the image, resized, padded to size."""
 
 import cv2
 import numpy as np
@@ -35,7 +35,7 @@ def crop_target(
     color: np.ndarray,
     interpolation: int = cv2.INTER_LINEAR,
 ) -> np.ndarray:
-    """Cut a square around a point and brings it to a size.
+    """Cut a square around a point and bring it to a size.
 
     The corners are rounded to whole pixels; the part inside the image is cut and resized to its share of the square;
     the rest is padded: the pads left and above are cut to whole pixels, those right and below take what is missing.

@@ -65,7 +65,7 @@ def random_resized_crop(
     flip_probability: float = 0.5,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Cut a random box, resizes it to a square, and mirrors it left to right with the given probability.
+    """Cut a random box, resize it to a square, and mirror it left to right with the given probability.
 
     Args:
         rng: the source of randomness.
@@ -98,22 +98,22 @@ def _gray(image: Image) -> Float[Array, "h w 1"]:
 
 
 def _blend(image: Image, other: Array, factor: Array) -> Image:
-    """Clips factor * image + (1 - factor) * other to 0..255."""
+    """Clip factor * image + (1 - factor) * other to 0..255."""
     return jnp.clip(factor * image + (1 - factor) * other, 0, 255)
 
 
 def adjust_brightness(image: Image, factor: Array) -> Image:
-    """Scale an image [h, w, 3] in 0..255 by `factor` and clips."""
+    """Scale an image [h, w, 3] in 0..255 by `factor` and clip it."""
     return _blend(image, jnp.zeros_like(image), factor)
 
 
 def adjust_contrast(image: Image, factor: Array) -> Image:
-    """Move an image [h, w, 3] in 0..255 away from (factor > 1) or towards (< 1) its mean gray, and clips."""
+    """Move an image [h, w, 3] in 0..255 away from (factor > 1) or towards (< 1) its mean gray, and clip it."""
     return _blend(image, jnp.full_like(image, jnp.mean(_gray(image))), factor)
 
 
 def adjust_saturation(image: Image, factor: Array) -> Image:
-    """Move an image [h, w, 3] in 0..255 away from (factor > 1) or towards (< 1) its gray image, and clips."""
+    """Move an image [h, w, 3] in 0..255 away from (factor > 1) or towards (< 1) its gray image, and clip it."""
     return _blend(image, jnp.broadcast_to(_gray(image), image.shape), factor)
 
 
@@ -162,7 +162,7 @@ def augment_color(
     blur_probability: float = 0.5,
     blur_sigma: tuple[float, float] = (0.1, 0.2),
 ) -> Float[Array, "*n h w 3"]:
-    """Color jitter, then gray, then blur, drawn for every image on its own.
+    """Jitter colors, then turn gray, then blur, drawn for every image on its own.
 
     The jitter applies its four operations in random order; each result is clipped to 0..255 and not rounded. The
     defaults are the release's (github xvjiarui/VFS, object-level configs; formulas of torchvision on float images).
