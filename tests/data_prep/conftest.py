@@ -34,7 +34,7 @@ def write_video() -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def vfs_prepare() -> Callable[..., None]:
     """vfs_prepare("all", "--out=DIR", ...) runs the command with flags of its own."""
 

@@ -44,16 +44,21 @@ def hanging(tmp_path):
 
 
 def test_goes_on_after_a_clip_that_hangs(write_video, tmp_path, hanging):
-    good = write_video(tmp_path / "good.mp4")
+    good, other = (write_video(tmp_path / f"{number}.mp4", frames=number) for number in (12, 3))
     with Decoder(OPTIONS, clip_timeout=30) as decoder:
         assert _lengths(decoder, good) == [12]
-        decoder._clip_timeout, child = 0.3, decoder._child
+        child = decoder._child
+        assert _lengths(decoder, other) == [3]
+        assert decoder._child is child  # one child serves many videos
+        decoder._clip_timeout = 0.3
         with pytest.raises(VideoError, match=r"takes longer than 0\.3 s"):
             _lengths(decoder, hanging)
         assert child.poll() == -signal.SIGKILL
         decoder._clip_timeout = 30
         assert _lengths(decoder, good) == [12]
         assert decoder._child.pid != child.pid
+        child = decoder._child
+    assert child.poll() is not None  # and ends with it
 
 
 def test_a_crash_is_the_clips_fault(hanging):
@@ -68,12 +73,3 @@ def test_a_kill_from_outside_is_tried_again(hanging):
         _kill_when_busy(decoder, signal.SIGKILL, 2)
         with pytest.raises(VideoError, match="the decoder was killed"):
             _lengths(decoder, hanging)
-
-
-def test_one_child_serves_many_clips_and_ends(write_video, tmp_path):
-    paths = [write_video(tmp_path / f"{number}.mp4", frames=number) for number in (1, 2, 3)]
-    with Decoder(OPTIONS, clip_timeout=30) as decoder:
-        lengths = [_lengths(decoder, path) for path in paths]
-        child = decoder._child
-    assert lengths == [[1], [2], [3]]
-    assert child.poll() is not None

@@ -132,6 +132,14 @@ def test_odd_names(write_video, tmp_path, name):
     assert len(_decode(path, ClipOptions(short_side=0))["frames"]) == 3
 
 
+def test_8k(tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "8k.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (7680, 4320))
+    writer.write(np.full((4320, 7680, 3), 100, np.uint8))
+    writer.release()
+    clip = _decode(tmp_path / "8k.avi", ClipOptions(short_side=32))
+    assert (clip["height"], clip["width"], len(clip["frames"])) == (32, 57, 1)
+
+
 def test_one_frame(write_video, tmp_path):
     clip = _decode(write_video(tmp_path / "clip.mp4", frames=1), ClipOptions(short_side=0))
     np.testing.assert_array_equal(clip["times"], [0])

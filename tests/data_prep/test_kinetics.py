@@ -110,13 +110,12 @@ def test_an_eighth_of_the_clips_is_hard_to_overlook(tmp_path, vfs_prepare, capsy
     assert missing == [f"{name}_000001_000011" for number, name in enumerate(names) if number % 8]
 
 
-@pytest.mark.parametrize("suffix", [".tar.gz", ".tar"])
-def test_archives_are_read_in_place(kinetics, tmp_path, vfs_prepare, suffix):
-    with tarfile.open(kinetics / "train" / f"part_0{suffix}", "w:gz" if suffix.endswith("gz") else "w") as archive:
+def test_archives_are_read_in_place(kinetics, tmp_path, vfs_prepare):
+    with tarfile.open(kinetics / "train" / "part_0.tar.gz", "w:gz") as archive:
         for name in ("bbbbbbbbbbb_000020_000030.mp4", "aaaaaaaaaaa_000001_000011.mp4"):
             archive.add(kinetics / "train" / name, f"./x/{name}")
             (kinetics / "train" / name).unlink()
-    with tarfile.open(kinetics / "train" / f"part_1{suffix}", "w:gz" if suffix.endswith("gz") else "w") as archive:
+    with tarfile.open(kinetics / "train" / "part_1.tar", "w") as archive:
         archive.add(kinetics / "train" / "deep", "deep")
         shutil.rmtree(kinetics / "train" / "deep")
     out = tmp_path / "out"

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,22 +11,23 @@ from vfs_jax.errors import InputError
 LAUNCH = Path(__file__).parents[2] / "launch"
 
 
-@pytest.fixture
-def indexed(write_video, tmp_path, vfs_prepare):
+@pytest.fixture(scope="module")
+def indexed(write_video, tmp_path_factory, vfs_prepare):
+    folder = tmp_path_factory.mktemp("indexed")
     for number in range(5):
-        write_video(tmp_path / "videos" / f"{number}.mp4", frames=1)
-    vfs_prepare("index", f"--videos={tmp_path / 'videos'}", f"--out={tmp_path / 'out'}", "--shards=3")
-    return tmp_path / "out"
+        write_video(folder / "videos" / f"{number}.mp4", frames=1)
+    vfs_prepare("index", f"--videos={folder / 'videos'}", f"--out={folder / 'out'}", "--shards=3")
+    return folder / "out"
 
 
 @pytest.fixture
-def path_with_command(tmp_path):
-    """A PATH on which vfs-prepare is this checkout's, however it is installed."""
-    program = tmp_path / "bin" / "vfs-prepare"
+def noting(tmp_path):
+    """A PATH on which vfs-prepare only notes its arguments, and the file that gets them, one a line."""
+    program, noted = tmp_path / "bin" / "vfs-prepare", tmp_path / "arguments"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m vfs_jax.apps.prepare "$@"\n')
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {noted}\n')
     program.chmod(0o755)
-    return f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    return f"{program.parent}{os.pathsep}{os.environ['PATH']}", noted
 
 
 @pytest.mark.parametrize(
@@ -53,17 +53,22 @@ def path_with_command(tmp_path):
         ),
     ],
 )
-def test_launch_files(script, settings, command, options, indexed, path_with_command):
+def test_launch_files(script, settings, command, options, indexed, noting, vfs_prepare, capsys):
+    path, noted = noting
     ended = subprocess.run(
         ["bash", LAUNCH / script, indexed, "--quality=80"],
-        env={**os.environ, **settings, "PATH": path_with_command, "DRY_RUN": "1"},
+        env={**os.environ, **settings, "PATH": path, "DRY_RUN": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    lines = ended.stdout.splitlines()
-    assert lines[0].startswith(f"vfs-prepare convert --out={indexed} {command}")
+    assert ended.stdout.startswith(f"vfs-prepare convert --out={indexed} {command}")
+    arguments = noted.read_text().splitlines()
+    assert "--graph" in arguments
+    capsys.readouterr()
+    vfs_prepare(*arguments)
+    lines = capsys.readouterr().out.splitlines()
     assert {f"option: {option}" for option in options} <= set(lines)
     steps = [line for line in lines if line.startswith("step: ")]
     assert any(line.startswith("step: convert (beam:transform:pardo") for line in steps)
@@ -85,5 +90,5 @@ def test_unknown_runner(indexed, vfs_prepare):
 
 
 def test_options_of_beam_reach_the_local_runner(indexed, vfs_prepare):
-    vfs_prepare("convert", f"--out={indexed}", "--short_side=0", "--workers=2", "--", "--direct_test_splits={}")
+    vfs_prepare("convert", f"--out={indexed}", "--workers=2", "--", "--direct_test_splits={}")
     assert len(list(indexed.glob("clips-*.json"))) == 3
