@@ -22,7 +22,7 @@ ALLOWED = {
     "vfs_jax/data": {"vfs_jax.data", "vfs_jax.errors"},
     "vfs_jax/models": {"vfs_jax.models", "vfs_jax.errors"},
     "vfs_jax/training": {f"vfs_jax.{name}" for name in ("training", *_LOWER, "distributed")},
-    "vfs_jax/evaluation": {f"vfs_jax.{name}" for name in ("evaluation", *_LOWER, "distributed")},
+    "vfs_jax/evaluation": {f"vfs_jax.{name}" for name in ("evaluation", *_LOWER, "distributed", "claims")},
     "vfs_jax/evaluation/metrics": {"vfs_jax.evaluation.metrics", "vfs_jax.errors"},
     "vfs_jax/evaluation/propagation": _evaluation("propagation"),
     "vfs_jax/evaluation/tasks": _evaluation("tasks", "propagation", "metrics"),
@@ -30,6 +30,7 @@ ALLOWED = {
     "vfs_jax/evaluation/runs": {
         *_evaluation("runs", "tasks", "propagation", "metrics", "tracking"),
         "vfs_jax.distributed",
+        "vfs_jax.claims",
     },
     "vfs_jax/evaluation/report": _evaluation("report", "runs", "tasks", "propagation", "metrics"),
     "vfs_jax/apps": {"vfs_jax", "data_prep"},

@@ -27,12 +27,12 @@ from absl import flags
 from ml_collections import config_flags
 
 from vfs_jax.apps import cli
+from vfs_jax.claims import with_versions
 from vfs_jax.distributed import join
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.propagation.settings import Settings, variants
 from vfs_jax.evaluation.report.assembly import write_report
 from vfs_jax.evaluation.report.matches import Inspector
-from vfs_jax.evaluation.runs.claims import with_versions
 from vfs_jax.evaluation.runs.comparison import Run
 from vfs_jax.evaluation.runs.evaluation import evaluate_propagation
 from vfs_jax.evaluation.tasks import TASKS

@@ -19,10 +19,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from vfs_jax.apps import cli
+from vfs_jax.claims import with_versions
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.report.assembly import write_report
 from vfs_jax.evaluation.report.plots import write_plots
-from vfs_jax.evaluation.runs.claims import with_versions
 from vfs_jax.evaluation.runs.tracking import evaluate_tracking
 from vfs_jax.evaluation.tasks.attributes import AttributeScore, read_attributes, score_attributes, write_attributes
 from vfs_jax.evaluation.tasks.boxes import BOX_TASKS, Otb

@@ -38,6 +38,7 @@ from data_prep.kinetics import index_kinetics
 from data_prep.show import contact_sheet, describe
 from data_prep.verify import verify
 from vfs_jax.apps import cli
+from vfs_jax.claims import claim_folder
 from vfs_jax.errors import InputError
 
 FLAGS = flags.FlagValues()
@@ -131,9 +132,8 @@ def _index(out: Path) -> None:
 
 
 def _convert(out: Path, beam_options: list[str]) -> None:
-    # Beam and JAX take seconds to import, which the other stages need not wait for.
+    # Beam takes a second to import, which the other stages need not wait for.
     from data_prep.convert import convert, job_graph
-    from vfs_jax.evaluation.runs.claims import claim_folder
 
     options = _options()
     tasks = read_tasks(out)
@@ -188,7 +188,6 @@ def _warn_of_manifest(out: Path) -> None:
 
 def _compose(out: Path) -> None:
     from data_prep.compose import write_sequences  # needs SciPy, which nothing else here does
-    from vfs_jax.evaluation.runs.claims import claim_folder
 
     if FLAGS.videos is None:
         raise InputError("compose takes the background, one video file, by --videos=FILE")

@@ -24,12 +24,12 @@ from absl import flags
 from tqdm import tqdm
 
 from vfs_jax.apps import cli
+from vfs_jax.claims import claim_folder, with_versions
 from vfs_jax.data.images import read_index_mask
 from vfs_jax.data.video_files import open_video
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.propagation.settings import Settings, default_radius
 from vfs_jax.evaluation.report.videos import write_overlay
-from vfs_jax.evaluation.runs.claims import claim_folder, with_versions
 from vfs_jax.evaluation.runs.own_video import Labels, Masks, Points, carry
 from vfs_jax.models.weights.resolve import resolve
 

@@ -20,11 +20,11 @@ from absl import flags
 from tqdm import tqdm
 
 from vfs_jax.apps import cli
+from vfs_jax.claims import claim_folder, with_versions
 from vfs_jax.data.video_files import open_video
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.report.overlays import draw_over
 from vfs_jax.evaluation.report.videos import write_video
-from vfs_jax.evaluation.runs.claims import claim_folder, with_versions
 from vfs_jax.evaluation.tracking.siamfc import SiamFCTracker
 from vfs_jax.models.weights.resolve import resolve_tracker
 

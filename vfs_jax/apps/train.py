@@ -18,12 +18,12 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from vfs_jax.apps import cli
+from vfs_jax.claims import claim_folder, with_versions
 from vfs_jax.data.records import ClipRecords
 from vfs_jax.distributed import from_first, join
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.propagation.settings import Settings, default_radius
 from vfs_jax.evaluation.runs import propagation as runs
-from vfs_jax.evaluation.runs.claims import claim_folder, with_versions
 from vfs_jax.evaluation.tasks import TASKS
 from vfs_jax.evaluation.tasks.base import write_tables
 from vfs_jax.models import backbone_of

@@ -17,10 +17,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from vfs_jax.apps import cli
+from vfs_jax.claims import claim_folder, with_versions
 from vfs_jax.data.box_datasets import BoxSequence, open_got10k, open_otb
 from vfs_jax.data.pairs import PairSettings
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.runs.claims import claim_folder, with_versions
 from vfs_jax.models.weights.resolve import resolve
 from vfs_jax.training.tracker_head import HeadOptions, train_head
 

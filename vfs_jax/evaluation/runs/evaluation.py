@@ -10,10 +10,10 @@ from typing import Generic
 import jax
 from tqdm import tqdm
 
+from vfs_jax.claims import claim_folder, with_versions
 from vfs_jax.distributed import from_first
 from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.settings import Variant
-from vfs_jax.evaluation.runs.claims import claim_folder, with_versions
 from vfs_jax.evaluation.runs.comparison import Run, write_comparison
 from vfs_jax.evaluation.runs.propagation import (
     clean,

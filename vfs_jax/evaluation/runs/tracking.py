@@ -11,9 +11,9 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from vfs_jax.claims import claim_folder, with_versions
 from vfs_jax.data.box_datasets import BoxSequence
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.runs.claims import claim_folder, with_versions
 from vfs_jax.evaluation.runs.comparison import Run
 from vfs_jax.evaluation.tasks.base import format_table, write_tables
 from vfs_jax.evaluation.tasks.boxes import Otb, read_speed, write_boxes

@@ -5,8 +5,8 @@ import json
 import jax
 import pytest
 
+from vfs_jax.claims import claim_folder, with_versions
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.runs.claims import claim_folder, with_versions
 
 
 def test_a_folder_belongs_to_one_configuration(tmp_path):

@@ -1,12 +1,10 @@
-"""Whose folder it is: config.json beside the results, and no second configuration among them."""
+"""The claim on a folder of results: config.json beside them, and no second configuration among them."""
 
 import importlib.metadata
 import json
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-
-import jax
 
 from vfs_jax.errors import InputError
 
@@ -60,6 +58,8 @@ def claim_folder(folder: Path, config: Mapping[str, object], *, free: Collection
 
 def with_versions(config: Mapping[str, object]) -> dict[str, object]:
     """Return a configuration with what computes it: "versions" of the packages by name, and "device"."""
+    import jax  # not at the top: vfs-prepare claims folders too, and needs a sixth of a gigabyte less without it
+
     versions = {package.replace("-", "_"): importlib.metadata.version(package) for package in _PACKAGES}
     return {**config, "versions": versions, "device": jax.devices()[0].device_kind}
 
