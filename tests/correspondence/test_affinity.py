@@ -49,7 +49,7 @@ def test_affinity_in_sixteen_bits():
     result = affinity(query, key)
     assert result.dtype == np.float32
     expected = full_scores(query.astype(np.float32), key.astype(np.float32)[None], radius=None)
-    np.testing.assert_allclose(result.reshape(12, 12), expected, atol=1e-6)
+    np.testing.assert_allclose(result.reshape(12, 12), expected, atol=64 * 2.0**-24)  # 64 products, each rounded once
 
 
 def test_affinity_under_vmap():
@@ -61,11 +61,10 @@ def test_affinity_under_vmap():
 
 @pytest.mark.parametrize("normalize", [True, False])
 def test_affinity_gradient(normalize):
-    """Central differences in float32 are good to about 1e-2 of the largest gradient."""
-    query, key = normal(0, 2, 3, 4), normal(1, 3, 2, 4)
-    check_grads(
-        lambda a, b: affinity(a, b, normalize=normalize, temperature=0.5), (query, key), 1, modes=("rev",), rtol=1e-2
-    )
+    """In float64, in which central differences are good to a millionth."""
+    query, key = (array.astype(np.float64) for array in (normal(0, 2, 3, 4), normal(1, 3, 2, 4)))
+    with jax.enable_x64(True):
+        check_grads(lambda a, b: affinity(a, b, normalize=normalize, temperature=0.5), (query, key), 1, modes=("rev",))
 
 
 def test_affinity_gradient_at_zero_vectors():
@@ -117,7 +116,9 @@ def test_cross_correlation_is_the_loop(shapes):
 
 
 def test_cross_correlation_gradient():
-    check_grads(cross_correlate, (normal(0, 2, 2, 3, 4), normal(1, 2, 4, 5, 4)), 1, modes=("rev",), rtol=1e-2)
+    arrays = (normal(0, 2, 2, 3, 4), normal(1, 2, 4, 5, 4))
+    with jax.enable_x64(True):
+        check_grads(cross_correlate, tuple(array.astype(np.float64) for array in arrays), 1, modes=("rev",))
 
 
 def test_cross_correlation_names_bad_shapes():

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from full_affinity import full_propagation, full_video
+from full_affinity import assert_propagated, full_propagation, full_video
 
 from vfs_jax.correspondence import propagate_frame, propagate_next, propagate_video, start_memory
 
@@ -19,14 +19,6 @@ def some_frames(seed=0, frames=4, height=9, width=13, channels=8, labels=3, dtyp
     query = rng.standard_normal((height, width, channels)).astype(dtype)
     keys = rng.standard_normal((frames, height, width, channels)).astype(dtype)
     return query, keys, rng.uniform(size=(frames, height, width, labels)).astype(np.float32)
-
-
-def assert_equal_where_clear(result, expected, gap):
-    """Compare where the last chosen score stands out by more than 1e-5; nearly everywhere, or the test says nothing."""
-    # A gap of 0 is a frame that is there twice: whichever is chosen, its labels are the same.
-    clear = (gap > 1e-5) | (gap < 1e-14)
-    assert clear.mean() > 0.98
-    np.testing.assert_allclose(np.asarray(result)[clear], expected[clear], rtol=0, atol=TOLERANCE)
 
 
 SETTINGS = {
@@ -57,7 +49,7 @@ def test_frame_is_the_full_affinity(name):
     query, keys, labels = some_frames()
     result = propagate_frame(query, keys, labels, **SETTINGS[name])
     assert result.dtype == np.float32
-    assert_equal_where_clear(result, *full_propagation(query, keys, labels, **SETTINGS[name]))
+    assert_propagated(result, *full_propagation(query, keys, labels, **SETTINGS[name]))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +60,7 @@ def test_any_grid(shape, radius):
     """Grids smaller than a strip, than a window, that no strip or block divides, and several strips at the border."""
     query, keys, labels = some_frames(height=shape[0], width=shape[1])
     result = propagate_frame(query, keys, labels, radius=radius)
-    assert_equal_where_clear(result, *full_propagation(query, keys, labels, radius=radius))
+    assert_propagated(result, *full_propagation(query, keys, labels, radius=radius))
 
 
 @pytest.mark.parametrize("options", [{"first_frame_windowed": False}, {"topk": None}], ids=str)
@@ -76,8 +68,7 @@ def test_missing_frames(options):
     query, keys, labels = some_frames()
     for valid in ([True, False, True, False], [False, True, True, True], [False] * 4):
         result = propagate_frame(query, keys, labels, radius=3.0, key_valid=np.array(valid), **options)
-        expected, gap = full_propagation(query, keys, labels, radius=3.0, key_valid=valid, **options)
-        assert_equal_where_clear(result, expected, gap)
+        assert_propagated(result, *full_propagation(query, keys, labels, radius=3.0, key_valid=valid, **options))
         assert np.any(result) == any(valid)  # zeros, not NaN, where nothing is allowed
 
 
@@ -87,7 +78,7 @@ def test_no_allowed_key_gives_zeros(topk):
     query, keys, labels = some_frames()
     assert not np.any(propagate_frame(query, keys, labels, radius=0.0, topk=topk))
     free = propagate_frame(query, keys, labels, radius=0.0, topk=topk, first_frame_windowed=False)
-    assert_equal_where_clear(free, *full_propagation(query, keys[:1], labels[:1], radius=None, topk=topk))
+    assert_propagated(free, *full_propagation(query, keys[:1], labels[:1], radius=None, topk=topk))
 
 
 def test_zero_features_are_not_divided_by_zero():
@@ -132,9 +123,9 @@ def test_sixteen_bits_are_multiplied_as_they_are():
         expected = full_propagation(query.astype(np.float32), keys.astype(np.float32), labels, **options)
         result = propagate_frame(query, keys, jnp.asarray(labels), **options)
         assert result.dtype == np.float32
-        assert_equal_where_clear(result, *expected)
+        assert_propagated(result, *expected)
         mixed = propagate_frame(query, keys.astype(np.float32), labels, **options)
-        np.testing.assert_allclose(mixed, result, atol=TOLERANCE)
+        assert_propagated(mixed, *expected)
 
 
 def test_close_calls_choose_as_good_keys():
@@ -181,7 +172,8 @@ def test_official_frames(oracles):
     for name, options in cases.items():
         result = propagate_frame(query, keys, labels, **options)
         tolerance = 1e-4 if name.endswith("nonorm") else TOLERANCE
-        np.testing.assert_allclose(result, expected[f"one.{name}"], rtol=0, atol=tolerance, err_msg=name)
+        _, slack = full_propagation(query, keys, labels, **options)
+        assert_propagated(result, expected[f"one.{name}"], 2 * slack, tolerance)  # both are float32
 
 
 OFFICIAL_VIDEOS = {
@@ -207,7 +199,8 @@ def test_official_videos(oracles, name):
     first = np.eye(3, dtype=np.float32)[expected["video.first_shrunk"]]
     result = propagate_video(rolling_video(26), first, **OFFICIAL_VIDEOS[name])
     np.testing.assert_array_equal(result[0], first)
-    np.testing.assert_allclose(result[1:], expected[f"video.{name}.soft"], rtol=0, atol=TOLERANCE)
+    _, slack = full_video(rolling_video(26), first, **OFFICIAL_VIDEOS[name])
+    assert_propagated(result[1:], expected[f"video.{name}.soft"], 2 * slack[1:])  # both are float32
 
 
 VIDEOS = {
@@ -234,15 +227,15 @@ def test_video_and_stream_are_the_full_recurrence(name):
     options = {"radius": 3.0, **VIDEOS[name]}
     features = rolling_video(7)
     first = np.eye(3, dtype=np.float32)[np.random.default_rng(1).integers(0, 3, (12, 20))]
-    expected, gaps = full_video(features, first, **options)
+    expected, slack = full_video(features, first, **options)
     result = propagate_video(features, first, **options)
-    assert_equal_where_clear(result, expected, gaps)
+    assert_propagated(result, expected, slack)
 
     search = {key: options.pop(key) for key in ("topk", "temperature") if key in options}
     memory = start_memory(features[0], first, **options)
     for number, frame in enumerate(features[1:], start=1):
         labels, memory = propagate_next(memory, frame, **search)
-        assert_equal_where_clear(labels, expected[number], gaps[number])
+        assert_propagated(labels, expected[number], slack[number])
 
 
 @pytest.mark.slow
@@ -268,8 +261,8 @@ def test_under_jit_and_vmap():
     several = jax.vmap(lambda *arrays: propagate_frame(*arrays, radius=3.0))(*batch)
     for one, result in zip(frames, several, strict=True):
         expected = full_propagation(*one, radius=3.0)
-        assert_equal_where_clear(run(*one), *expected)
-        assert_equal_where_clear(result, *expected)
+        assert_propagated(run(*one), *expected)
+        assert_propagated(result, *expected)
 
 
 @pytest.mark.slow
@@ -287,8 +280,7 @@ def test_several_videos_on_several_devices():
 
     result = run(features, first)
     for number in range(4):
-        expected, _ = full_video(features[number], first[number], radius=3.0, num_context=2)
-        np.testing.assert_allclose(result[number], expected, rtol=0, atol=TOLERANCE)
+        assert_propagated(result[number], *full_video(features[number], first[number], radius=3.0, num_context=2))
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])

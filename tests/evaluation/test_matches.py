@@ -5,6 +5,7 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
+from full_affinity import assert_propagated, full_propagation
 from PIL import Image
 
 from vfs_jax.correspondence import propagate_frame
@@ -82,7 +83,11 @@ def test_the_right_frames(variables, sequence, changes):
         assert seen.frames == key_frames(number, settings)
         frame, row, col = np.moveaxis(seen.where, -1, 0)
         blended = np.stack(soft)[np.array(seen.frames)[frame], row, col]
-        np.testing.assert_allclose((seen.weights[..., None] * blended).sum(2), soft[number], atol=1e-4)
+        used, known = (np.stack([each[key] for key in seen.frames]) for each in (features, soft))
+        expected = full_propagation(features[number], used, known, radius=4.0)
+        assert_propagated(
+            (seen.weights[..., None] * blended).sum(2), *expected, tolerance=1e-4
+        )  # other batches' features
 
 
 def test_main_colors_tell_parts_apart():

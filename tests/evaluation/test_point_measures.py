@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.io
+import torch
 
 from vfs_jax.correspondence.coordinates import resize_bilinear
 from vfs_jax.evaluation.metrics import pck, tapvid
@@ -53,8 +54,12 @@ def test_official_positions_and_pck(oracles, inputs, mouse):
     maps = inputs.jhmdb_maps(mouse.transpose(2, 1, 0))
     found = np.stack([positions_of(jnp.asarray(frame.transpose(1, 2, 0)), size=(480, 640))[0] for frame in maps])
     coordinates = np.array(expected["coords [2 (x, y), joint, frame]"]).transpose(2, 1, 0)
-    np.testing.assert_allclose(found, coordinates, atol=1e-3)  # float32 maps: 4e-5
-    scores = pck.pck([pck.distances(found.astype(np.float64), mouse)])
+    large = torch.nn.functional.interpolate(torch.from_numpy(maps.astype(np.float64)), size=(480, 640), mode="bilinear")
+    fifth, sixth = -np.partition(-large.numpy().reshape(*maps.shape[:2], -1), (4, 5))[..., 4:6].transpose(2, 0, 1)
+    clear = fifth - sixth > 1e-5 * fifth  # elsewhere rounding may take another fifth pixel
+    assert clear.mean() > 0.9
+    np.testing.assert_allclose(found[clear], coordinates[clear], atol=1e-3)  # float32 maps: 4e-5
+    scores = pck.pck([pck.distances(coordinates, mouse)])
     for name, value in expected["pck, synthetic maps"].items():
         assert 100 * scores[name] == pytest.approx(value, abs=1e-6)
 

@@ -26,41 +26,51 @@ def sequence(real_data, name):
     return next(found for found in open_otb(real_data / "otb_like") if found.name == name)
 
 
-def differences(oracles, tmp_path, found, frames, *, depth=18, head=True, double=False):
-    """Largest difference of the boxes, pixels, and the boxes."""
+def assert_boxes_are_those_of_pytorch(oracles, tmp_path, monkeypatch, found, frames, *, depth=18, head=True):
+    """Responses to 1e-4 of their spread, and boxes to 0.01 pixels where rounding cannot choose another peak.
+
+    Where it can, as far as the responses of this machine are off, the second tracker goes on from our box.
+    """
     path = official_weights(oracles, tmp_path, depth, siamfc=True)
     ours = SiamFCTracker(load_torch(path, part="siamfc"), head=head)
-    theirs = TorchTracker(depth, path, head=head, double=double)
-    boxes, seconds = ours.track(found.frames[:frames], found.boxes[0])
+    theirs = TorchTracker(depth, path, head=head)
+    seen, compute = [], siamfc.responses
+    monkeypatch.setattr(siamfc, "responses", lambda *arguments: seen.append(compute(*arguments)) or seen[-1])
+    for tracker in (ours, theirs):
+        tracker.init(found.frame(0), found.boxes[0])
+    boxes, clear = [found.boxes[0]], 0
+    for index in range(1, frames):
+        box, expected = (tracker.update(found.frame(index)) for tracker in (ours, theirs))
+        boxes.append(box)
+        off = np.abs(np.asarray(seen[-1]) - theirs.responses).max()
+        assert off < 1e-4 * theirs.responses.std()
+        if theirs.ahead > 4 * off:  # two pixels, and the cubic's weights add up to 1.9
+            clear += 1
+            np.testing.assert_allclose(box, expected, atol=0.01, err_msg=f"frame {index}")
+        else:
+            (theirs.cy, theirs.cx), (theirs.h, theirs.w), theirs.x_size = ours._center, ours._size, ours._extent
+    assert clear > 0
+    assert np.abs(np.diff(boxes, axis=0)[:, :2]).max() > 1  # it moves
+    tracked, seconds = ours.track(found.frames[:3], found.boxes[0])
+    np.testing.assert_array_equal(tracked, boxes[:3])
     assert (seconds > 0).all()
-    theirs.init(found.frame(0), found.boxes[0])
-    expected = [found.boxes[0], *(theirs.update(found.frame(index)) for index in range(1, frames))]
-    return np.abs(boxes - np.array(expected)).max(), boxes
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("head", [True, False])
-def test_boxes_are_those_of_pytorch(real_data, oracles, tmp_path, head):
-    found = sequence(real_data, "Crossing")
-    difference, boxes = differences(oracles, tmp_path, found, 8, head=head)
-    assert difference < 0.01
-    assert np.abs(np.diff(boxes[:, :2], axis=0)).max() > 1  # it moves
-
-
-# In frame 91 of Soccer the two highest pixels of the final response differ by 4e-8 of it, too little for float32.
-@pytest.mark.long
-@pytest.mark.parametrize(("name", "frames"), [("Crossing", 100), ("Soccer", 91), ("bag", 100)])
-def test_boxes_are_those_of_pytorch_over_100_frames(real_data, oracles, tmp_path, name, frames):
-    # The PyTorch network in float64: the float32 errors of its responses are ten times ours (6e-6 and 6e-7 of them).
-    difference, boxes = differences(oracles, tmp_path, sequence(real_data, name), frames, double=True)
-    assert difference < 0.01
-    assert np.abs(np.diff(boxes[:, :2], axis=0)).max() > 1
+def test_boxes_are_those_of_pytorch(real_data, oracles, tmp_path, monkeypatch, head):
+    assert_boxes_are_those_of_pytorch(oracles, tmp_path, monkeypatch, sequence(real_data, "Crossing"), 6, head=head)
 
 
 @pytest.mark.long
-def test_boxes_of_resnet50(real_data, oracles, tmp_path):
-    difference, _ = differences(oracles, tmp_path, sequence(real_data, "Crossing"), 6, depth=50, double=True)
-    assert difference < 0.01
+@pytest.mark.parametrize("name", ["Crossing", "Soccer", "bag"])
+def test_boxes_are_those_of_pytorch_over_100_frames(real_data, oracles, tmp_path, monkeypatch, name):
+    assert_boxes_are_those_of_pytorch(oracles, tmp_path, monkeypatch, sequence(real_data, name), 100)
+
+
+@pytest.mark.long
+def test_boxes_of_resnet50(real_data, oracles, tmp_path, monkeypatch):
+    assert_boxes_are_those_of_pytorch(oracles, tmp_path, monkeypatch, sequence(real_data, "Crossing"), 6, depth=50)
 
 
 def test_crops_are_those_of_the_obvious_way():
@@ -91,11 +101,16 @@ def test_the_peak_is_that_of_the_obvious_way():
         response = large[best] - large[best].min()
         blended = 0.824 * response / response.sum() + 0.176 * window
         row, col = divmod(int(blended.argmax()), 272)
+        second, first = np.sort(blended, axis=None)[-2:]
+        assert first - second > 1e-5 * first  # float32 cannot take another one
         displacement, scale = siamfc.locate(found, window, settings)
         assert displacement.tolist() == [(row - 135.5) / 2, (col - 135.5) / 2]
         assert scale == 1.0375 ** (best - 1)
         np.testing.assert_allclose(
-            cv2.resize(found[0], (272, 272), interpolation=cv2.INTER_CUBIC), large[0] / 0.9745, atol=2e-5
+            # OpenCV's places are float32: off by 1e-6 of a cell, across which the response may rise by 8.
+            cv2.resize(found[0], (272, 272), interpolation=cv2.INTER_CUBIC),
+            large[0] / 0.9745,
+            atol=2e-5,
         )
 
 
@@ -112,7 +127,8 @@ def test_the_heads_search_half_moves_to_the_exemplar(variables):
     )
     kernel, constant = siamfc.exemplar_kernel(variables, parameters["params"], patch, out_scale=1e-3)
     found = siamfc.responses(variables, kernel, constant, search)
-    np.testing.assert_allclose(found[0], expected, atol=2e-5 * np.abs(expected).max())
+    # Float32's 6e-8 times the root of the 8,192 products that are summed is 5e-6.
+    np.testing.assert_allclose(found[0], expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
 def moving_square(size=(60, 80), steps=4):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from full_affinity import full_video
+from full_masks import full_mask
 from PIL import Image
 from test_tasks import evaluate, jhmdb, moving_square, tracks, vip  # noqa: F401  the made-up data sets are fixtures
 from torch_reference import Backbone, randomise, save
@@ -58,12 +59,11 @@ def back(picture, size):
 
 
 def peak(picture):
-    """(x, y) of [h, w]: the mean of the five highest pixels, by value; of equals the first in reading order."""
-    index = np.argsort(-picture, axis=None, kind="stable")[:5]
-    values = picture.ravel()[index]
-    if picture.sum() == 0:
-        return np.array([-1.0, -1.0])
-    return np.array([values @ (index % picture.shape[1]), values @ (index // picture.shape[1])]) / values.sum()
+    """(x, y) of [h, w]: the mean of the five highest pixels, by value; and by how much the fifth is above the sixth."""
+    index = np.argsort(-picture, axis=None, kind="stable")[:6]
+    *values, sixth = picture.ravel()[index]
+    x, y = (np.average(each, weights=values) for each in (index[:5] % picture.shape[1], index[:5] // picture.shape[1]))
+    return np.array([x, y]), values[-1] - sixth
 
 
 @pytest.mark.slow
@@ -75,17 +75,15 @@ def test_vip(vip, tmp_path, network):  # noqa: F811
     first = Image.fromarray(video.mask(0)).resize((56, 56), Image.Resampling.NEAREST)
     grid = np.array(first.resize((7, 7), Image.Resampling.NEAREST))
     labels = np.eye(int(grid.max()) + 1)[grid]
-    soft, _ = full_video(second_features(backbone, map(read_frame, video.frames), (56, 56)), labels, **OPTIONS)
-    masks = [back(np.array(first)[..., None], (64, 96))[..., 0].astype(np.uint8)]
-    for large in bilinear(soft[1:], (64, 96)):
-        low, high = large.min((0, 1)), large.max((0, 1))
-        masks.append(np.argmax(np.where(high > 0, (large - low) / (high - low + 1e-12), large), -1).astype(np.uint8))
+    soft, slack = full_video(second_features(backbone, map(read_frame, video.frames), (56, 56)), labels, **OPTIONS)
 
     files = sorted((tmp_path / "run/masks/videos1").glob("*.png"))
     found = np.stack([read_index_mask(path) for path in files])
-    np.testing.assert_array_equal(found[0], masks[0])
-    # Float32 and float64 may take another tenth neighbor, and so move an edge by a pixel.
-    assert np.mean(found != np.stack(masks)) < 1e-3
+    np.testing.assert_array_equal(found[0], back(np.array(first)[..., None], (64, 96))[..., 0])
+    for mask, *each in zip(found[1:], soft[1:], slack[1:], strict=True):
+        expected, clear = full_mask(*each, mask.shape)
+        assert clear.mean() > 0.9
+        np.testing.assert_array_equal(mask[clear], expected[clear])
     assert np.mean(found[1:] != found[:1]) > 0.01  # something moved
 
     inside, either = np.zeros(20), np.zeros(20)
@@ -114,13 +112,17 @@ def test_jhmdb(jhmdb, tmp_path, network):  # noqa: F811
                     first[row, col, joint] = math.exp(-((row - center_y) ** 2 + (col - center_x) ** 2) / 32)
     inner = cv2.resize(first, (56, 56), interpolation=cv2.INTER_LINEAR)
     features = second_features(backbone, [clip.frame(t) for t in range(4)], (56, 56))
-    soft, _ = full_video(features, bilinear(inner[None], (7, 7))[0], **OPTIONS)
+    soft, slack = full_video(features, bilinear(inner[None], (7, 7))[0], **OPTIONS)
     pictures = [*bilinear(inner[None], (64, 96)), *bilinear(soft[1:], (64, 96))]
-    expected = np.array([[peak(picture[..., joint]) for joint in range(2)] for picture in pictures])
-
     found = np.load(tmp_path / "run/joints/wave/one.npy")
-    np.testing.assert_allclose(found, expected, atol=0.01)  # pixels; float32 maps
-    assert np.abs(expected[1:] - expected[:1]).max() > 0.5  # something moved
+    clear = 0
+    for t, joint in np.ndindex(4, 2):
+        expected, ahead = peak(pictures[t][..., joint])
+        if ahead > 2 * (1e-4 + slack[t].max()):  # float32 averages the same five pixels
+            clear += 1
+            np.testing.assert_allclose(found[t, joint], expected, atol=0.01)  # pixels; float32 maps
+    assert clear >= 4
+    assert np.abs(found[1:] - found[:1]).max() > 0.5  # something moved
 
     for threshold in (0.1, 0.2, 0.3, 0.4, 0.5):
         shares = []
@@ -146,16 +148,21 @@ def test_tapvid(tracks, tmp_path, network):  # noqa: F811
     features = second_features(backbone, moving_square(), (72, 108))
     rows, cols = np.mgrid[:9, :14] + 0.5
     counts = {threshold: np.zeros(3) for threshold in (1, 2, 4, 8, 16)}  # hits, wrong, truly visible
-    right = total = 0
+    right = total = clear = 0
     for point in range(2):
         query = int(np.flatnonzero(~video.occluded[point])[0])
         x, y = video.points[point, query] * (14, 9)
         first = np.exp(-((cols - x) ** 2 + (rows - y) ** 2) / 2)[..., None]
-        soft, _ = full_video(features[query:], first, **OPTIONS)
+        soft, slack = full_video(features[query:], first, **OPTIONS)
         pictures = bilinear(soft, (256, 256))[..., 0]
         for t, picture in enumerate(pictures, start=query):
-            np.testing.assert_allclose(found[point, t], peak(picture) + 0.5, atol=0.02)  # of 256 pixels; float32 maps
-            assert hidden[point, t] == (picture.max() < 0.9 * pictures[0].max())
+            expected, ahead = peak(picture)
+            off = 1e-4 + slack[t - query].max()
+            if ahead > 2 * off:  # float32 averages the same five pixels
+                clear += 1
+                np.testing.assert_allclose(found[point, t], expected + 0.5, atol=0.02)  # of 256 pixels; float32 maps
+            share = picture.max() / pictures[0].max()
+            assert hidden[point, t] == (share < 0.9) or abs(share - 0.9) < 2 * off
             if t == query:
                 continue
             seen, shown = not video.occluded[point, t], not hidden[point, t]
@@ -164,6 +171,7 @@ def test_tapvid(tracks, tmp_path, network):  # noqa: F811
                 near = math.dist(found[point, t], video.points[point, t] * 256) < threshold
                 count += (seen and shown and near, shown and not (seen and near), seen)
     assert total == 5
+    assert clear >= 4
     assert summary["OcclusionAccuracy"] == pytest.approx(right / total)
     jaccards = [hit / (visible + wrong) for hit, wrong, visible in counts.values()]
     assert summary["AverageJaccard"] == pytest.approx(np.mean(jaccards))

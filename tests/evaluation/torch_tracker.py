@@ -32,12 +32,16 @@ class TorchNet(torch.nn.Module):
 
 
 class TorchTracker:
-    """Boxes are 1-based; state in float64, center and size rounded to float32 after each frame."""
+    """Boxes are 1-based; network and state in float64, center and size rounded to float32 after each frame.
 
-    def __init__(self, depth, path, *, head=True, double=False):
+    `update` leaves its raw `responses`, and in `ahead` by how much of a response the chosen size and the chosen pixel
+    stand out from the second best, whichever is less.
+    """
+
+    def __init__(self, depth, path, *, head=True):
         self.net = TorchNet(depth)
         self.net.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
-        self.net = self.net.double() if double else self.net
+        self.net = self.net.double()
         self.head, self.out_scale = head, 1e-3 if depth < 50 else 1e-5
 
     @torch.no_grad()
@@ -54,15 +58,19 @@ class TorchTracker:
     def update(self, image):
         scales = [1 / 1.0375, 1.0, 1.0375]
         patches = [square(image, self.cx, self.cy, self.x_size * s, 255) for s in scales]
-        found = self.net.response(self.z, self.net.features(patches), self.out_scale, self.head).double().numpy()
+        found = self.net.response(self.z, self.net.features(patches), self.out_scale, self.head).numpy()
         matrix = cubic_matrix(found.shape[1], 272)
         large = [matrix @ response @ matrix.T for response in found]
         large = [response * (1 if s == 1 else 0.9745) for response, s in zip(large, scales, strict=True)]
         best = max(range(3), key=lambda i: (large[i].max(), -i))
         response = large[best] - large[best].min()
+        total = response.sum() + 1e-16
         hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(272) / 271)
         window = np.outer(hann, hann) / hann.sum() ** 2
-        response = 0.824 * response / (response.sum() + 1e-16) + 0.176 * window
+        response = 0.824 * response / total + 0.176 * window
+        second, first = np.sort(response, axis=None)[-2:]
+        other, most = sorted(each.max() for each in large)[-2:]
+        self.responses, self.ahead = found, min(most - other, (first - second) * total / 0.824)
         row, col = divmod(int(response.argmax()), 272)
         pixel = self.x_size * scales[best] / 255  # image pixels a pixel of the search patch
         self.cy = np.float32(float(self.cy) + (row - 135.5) * 8 / 16 * pixel)

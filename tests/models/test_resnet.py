@@ -141,15 +141,21 @@ def test_bfloat16_training_keeps_statistics_in_float32(variables):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(changed))
 
 
+def train_pass(variables, views, **options):
+    """(z, p), batch_stats in float64: a BatchNorm over few values raises rounding by any factor up to 300."""
+    with jax.enable_x64(True):
+        wide = jax.tree.map(np.float64, variables)
+        model = VFS(18, dtype=np.float64)
+        apply = jax.jit(lambda views: model.apply(wide, views, train=True, mutable=["batch_stats"]), **options)
+        return jax.device_get(apply(views))
+
+
 def test_views_are_independent_but_for_running_statistics(variables):
-    views = np.random.default_rng(0).standard_normal((3, 2, 2, 32, 32, 3)).astype(np.float32)
-    apply = jax.jit(lambda views: VFS(18).apply(variables, views, train=True, mutable=["batch_stats"]))
-    (z, p), stats = apply(views)
-    (swapped_z, swapped_p), swapped_stats = apply(views[:, ::-1])
+    views = np.random.default_rng(0).standard_normal((3, 2, 2, 32, 32, 3))
+    (z, p), stats = train_pass(variables, views)
+    (swapped_z, swapped_p), swapped_stats = train_pass(variables, views[:, ::-1])
     for ours, swapped in ((z, swapped_z), (p, swapped_p)):
-        np.testing.assert_allclose(
-            ours, swapped[:, ::-1], rtol=0, atol=1e-4
-        )  # the same numbers, compiled in another place
+        np.testing.assert_allclose(ours, swapped[:, ::-1], rtol=0, atol=1e-9)  # compiled in another place
     means = [tree["batch_stats"]["backbone"]["bn1"]["mean"] for tree in (stats, swapped_stats)]
     assert np.abs(means[0] - means[1]).max() > 1e-4  # view 0 moves them first, so the later view weighs more
 
@@ -158,16 +164,12 @@ def test_views_are_independent_but_for_running_statistics(variables):
 def test_batch_norm_is_over_the_global_batch_when_clips_are_sharded(variables):
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:4])
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    views = np.random.default_rng(0).standard_normal((4, 2, 1, 32, 32, 3)).astype(np.float32)
-
-    def apply(views):
-        return VFS(18).apply(variables, views, train=True, mutable=["batch_stats"])
-
-    (z, _), stats = jax.jit(apply)(views)
-    (sharded_z, _), sharded_stats = jax.jit(apply, in_shardings=sharding)(jax.device_put(views, sharding))
-    np.testing.assert_allclose(sharded_z, z, rtol=0, atol=2e-4)  # sums in another order, BN over four values
+    views = np.random.default_rng(0).standard_normal((4, 2, 1, 32, 32, 3))
+    (z, _), stats = train_pass(variables, views)
+    (sharded_z, _), sharded_stats = train_pass(variables, views, in_shardings=sharding)
+    np.testing.assert_allclose(sharded_z, z, rtol=0, atol=1e-9)  # sums in another order
     for a, b in zip(jax.tree.leaves(stats), jax.tree.leaves(sharded_stats), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("outputs", [(), ("res1",), ("res4.2",), ("res4", "layer3")])

@@ -38,8 +38,8 @@ def batch(case, oracles):
     return views
 
 
-def gradient_function(dtype, views):
-    """(params, batch_stats) -> (loss, batch_stats after both views), gradient."""
+def loss_function(dtype, views):
+    """(params, batch_stats) -> (loss, batch_stats after both views)."""
     model = VFS(18, dtype=dtype)
 
     def loss(params, batch_stats):
@@ -47,7 +47,7 @@ def gradient_function(dtype, views):
         (z, p), changed = model.apply(variables, views, train=True, mutable=["batch_stats"])
         return frame_similarity_loss(z, p), changed["batch_stats"]
 
-    return jax.jit(jax.value_and_grad(loss, has_aux=True))
+    return loss
 
 
 def named(params, batch_stats, folder):
@@ -86,7 +86,7 @@ def test_three_steps_in_float64(case, oracles, recorded, weights, tmp_path):
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):  # the loss names float32 as its least dtype
         start = jax.tree.map(lambda leaf: leaf.astype(np.float64), load_torch(weights, part="vfs"))
         params, stats = start["params"], start["batch_stats"]
-        gradient = gradient_function(np.float64, views.astype(np.float64))
+        gradient = jax.jit(jax.value_and_grad(loss_function(np.float64, views.astype(np.float64)), has_aux=True))
         optimizer = sgd(0.05, momentum=0.9, weight_decay=1e-4)
         state, losses = optimizer.init(params), []
         for step in range(4):
@@ -128,15 +128,15 @@ def test_three_steps_in_float64(case, oracles, recorded, weights, tmp_path):
 @pytest.mark.parametrize(
     "case", [pytest.param("intra_t2", marks=pytest.mark.long), pytest.param("inter_t1", marks=pytest.mark.slow)]
 )
-def test_the_first_step_in_float32(case, oracles, recorded, weights, tmp_path):
+def test_the_first_loss_in_float32(case, oracles, recorded, weights, tmp_path):
+    """Loss and statistics, which are continuous. Gradients are not: rounding decides which ReLUs and maxima flip.
+
+    Those are compared in float64, where none is so near to its edge.
+    """
     views = batch(case, oracles)
     start = load_torch(weights, part="vfs")
-    (loss, stats), grads = gradient_function(jnp.float32, views)(start["params"], start["batch_stats"])
-    assert abs(float(loss) - recorded[f"{case}.f64.losses"][0]) <= 1e-5  # float32's noise is 4e-7
-    before = named(start["params"], start["batch_stats"], tmp_path)
-    ours = named(grads, stats, tmp_path)
-    check_statistics(ours, before, recorded, f"{case}.f32", views.shape[2], 1e-5)  # noise 1.4e-6
-    norms = np.array([np.linalg.norm(ours[str(parameter)]) for parameter in recorded["names"]])
-    theirs = recorded[f"{case}.f64.grad_norms"]
-    counted = theirs > 1e-10  # biases in front of a BatchNorm have no gradient but rounding
-    np.testing.assert_allclose(norms[counted], theirs[counted], rtol=2e-3)  # a ReLU or a max-pool flips: noise 3e-4
+    loss, stats = jax.jit(loss_function(jnp.float32, views))(start["params"], start["batch_stats"])
+    # The tolerances are those of the oracle: some ten times what float32 and float64 of the official code are apart.
+    assert abs(float(loss) - recorded[f"{case}.f64.losses"][0]) <= 1e-5
+    before, after = (named(start["params"], each, tmp_path) for each in (start["batch_stats"], stats))
+    check_statistics(after, before, recorded, f"{case}.f64", views.shape[2], 1e-5)

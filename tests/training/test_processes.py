@@ -50,21 +50,9 @@ def wait_for_steps(process, workdir, steps):
         time.sleep(0.01)
 
 
-def compare(ours, theirs, dtype):
-    """Devices of one process, here, against two processes."""
-    exact = {"rtol": 1e-7, "atol": 0} if dtype == "float64" else None
-    for metrics, other in zip(ours, theirs, strict=True):
-        if exact:
-            for name in ("loss", "gradient_norm", "embedding_std"):
-                np.testing.assert_allclose(metrics[name], other[name], **exact, err_msg=name)
-        else:
-            assert abs(metrics["loss"] - other["loss"]) <= 1e-5
-            assert abs(metrics["gradient_norm"] / other["gradient_norm"] - 1) <= 2e-3  # ReLUs and max-pools flip
-
-
 @pytest.mark.slow
-def test_two_processes_of_two_devices_equal_one_of_four_and_of_one(start):
-    """Float32: the first step; float64: ten steps. The process here takes one and four of its eight devices."""
+def test_two_processes_of_two_devices_equal_one_of_one(start):
+    """Ten steps in float64, whose sums may go in any order: in float32 ReLUs and maxima flip by it."""
     status, printed = finish(start(2, 2, "small_steps.py"))
     assert status == 0, printed
     results = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
@@ -72,12 +60,11 @@ def test_two_processes_of_two_devices_equal_one_of_four_and_of_one(start):
     assert results[0] == results[1]
     result = results[0]
     assert (result["processes"], result["devices"]) == (2, 4)
-    for devices in (1, 4):
-        _, single = run(devices, [host_batch()])
-        compare(single, result["float32"], "float32")
     with jax.enable_x64(True):
-        state, double = run(1, [host_batch(seed) for seed in range(10)], np.float64)
-    compare(double, result["float64"], "float64")
+        state, history = run(1, [host_batch(seed) for seed in range(10)], np.float64)
+    for metrics, other in zip(history, result["steps"], strict=True):
+        for name in ("loss", "gradient_norm", "embedding_std"):
+            np.testing.assert_allclose(metrics[name], other[name], rtol=1e-7, err_msg=name)
     norms = [np.linalg.norm(leaf) for leaf in jax.tree.leaves(state.params)]
     np.testing.assert_allclose(result["norms"], norms, rtol=1e-7, atol=1e-10)
 

@@ -26,8 +26,9 @@ def difference(params, others):
 def test_eight_devices_equal_one_in_float32(one_step):
     state, (metrics,) = one_step
     others, (other_metrics,) = run(8, [host_batch(repeat=2)])
+    # Loss and statistics are continuous: float32's rounding, 1e-7, over some 20 layers. Gradients are not, ReLUs and
+    # maxima flip: they are compared in float64, below and in test_processes.py.
     assert abs(metrics["loss"] - other_metrics["loss"]) <= 1e-5
-    assert abs(metrics["gradient_norm"] / other_metrics["gradient_norm"] - 1) <= 2e-3  # ReLUs and max-pools flip
     assert difference(state.batch_stats, others.batch_stats) <= 1e-5
     # The views have an axis of their own, so that nothing but sums crosses devices.
     assert "all-to-all" not in compiled(8)[0].as_text()
@@ -48,19 +49,17 @@ def test_ten_steps_on_many_devices_equal_one_in_float64(devices):
 
 
 @pytest.mark.long
-def test_parts_of_a_batch_give_their_mean_gradient(one_step):
+def test_parts_of_a_batch_give_their_mean_gradient():
     """Each clip is there twice, once in each part: the parts' statistics and gradients are those of the whole."""
-    state, (metrics,) = one_step
-    others, (other_metrics,) = run(1, [host_batch(repeat=2)], accumulate=2, remat=True)
-    assert abs(metrics["loss"] - other_metrics["loss"]) <= 1e-5
-    assert abs(metrics["gradient_norm"] / other_metrics["gradient_norm"] - 1) <= 2e-3
-    assert abs(metrics["embedding_std"] - other_metrics["embedding_std"]) <= 1e-5
-    # The first update is -0.05 times gradient and decay; float32 gradients differ by up to 1% of their largest.
+    with jax.enable_x64(True):  # in float32 ReLUs and maxima flip
+        state, (metrics,) = run(1, [host_batch(repeat=2)], np.float64)
+        others, (other_metrics,) = run(1, [host_batch(repeat=2)], np.float64, accumulate=2, remat=True)
+    for name in ("loss", "gradient_norm", "embedding_std"):
+        np.testing.assert_allclose(metrics[name], other_metrics[name], rtol=1e-7, err_msg=name)
+    # The first update is -0.05 times gradient and decay.
     start = jax.device_get(initial(make_mesh(1)))
     steps, other_steps = (jax.tree.map(np.subtract, each.params, start.params) for each in (state, others))
-    kernels = [(a, b) for a, b in zip(jax.tree.leaves(steps), jax.tree.leaves(other_steps), strict=True) if a.ndim == 4]
-    assert len(kernels) == 20
-    assert max(np.abs(a - b).max() / np.abs(a).max() for a, b in kernels) <= 1e-2
+    assert difference(steps, other_steps) <= 1e-7
 
 
 @pytest.mark.slow

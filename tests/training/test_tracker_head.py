@@ -37,6 +37,7 @@ def test_loss_and_gradient_are_those_of_pytorch(gamma):
     loss = torch_focal(theirs, torch.from_numpy(labels).double(), gamma)
     loss.backward()  # through the weights too
     ours, gradient = jax.value_and_grad(focal_loss)(jnp.asarray(responses), jnp.asarray(labels), gamma)
+    # Both are continuous: 1e-5 is a hundred roundings of float32, whose sums are over 768 cells.
     np.testing.assert_allclose(ours, loss.item(), rtol=1e-5)
     np.testing.assert_allclose(gradient, theirs.grad.numpy(), atol=1e-5 * np.abs(theirs.grad.numpy()).max())
     far = focal_loss(jnp.full((1, 16, 16), 200.0), jnp.asarray(labels), gamma)
@@ -72,6 +73,7 @@ def test_two_steps_are_those_of_pytorch():
     adam = torch.optim.Adam([p for conv in convs for p in conv.parameters()], lr=1e-3)
     decay = torch.optim.lr_scheduler.ExponentialLR(adam, 0.5)
     step = jax.jit(make_head_step(options, 18, optimizer, schedule))
+    clear = np.ones((512, 512), bool)
     for _ in range(2):
         with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to an int
             state, metrics = step(state, batch)
@@ -81,13 +83,17 @@ def test_two_steps_are_those_of_pytorch():
         loss = torch_focal(response * 0.1, labels, 2.0)
         adam.zero_grad()
         loss.backward()
+        gradient = convs[1].weight.grad.numpy()[:, :, 0, 0]
+        clear &= np.abs(gradient) > 1e-4 * np.abs(gradient).max()
         adam.step()
         decay.step()
         np.testing.assert_allclose(metrics["loss"], loss.item(), rtol=1e-4)
     found = state.params["head"]["search"]["kernel"][0, 0].T
     # Adam's first steps are +-the learning rate wherever a gradient is not zero; rounding decides where it nearly is.
+    # Of those that are compared float32's error, some 1e-7 of the largest, is a thousandth at most.
+    assert clear.mean() > 0.5
     off = np.abs(np.asarray(found) - convs[1].weight.detach().numpy()[:, :, 0, 0])
-    assert np.mean(off > 1e-5) < 0.01
+    assert off[clear].max() < 1e-5
     np.testing.assert_array_equal(state.params["backbone"]["conv1"]["kernel"], backbone["params"]["conv1"]["kernel"])
 
 

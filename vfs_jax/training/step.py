@@ -145,7 +145,7 @@ def _accumulated(
         numbers, batch_stats = gradient_of(state, batch_stats, *part)
         return (jax.tree.map(lambda sum_, value: sum_ + value / parts, total, numbers), batch_stats), None
 
-    zero = jnp.zeros((), jnp.float32)
+    zero = jnp.zeros((), jnp.result_type(*jax.tree.leaves(state.params)))
     start = (jax.tree.map(jnp.zeros_like, state.params), zero, zero), state.batch_stats
     return jax.lax.scan(add, start, (split(images), None if targets is None else split(targets)))[0]
 
