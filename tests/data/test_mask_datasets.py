@@ -1,14 +1,12 @@
-"""Reading and writing of masks, and what is checked when a data set is opened."""
+"""DAVIS opened in each of its layouts, and what is checked then."""
 
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from vfs_jax.data import images
-from vfs_jax.data.images import read_frame, read_index_mask, write_index_mask
+from vfs_jax.data.images import write_index_mask
 from vfs_jax.data.mask_datasets import open_davis
 from vfs_jax.errors import InputError
 
@@ -127,36 +125,3 @@ def test_unknown_folder_and_sequence(davis):
         open_davis(davis / "nowhere")
     with pytest.raises(InputError, match="has no sequence cat in this split; there are bee, ant"):
         open_davis(davis, sequences=["cat"])
-
-
-def test_truncated_files(davis):
-    for path, read in (
-        ("JPEGImages/480p/ant/00000.jpg", read_frame),
-        ("Annotations/480p/ant/00000.png", read_index_mask),
-    ):
-        whole = (davis / path).read_bytes()
-        (davis / path).write_bytes(whole[: len(whole) - 30])
-        with pytest.raises(InputError, match="cannot be read as an image"):
-            read(davis / path)
-
-
-def test_masks_come_back_with_the_palette(tmp_path):
-    mask = np.arange(256, dtype=np.uint8).reshape(8, 32)
-    write_index_mask(tmp_path / "mask.png", mask)
-    np.testing.assert_array_equal(read_index_mask(tmp_path / "mask.png"), mask)
-    with Image.open(tmp_path / "mask.png") as image:
-        assert image.mode == "P"
-        palette = image.getpalette()
-    # The first colors of PASCAL VOC: black, dark red, green, olive, navy.
-    assert palette[:15] == [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0, 0, 0, 128]
-    assert len({tuple(palette[3 * i : 3 * i + 3]) for i in range(256)}) == 256
-
-
-def test_palette_is_that_of_davis(real_data):
-    with Image.open(real_data / "davis_eval/osvos/kite-surf/00000.png") as image:
-        np.testing.assert_array_equal(np.reshape(image.getpalette(), (256, 3)), images.PALETTE)
-
-
-def test_frames_are_what_opencv_decodes(real_data):
-    path = real_data / "davis_like/JPEGImages/480p/dog/00000.jpg"
-    np.testing.assert_array_equal(read_frame(path), cv2.imread(str(path))[..., ::-1])
