@@ -1,1 +1,1 @@
-"""Pages, pictures and videos of results."""
+"""Reports: pages, plots and overlay videos of predictions."""

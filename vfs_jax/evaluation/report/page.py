@@ -77,7 +77,7 @@ def card(*content: str) -> str:
 
 
 def text(value: object) -> str:
-    """Text, safe inside elements and attributes."""
+    """Escape a value, as text, for elements and attributes."""
     return html.escape(str(value))
 
 
@@ -123,9 +123,9 @@ def table(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[float], str
     competing = [values for _, values, kind in rows if not kind]
     best: list[float] = []
     for index, column in enumerate(columns):
-        found = [values[index] for values in competing if not np.isnan(values[index])]
+        known = [values[index] for values in competing if not np.isnan(values[index])]
         pick = min if column.endswith("Decay") else max
-        best.append(pick(found) if len(found) > 1 else np.nan)
+        best.append(pick(known) if len(known) > 1 else np.nan)
     out = ["<table><tr><th></th>", *(f"<th>{text(column)}</th>" for column in columns), "</tr>"]
     for first, values, kind in rows:
         out.append(f'<tr class="{kind}"><td>{first}</td>')

@@ -1,8 +1,8 @@
 """Plots by Matplotlib: SVG to stand in a page, and PNG at 300 dots an inch for print."""
 
 import io
+import itertools
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,13 +10,14 @@ import cv2
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vfs_jax.evaluation.metrics.boxes import PRECISION_THRESHOLDS, SUCCESS_THRESHOLDS
 from vfs_jax.evaluation.report.filmstrips import Filmstrip
 from vfs_jax.evaluation.report.match_cards import MatchCard
-from vfs_jax.evaluation.report.overlays import blend, thumbnail
+from vfs_jax.evaluation.report.overlays import THUMB_WIDTH, blend, thumbnail
 from vfs_jax.evaluation.report.page import RUN_COLORS, percent, run_colors
 from vfs_jax.evaluation.runs.comparison import Chart, Run
 from vfs_jax.evaluation.tasks.base import S, ScoredTask, SequenceScore
@@ -104,49 +105,45 @@ def curves(lines: Iterable[tuple[str, np.ndarray]]) -> Figure:
 
 def filmstrips(strips: Sequence[Filmstrip]) -> Figure:
     """Draw every run's predictions over the frames of some sequences, the ground truth in white."""
-    tiles = [
-        [[blend(*pair) for pair in zip(strip.frames, layers, strict=True)] for _, _, layers in strip.rows]
-        for strip in strips
-    ]
-    figure, grid = _panels([_height(rows) for rows in tiles])
-    for axes, strip, rows in zip(grid, strips, tiles, strict=True):
-        _show_tiles(axes, rows, [run.name for run, _, _ in strip.rows], [str(number) for number in strip.numbers])
-        axes.set_title(strip.name, fontsize=7, pad=3)
-    return figure
+    rows = []
+    for strip in strips:
+        for run, _, layers in strip.rows:
+            tiles = [blend(*pair) for pair in zip(strip.frames, layers, strict=True)]
+            rows.append((f"{strip.name}\n{run.name}", list(zip(map(str, strip.numbers), tiles, strict=True))))
+    return _mosaic(rows)
 
 
 def matches(card: MatchCard) -> Figure:
     """Draw a query point, each run's best keys in the frames that hold most of their weight, and the feature colors."""
-    frame = thumbnail(card.sequence.frame(card.number))
-    height, width = frame.shape[:2]
-    scale = np.array([width, height]) / card.sequence.size[::-1]
-    figure, grid = _panels([_height([[frame] * (_KEY_FRAMES + 2)])] * len(card.looks))
-    for axes, (name, color, _, look) in zip(grid, card.looks, strict=True):
-        rows, cols, _ = look.scores.shape
-        cell = np.array([cols, rows]) / (width, height)  # cells of the grid a pixel
-        query = (np.array(card.point) + 0.5) * scale
-        col, row = np.minimum(query * cell, (cols - 1, rows - 1)).astype(int)
-        there = look.where[row, col, :, 0] >= 0
-        keys, weights = look.where[row, col][there], look.weights[row, col][there]
-        numbers = np.array(look.frames)[keys[:, 0]]
-        held: Counter[int] = Counter()
-        for number, weight in zip(numbers.tolist(), weights.tolist(), strict=True):
-            held[number] += weight
-        shown = sorted(number for number, _ in held.most_common(_KEY_FRAMES))
-        tiles = [frame, *(thumbnail(card.sequence.frame(number)) for number in shown)]
-        tiles += [np.full_like(frame, 255)] * (_KEY_FRAMES - len(shown))
-        tiles.append(thumbnail(look.colors[-1], card.sequence.size, interpolation=cv2.INTER_NEAREST))
-        labels = [f"frame {number}: {100 * held[number]:.0f}%" for number in shown]
-        labels += [""] * (_KEY_FRAMES - len(shown))
-        _show_tiles(axes, [tiles], [name], [f"frame {card.number}", *labels, "features as colors"])
-        axes.plot(*query - 0.5, "o", markersize=5, markerfacecolor="none", markeredgecolor="white")
-        for number, key, weight in zip(numbers, keys, weights, strict=True):
-            if number in shown:
-                x, y = (key[:0:-1] + 0.5) / cell - 0.5
-                x += (1 + shown.index(number)) * (width + _GAP)
-                size = 1.5 + 5 * weight**0.5
-                axes.plot(x, y, "o", markersize=size, color=color, markeredgecolor="white", markeredgewidth=0.4)
-    return figure
+    size = card.sequence.size
+    query = (np.array(card.point) + 0.5) / size[::-1]  # a share of the frame, as all places here
+    rows = []
+    for name, color, _, look in card.looks:
+        grid = np.array(look.scores.shape[1::-1])
+        col, row = np.minimum(query * grid, grid - 1).astype(int)
+        keys: dict[int, list[tuple[np.ndarray, float]]] = {}
+        for (index, *place), weight in zip(look.where[row, col], look.weights[row, col].tolist(), strict=True):
+            if index >= 0:
+                keys.setdefault(look.frames[index], []).append(((np.array(place[::-1]) + 0.5) / grid, weight))
+        held = {frame: sum(weight for _, weight in dots) for frame, dots in keys.items()}
+        tiles = [(f"frame {card.number}", _dotted(card.sequence.frame(card.number), [(query, 0.3)]))]
+        for frame in sorted(sorted(held, key=held.__getitem__)[-_KEY_FRAMES:]):
+            tiles.append((f"frame {frame}: {held[frame]:.0%}", _dotted(card.sequence.frame(frame), keys[frame], color)))
+        tiles.append(("features as colors", thumbnail(look.colors[-1], size, interpolation=cv2.INTER_NEAREST)))
+        rows.append((name, tiles))
+    return _mosaic(rows)
+
+
+def _dotted(frame: np.ndarray, dots: Sequence[tuple[np.ndarray, float]], color: str | None = None) -> np.ndarray:
+    """Return a frame's thumbnail with dots at (x, y), as shares of the frame, whose area is their weight."""
+    out = thumbnail(frame)
+    for place, weight in dots:
+        x, y = np.floor(place * out.shape[1::-1]).astype(int).tolist()
+        radius = 3 + round(8 * weight**0.5)
+        if color is not None:
+            cv2.circle(out, (x, y), radius, [255 * share for share in to_rgb(color)], cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(out, (x, y), radius, (255, 255, 255), 1, cv2.LINE_AA)
+    return out
 
 
 def write_plots(folder: Path, task: Otb, runs: Mapping[str, Sequence[SequenceScore]]) -> list[Path]:
@@ -201,26 +198,20 @@ def _axes(height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _panels(heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
-    """Return a figure with panels of these heights in inches below each other."""
-    figure = Figure(figsize=(_WIDTH, sum(heights)), layout="constrained")
-    return figure, figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0].tolist()
-
-
-def _height(rows: Sequence[Sequence[np.ndarray]]) -> float:
-    """Return the height in inches of tiles that fill a figure's width, with their names."""
-    height, width = rows[0][0].shape[:2]
-    return 0.3 + _WIDTH * len(rows) * height / (len(rows[0]) * width)
-
-
-def _show_tiles(
-    axes: Axes, rows: Sequence[Sequence[np.ndarray]], row_names: Sequence[str], column_names: Sequence[str]
-) -> None:
-    """Show images of one size, RGB uint8 [h, w, 3], side by side; their pixels are the axes' units."""
-    height, width = (side + _GAP for side in rows[0][0].shape[:2])
-    gap = ((0, _GAP), (0, _GAP), (0, 0))
-    axes.imshow(np.vstack([np.hstack([np.pad(tile, gap, constant_values=255) for tile in row]) for row in rows]))
-    axes.set_yticks((np.arange(len(rows)) + 0.5) * height, row_names, rotation=90, va="center", fontsize=6)
-    axes.set_xticks((np.arange(len(rows[0])) + 0.5) * width, column_names, fontsize=6)
+def _mosaic(rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray]]]]) -> Figure:
+    """Lay out rows of thumbnails, RGB uint8, beside their names."""
+    tops = [0, *itertools.accumulate(tiles[0][1].shape[0] + _GAP for _, tiles in rows)]
+    canvas = np.full((tops[-1], max(len(tiles) for _, tiles in rows) * (THUMB_WIDTH + _GAP), 3), 255, np.uint8)
+    figure = Figure(figsize=(_WIDTH, 0.2 + _WIDTH * canvas.shape[0] / canvas.shape[1]), layout="constrained")
+    axes = figure.subplots()
+    dark = {"facecolor": "#121821", "alpha": 0.7, "linewidth": 0, "pad": 1}
+    for top, (_, tiles) in zip(tops, rows, strict=False):
+        for left, (name, tile) in zip(range(0, canvas.shape[1], THUMB_WIDTH + _GAP), tiles, strict=False):
+            canvas[top : top + tile.shape[0], left : left + THUMB_WIDTH] = tile
+            axes.text(left + 6, top + tile.shape[0] - 8, name, color="white", fontsize=5, bbox=dark)
+    axes.imshow(canvas)
+    axes.set_xticks([])
+    axes.set_yticks(np.add(tops[:-1], tops[1:]) / 2, [name for name, _ in rows], rotation=90, va="center", fontsize=6)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
+    return figure
