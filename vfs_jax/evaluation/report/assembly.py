@@ -79,10 +79,9 @@ def write_report(
     if pictures:
         images = (f'<img alt="" src="{page.png_uri(picture.read_bytes())}">' for picture in pictures)
         body.append(page.card('<div class="plots">', *images, "</div>"))
-    for run in runs if attributes else ():
-        assert attributes
-        table = page.table(task.columns, _by_attribute(task, run, attributes))
-        body.append(page.card(f"<h3>{page.text(run.name)} by attribute (sequences)</h3>", table))
+    if attributes:
+        tables = ((run.name, page.table(task.columns, _by_attribute(task, run, attributes))) for run in runs)
+        body += [page.card(f"<h3>{page.text(name)} by attribute (sequences)</h3>", table) for name, table in tables]
     if chart is not None:
         name = f"{chart.column} by {chart.field}"
         figures["chart"] = plots.line_chart(chart)
