@@ -29,7 +29,7 @@ def region_similarity(result: Bool[np.ndarray, "*b h w"], truth: Bool[np.ndarray
 
     Args:
         result: predicted masks, bool [..., h, w], at the size of the data set's masks.
-        truth: ground truth, likewise.
+        truth: ground truth, bool [..., h, w].
 
     Returns:
         float64 [...], 0..1, one for each mask.
@@ -55,7 +55,7 @@ def contour_accuracy(
 
     Args:
         result: predicted masks, bool [..., h, w], at the size of the data set's masks.
-        truth: ground truth, likewise.
+        truth: ground truth, bool [..., h, w].
         bound: matching distance as a share of the diagonal.
 
     Returns:
