@@ -36,7 +36,7 @@ from vfs_jax.correspondence import (
     start_memory,
 )
 from vfs_jax.correspondence.affinity import window_offsets
-from vfs_jax.correspondence.memory import _step
+from vfs_jax.correspondence.memory import Labeled, _step
 from vfs_jax.correspondence.propagation import _propagate_video
 
 TOPK, TEMPERATURE, LABELS = 10, 0.07, 3
@@ -102,8 +102,8 @@ def size_of(tree) -> int:
 
 def circle_operations(case: Case) -> int:
     """Multiplications and additions of all scores inside the windows of one frame, its borders taken into account."""
-    steps = abs(window_offsets(case.radius, "circle", case.height, case.width))
-    pairs = np.sum((case.height - steps[:, 0]) * (case.width - steps[:, 1]))
+    offsets = abs(window_offsets(case.radius, "circle", case.height, case.width))
+    pairs = np.sum((case.height - offsets[:, 0]) * (case.width - offsets[:, 1]))
     return int(2 * pairs * case.channels * (case.context + 1))
 
 
@@ -179,11 +179,11 @@ def steady_memory(case: Case, video: list, labels: jax.Array) -> Memory:
     """Make the memory of a stream whose context is full, without propagating; the last frame of the video is next."""
     memory = start_memory(video[0], labels[0], num_context=case.context, radius=case.radius)
     frames = [
-        start_memory(video[number % (len(video) - 1)], labels[0], num_context=0, radius=case.radius).first
+        start_memory(video[number % (len(video) - 1)], labels[0], num_context=0, radius=case.radius).first.frames[0]
         for number in range(1, case.context + 1)
     ]
     seen = jnp.asarray(case.context + 1, np.int32)
-    return dataclasses.replace(memory, context=tuple(frames), context_labels=labels[1:], seen=seen)
+    return dataclasses.replace(memory, previous=Labeled(tuple(frames), labels[1:]), seen=seen)
 
 
 class Stream:
@@ -192,7 +192,7 @@ class Stream:
     def __init__(self, case: Case, video: list, labels: jax.Array):
         self.memory, self.frame = steady_memory(case, video, labels), video[-1]
         self.step = _step.lower(self.memory, self.frame, topk=TOPK, temperature=TEMPERATURE).compile()
-        self.size = size_of(self.memory.first) * (case.context + 1) + size_of(self.memory.context_labels)
+        self.size = size_of(self.memory.first.frames) * (case.context + 1) + size_of(self.memory.previous.labels)
 
     def labels(self) -> np.ndarray:
         """The labels that it gives."""
@@ -347,8 +347,8 @@ def measure_gpu(cases: list[Case], options: argparse.Namespace) -> dict | str:
         video, labels = make_video(case, 4)
         features = jnp.stack([video[number % 4] for number in range(frames)])
         ours = time_video(case, features, labels[0], options.repeats, by_kernel=True)
-        blocks = time_video(case, features, labels[0], 1, by_kernel=False)
-        difference = float(np.abs(ours.pop("labels") - blocks.pop("labels")).max())
+        tiles = time_video(case, features, labels[0], 1, by_kernel=False)
+        difference = float(np.abs(ours.pop("labels") - tiles.pop("labels")).max())
         seconds = 1 / ours["frames_per_second"]
         # Ceilings of this device, measured: a matmul, and adding one to a large array (read and write).
         rate = best_matmul_rate(options.toy, case.dtype)
@@ -358,8 +358,8 @@ def measure_gpu(cases: list[Case], options: argparse.Namespace) -> dict | str:
         roofline = max(circle_operations(case) / rate, read / bandwidth)
         entry = {
             "video": ours,
-            "video_by_blocks": blocks,
-            "largest_difference_from_blocks": difference,
+            "video_by_tiles": tiles,
+            "largest_difference_from_tiles": difference,
             "roofline_s": roofline,
             "times_roofline": seconds / roofline,
         }

@@ -53,7 +53,7 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 
 
 def main() -> None:
-    """Compile a video of 40 frames with the features of both networks, by the kernel and by blocks."""
+    """Compile a video of 40 frames with the features of both networks, by the kernel and by tiles."""
     topology = topologies.get_topology_desc(platform="cuda", target_config=H100, topology="1x1x1")
     mesh = topologies.make_mesh(topology, (1,), ("device",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
@@ -70,7 +70,7 @@ def main() -> None:
                 assert ("mosaic_gpu" in compiled.as_text()) == by_kernel
                 megabytes = compiled.memory_analysis().temp_size_in_bytes / 1e6
                 print(
-                    f"{name} {dtype} by {'kernel' if by_kernel else 'blocks'}: compiled in "
+                    f"{name} {dtype} by {'kernel' if by_kernel else 'tiles'}: compiled in "
                     f"{time.perf_counter() - start:.1f} s, {megabytes:.0f} MB above inputs and labels",
                     flush=True,
                 )

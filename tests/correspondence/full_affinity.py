@@ -7,7 +7,9 @@ import numpy as np
 NEAR = 1e-5
 
 
-def full_scores(query, keys, *, radius, window="circle", first_frame_windowed=True, key_valid=None, normalize=True):
+def full_scores(
+    query, keys, *, radius, window="circle", first_frame_windowed=True, key_valid=None, key_mask=None, normalize=True
+):
     """Score every (query position, frame, key position): [h * w, t * h * w], -inf where a key is not allowed."""
     query, keys = np.asarray(query, np.float64), np.asarray(keys, np.float64)
     frames, height, width, channels = keys.shape
@@ -16,17 +18,18 @@ def full_scores(query, keys, *, radius, window="circle", first_frame_windowed=Tr
         keys = keys / np.maximum(np.linalg.norm(keys, axis=-1, keepdims=True), 1e-12)
     scores = (query.reshape(-1, channels) @ keys.reshape(-1, channels).T).reshape(height * width, frames, -1)
     rows, cols = np.divmod(np.arange(height * width), width)
-    row_steps, col_steps = abs(rows[:, None] - rows[None]), abs(cols[:, None] - cols[None])
+    down, right = abs(rows[:, None] - rows[None]), abs(cols[:, None] - cols[None])
+    mask = np.broadcast_to(True if key_mask is None else key_mask, keys.shape[:3]).reshape(frames, -1)
     for frame in range(frames):
-        allowed = np.ones(row_steps.shape, bool)
+        allowed = np.ones(down.shape, bool)
         if radius is not None and (frame > 0 or first_frame_windowed):
             if window == "circle":
-                allowed = np.sqrt(row_steps**2 + col_steps**2) < radius
+                allowed = np.sqrt(down**2 + right**2) < radius
             else:
-                allowed = (row_steps <= radius) & (col_steps <= radius)
+                allowed = (down <= radius) & (right <= radius)
         if key_valid is not None and not key_valid[frame]:
             allowed = np.zeros_like(allowed)
-        scores[:, frame][~allowed] = -np.inf
+        scores[:, frame][~(allowed & mask[frame])] = -np.inf
     return scores.reshape(height * width, -1)
 
 

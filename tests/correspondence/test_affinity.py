@@ -126,3 +126,5 @@ def test_cross_correlation_names_bad_shapes():
         cross_correlate(normal(0, 2, 5, 4, 3), normal(0, 2, 4, 6, 3))
     with pytest.raises(TypeError, match=r"f32\[3,6,6,3\]"):
         cross_correlate(normal(0, 2, 5, 4, 3), normal(0, 3, 6, 6, 3))
+    with pytest.raises(ValueError, match=r"exemplar has an axis of length 0: its shape is \(2, 0, 4, 3\)"):
+        cross_correlate(normal(0, 2, 0, 4, 3), normal(0, 2, 6, 6, 3))

@@ -1,4 +1,4 @@
-"""The GPU kernel, run by Pallas' interpreter of GPU kernels, beside the search by blocks that it replaces."""
+"""The GPU kernel, run by Pallas' interpreter of GPU kernels, held to the tiles in XLA that it replaces."""
 
 import importlib.util
 import subprocess
@@ -12,7 +12,8 @@ import pytest
 
 from vfs_jax.correspondence import matching, propagate_frame, propagation
 from vfs_jax.correspondence.affinity import window_offsets
-from vfs_jax.correspondence.hopper import fits, window_maxima
+from vfs_jax.correspondence.hopper import fits, largest_over_frames
+from vfs_jax.correspondence.tiles import feature_maps, map_window_tiles
 
 
 def has_cuda_plugin():
@@ -29,21 +30,21 @@ def interpreted():
         yield
 
 
-def laid_out(rng, *shape, dtype="float32", normalize=True):
-    return matching.lay_out(jnp.asarray(rng.standard_normal(shape), dtype), normalize)
+def random_maps(rng, *shape, dtype="float32", mask=None):
+    return feature_maps(jnp.asarray(rng.standard_normal(shape), dtype), normalize=True, mask=mask)
 
 
-def search(query, keys, steps, topk, *, by_kernel):
-    """Scores [h, w, k] and labels [h, w, k, l]; NaN where the kernel left the choice to the blocks."""
+def search(query, keys, offsets, topk, *, by_kernel):
+    """Scores and index [h, w, k]; NaN and -1 where the kernel left the choice to the tiles."""
 
-    def blocks():
-        choose = lambda block: matching._choose_best(block, keys, topk)  # noqa: E731
-        return matching._window_blocks(choose, query, keys.frames, steps)
+    def by_tiles():
+        return map_window_tiles(lambda tile: matching._match_tile(tile, keys, topk), query, keys.frames, offsets)
 
     if not by_kernel:
-        return blocks()
-    nothing = jax.tree.map(lambda array: jnp.full_like(array, jnp.nan), jax.eval_shape(blocks))
-    return jax.jit(lambda: matching._kernel_best(query, keys, steps, topk, if_tied=lambda: nothing))()
+        return by_tiles()
+    scores, index = jax.eval_shape(by_tiles)
+    nothing = jnp.full_like(scores, jnp.nan), jnp.full_like(index, -1)
+    return jax.jit(lambda: matching._match_by_kernel(query, keys, offsets, topk, if_tied=lambda: nothing))()
 
 
 @pytest.mark.parametrize(
@@ -52,54 +53,58 @@ def search(query, keys, steps, topk, *, by_kernel):
         ("float32", 2.5, "circle", (5, 9), 40),
         pytest.param("bfloat16", 5.0, "circle", (9, 8), 130, marks=pytest.mark.slow),
         pytest.param("float16", 2, "square", (5, 6), 64, marks=pytest.mark.slow),
-        # 56 key columns, for which strips have three rows and not four.
+        # 56 key columns, for which key tiles have three rows and not four.
         pytest.param("bfloat16", 21.0, "circle", (8, 30), 8, marks=pytest.mark.slow),
     ],
 )
-def test_kernel_finds_what_blocks_find(interpreted, dtype, radius, window, grid, channels):
+def test_kernel_finds_what_tiles_find(interpreted, dtype, radius, window, grid, channels):
+    """Frames in two pieces, stored out of order, one of them no key; positions of others masked."""
     rng = np.random.default_rng(0)
-    frames = laid_out(rng, 4, *grid, channels, dtype=dtype)
+    mask = jnp.asarray(rng.uniform(size=(4, *grid)) < 0.8)
+    frames = random_maps(rng, 4, *grid, channels, dtype=dtype, mask=mask)
     pieces = tuple(jax.tree.map(lambda array, part=part: array[part], frames) for part in (slice(0, 1), slice(1, 4)))
     keys = matching.KeyGroup(
         pieces,
-        jnp.asarray(rng.uniform(size=(4, *grid, 2)), np.float32),
         radius,
         order=jnp.array([0, 2, 3, 1]),
         valid=jnp.array([True, True, False, True]),
     )
-    query, steps = laid_out(rng, 1, *grid, channels, dtype=dtype), window_offsets(radius, window, *grid)
-    scores, labels = search(query, keys, steps, 5, by_kernel=True)
-    expected_scores, expected_labels = search(query, keys, steps, 5, by_kernel=False)
+    query, offsets = random_maps(rng, 1, *grid, channels, dtype=dtype), window_offsets(radius, window, *grid)
+    scores, index = search(query, keys, offsets, 5, by_kernel=True)
+    expected_scores, expected_index = search(query, keys, offsets, 5, by_kernel=False)
     # The scores are summed anew in another order: both err by less than half a last digit a product.
     np.testing.assert_allclose(scores, expected_scores, rtol=0, atol=channels * 2.0**-23)
-    np.testing.assert_array_equal(labels, expected_labels)
+    there = expected_scores > -np.inf
+    np.testing.assert_array_equal(index[there], expected_index[there])
+    assert mask.ravel()[index[there]].all()
+    assert (index[there] // mask[0].size != 2).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
-def test_maxima_are_those_of_float64(interpreted, dtype):
+def test_largest_scores_are_those_of_float64(interpreted, dtype):
     """Numbers of very different size, whose small parts a product of bfloat16 parts alone would lose."""
     rng = np.random.default_rng(1)
     height, width, channels = 6, 7, 24
     sizes = 10.0 ** rng.uniform(-2, 2, channels)
     query, keys = (jnp.asarray(rng.standard_normal((n, height, width, channels)) * sizes, dtype) for n in (1, 3))
-    steps = window_offsets(2.5, "circle", height, width)
-    maxima = window_maxima(query[0], (matching.lay_out(keys, normalize=False),), None, steps)
+    offsets = window_offsets(2.5, "circle", height, width)
+    largest = largest_over_frames(query[0], (feature_maps(keys, normalize=False),), None, offsets)
     query, keys = np.asarray(query[0], np.float64), np.asarray(keys, np.float64)
-    for row, col, number in np.ndindex(height, width, len(steps)):
-        place = np.array([row, col]) + steps[number]
-        if not all((place >= 0) & (place < [height, width])):
-            assert maxima[row, col, number] == -np.inf
+    for row, col, number in np.ndindex(height, width, len(offsets)):
+        position = np.array([row, col]) + offsets[number]
+        if not all((position >= 0) & (position < [height, width])):
+            assert largest[row, col, number] == -np.inf
             continue
-        vectors = keys[:, *place]
+        vectors = keys[:, *position]
         # float32 sums of 24 products err by some 2 ** -24 of the sum of their sizes each.
         limit = 24 * 2.0**-24 * (abs(vectors) @ abs(query[row, col])).max()
-        assert abs(maxima[row, col, number] - (vectors @ query[row, col]).max()) < limit
+        assert abs(largest[row, col, number] - (vectors @ query[row, col]).max()) < limit
 
 
-def test_ties_are_left_to_the_blocks(interpreted):
+def test_ties_are_left_to_the_tiles(interpreted):
     """All features alike: every choice is a tie."""
-    query, frames = (matching.lay_out(jnp.ones((count, 4, 5, 8)), normalize=True) for count in (1, 2))
-    keys = matching.KeyGroup((frames,), jnp.ones((2, 4, 5, 1)), 2.5)
+    query, frames = (feature_maps(jnp.ones((count, 4, 5, 8)), normalize=True) for count in (1, 2))
+    keys = matching.KeyGroup((frames,), 2.5)
     scores, _ = search(query, keys, window_offsets(2.5, "circle", 4, 5), 5, by_kernel=True)
     assert jnp.isnan(scores).all()
 
@@ -107,14 +112,14 @@ def test_ties_are_left_to_the_blocks(interpreted):
 @pytest.mark.slow
 def test_gradients_and_batches(interpreted):
     rng = np.random.default_rng(2)
-    steps = window_offsets(2.5, "circle", 5, 6)
+    offsets = window_offsets(2.5, "circle", 5, 6)
     query, frames = (jnp.asarray(rng.standard_normal((2, count, 5, 6, 16)), np.float32) for count in (1, 2))
     labels = jnp.asarray(rng.uniform(size=(2, 5, 6, 2)), np.float32)
 
     def total(query, frames, by_kernel):
-        keys = matching.KeyGroup((matching.lay_out(frames, normalize=True),), labels, 2.5)
-        scores, values = search(matching.lay_out(query, normalize=True), keys, steps, 4, by_kernel=by_kernel)
-        return (scores[..., None] * values).sum()
+        keys = matching.KeyGroup((feature_maps(frames, normalize=True),), 2.5)
+        scores, index = search(feature_maps(query, normalize=True), keys, offsets, 4, by_kernel=by_kernel)
+        return (scores[..., None] * labels.reshape(-1, 2)[index]).sum()
 
     for function in (jax.vmap(total, (0, 0, None)), lambda q, f, k: jax.grad(total, (0, 1))(q[0], f[0], k)):
         ours, expected = (function(query, frames, by_kernel) for by_kernel in (True, False))

@@ -57,7 +57,7 @@ def test_frame_is_the_full_affinity(name):
 )
 @pytest.mark.slow
 def test_any_grid(shape, radius):
-    """Grids smaller than a strip, than a window, that no strip or block divides, and several strips at the border."""
+    """Grids smaller than a tile, than a window, that no tile divides, and several key tiles at the border."""
     query, keys, labels = some_frames(height=shape[0], width=shape[1])
     result = propagate_frame(query, keys, labels, radius=radius)
     assert_propagated(result, *full_propagation(query, keys, labels, radius=radius))
@@ -307,7 +307,8 @@ def test_streams_share_one_program_and_keep_old_memories():
     np.testing.assert_array_equal(again, seen[0])
     # The kept frames are the very buffers of the memory before: nothing was copied.
     later = propagate_next(memory, features[0])[1]
-    assert later.context[0].values.unsafe_buffer_pointer() == memory.context[1].values.unsafe_buffer_pointer()
+    kept, before = later.previous.frames[0], memory.previous.frames[1]
+    assert kept.values.unsafe_buffer_pointer() == before.values.unsafe_buffer_pointer()
 
 
 @pytest.mark.slow
@@ -332,7 +333,13 @@ BAD = [
     ({"query": np.zeros((9, 13, 8), np.uint8)}, TypeError, r"u8\[9,13,8\]"),
     ({"key_valid": np.ones(3, bool)}, TypeError, r"bool\[3\]"),
     ({"key_valid": np.ones(4, np.float32)}, TypeError, r"f32\[4\]"),
-    ({"keys": np.zeros((0, 9, 13, 8), np.float32), "labels": np.zeros((0, 9, 13, 3), np.float32)}, ValueError, "0, 9"),
+    ({"keys": np.zeros((0, 9, 13, 8), np.float32)}, ValueError, r"keys has an axis of length 0: its shape is \(0, 9"),
+    ({"query": np.zeros((9, 13, 0), np.float32)}, ValueError, r"query has an axis of length 0: .*\(9, 13, 0\)"),
+    ({"labels": np.zeros((4, 9, 13, 0), np.float32)}, ValueError, "labels has an axis of length 0"),
+    ({"key_mask": np.ones((9, 12), bool)}, TypeError, r"bool\[9,12\]"),
+    ({"key_mask": np.ones((3, 9, 13), bool)}, TypeError, r"bool\[3,9,13\]"),
+    ({"key_mask": np.ones((9, 13), np.float32)}, TypeError, r"f32\[9,13\]"),
+    ({"radius": np.array(3.0)}, TypeError, "radius"),
     ({"radius": -1.0}, ValueError, "got -1.0"),
     ({"radius": math.nan}, ValueError, "got nan"),
     ({"topk": 0}, ValueError, "got 0"),
@@ -356,8 +363,10 @@ def test_bad_memory_input_is_named():
         start_memory(features[0], first, radius=3.0, num_context=0, keep_first=False)
     with pytest.raises(ValueError, match="num_context must be at least 1"):
         propagate_video(features, first, radius=3.0, num_context=-1)
-    with pytest.raises(ValueError, match="no frame"):
+    with pytest.raises(ValueError, match="features has an axis of length 0"):
         propagate_video(features[:0], first, radius=3.0)
+    with pytest.raises(ValueError, match="first_labels has an axis of length 0"):
+        start_memory(features[0], first[..., :0], radius=3.0)
     memory = start_memory(features[0], first, radius=3.0)
     with pytest.raises(ValueError, match=r"\(12, 20, 16\) of float32, got features \(11, 20, 16\)"):
         propagate_next(memory, features[1][1:])

@@ -39,6 +39,7 @@ Example:
 
 from vfs_jax.correspondence.affinity import affinity
 from vfs_jax.correspondence.cross_correlation import cross_correlate
+from vfs_jax.correspondence.matching import top_matches
 from vfs_jax.correspondence.memory import Memory, propagate_next, start_memory
 from vfs_jax.correspondence.propagation import propagate_frame, propagate_video
 
@@ -50,4 +51,5 @@ __all__ = [
     "propagate_next",
     "propagate_video",
     "start_memory",
+    "top_matches",
 ]

@@ -1,4 +1,9 @@
-"""Similarity of every position of one frame with every position of another, and which of them a window allows."""
+"""All scores of two feature maps, and the windows that say which key positions a query position may match.
+
+    score[q, p] = dot(query[q], key[p]) / (max(|query[q]|, 1e-12) * max(|key[p]|, 1e-12) * temperature)
+
+for all pairs: h * w * h2 * w2 * c multiply-adds, and as many numbers of memory as pairs.
+"""
 
 import functools
 import math
@@ -7,26 +12,25 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from beartype import beartype
 from jaxtyping import Array, Float
-from jaxtyping import jaxtyped as _jaxtyped
+
+from vfs_jax.correspondence.arguments import Number, checked
 
 Window = Literal["circle", "square"]
-Number = float | int
 EPSILON = 1e-12
 
 
 def window_offsets(radius: Number | None, window: Window, height: int, width: int) -> np.ndarray:
-    """List the (row, col) steps from a query position to the key positions that its window allows.
+    """List the offsets from a query position to the key positions in its window.
 
     Args:
-        radius: reach of the window in grid cells; None allows every position.
-        window: "circle" allows a step when its Euclidean length is < radius, "square" when both parts are <= radius.
-        height: rows of the grid; steps that can never stay on the grid are left out.
+        radius: of the window in grid cells; None allows every position.
+        window: "circle" allows an offset when its Euclidean length is < radius, "square" when both parts are <= radius.
+        height: rows of the grid; offsets that can never stay on the grid are left out.
         width: columns of the grid.
 
     Returns:
-        int array [offsets, 2] of (row step, column step), ordered by row, then column.
+        int array [o, 2] of (row, column) offsets, ordered by row, then column.
 
     Raises:
         ValueError: the radius is negative or not a number, or the window has an unknown name.
@@ -59,15 +63,33 @@ def product_dtype(*arrays: jax.Array | np.ndarray) -> np.dtype:
     return arrays[0].dtype if len({array.dtype for array in arrays}) == 1 else accumulation_dtype(*arrays)
 
 
-def inverse_norm(features: jax.Array) -> jax.Array:
-    """Compute 1 / max(norm over the last axis, 1e-12): [..., c] -> [...], float32 at least."""
-    features = features.astype(accumulation_dtype(features))
-    square = jnp.sum(jnp.square(features), axis=-1)
+def scale_and_inverse_norm(features: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Scale feature vectors to where their products cannot overflow, and give 1 / max(norm, 1e-12) of what came out.
+
+    The scale is the power of two at or above a vector's largest absolute value, where that exceeds 1, so it is exact.
+    What this costs is one more reduction over a frame that is read for its norms anyway, once a frame. float16 is left
+    as it is: its squares fit into float32, and its own smallest numbers would be lost.
+
+    Args:
+        features: [..., c].
+
+    Returns:
+        Scaled features [..., c] of the same dtype, and what to multiply them with for unit vectors: [...], float32 at
+        least.
+    """
+    epsilon = jnp.asarray(EPSILON, accumulation_dtype(features))
+    if (largest_exponent := int(jnp.finfo(features.dtype).maxexp)) > 64:
+        # A vector over its norm does not depend on the scale: what is behind stop_gradient has the gradient 0.
+        peak = jax.lax.stop_gradient(jnp.max(jnp.abs(features), axis=-1, keepdims=True)).astype(epsilon.dtype)
+        exponent = jnp.clip(jnp.frexp(peak)[1], 0, largest_exponent - 2)
+        scale = jnp.ldexp(jnp.ones_like(peak), -exponent)
+        features, epsilon = features * scale.astype(features.dtype), epsilon * scale[..., 0]
+    square = jnp.sum(jnp.square(features.astype(epsilon.dtype)), axis=-1)
     # Clipping the square keeps the gradient finite at a zero vector, where that of the square root is not.
-    return jax.lax.rsqrt(jnp.maximum(square, EPSILON**2))
+    return features, jax.lax.rsqrt(jnp.maximum(square, jnp.square(epsilon)))
 
 
-@_jaxtyped(typechecker=beartype)
+@checked
 def affinity(
     query: Float[Array | np.ndarray, "h w c"],
     key: Float[Array | np.ndarray, "h2 w2 c"],
@@ -88,15 +110,15 @@ def affinity(
         key: features [h2, w2, c], any float.
         temperature: positive number that divides the scores.
         normalize: divide every feature vector by max(its Euclidean norm, 1e-12) first, so that scores are cosines.
-        radius: reach of the window in grid cells; None allows every pair.
+        radius: of the window in grid cells; None allows every pair.
         window: "circle" (Euclidean distance < radius) or "square" (both row and column distance <= radius).
 
     Returns:
         Scores [h, w, h2, w2], float32 (float64 for float64 inputs); pairs outside the window are -inf.
 
     Raises:
-        ValueError: a radius is given for grids of unequal size, or an option is out of range.
-        TypeError: an array has another number of axes, other channels, or is not of a float type.
+        ValueError: a radius is given for grids of unequal size, an option is out of range, or an axis has length 0.
+        TypeError: an array has another number of axes, other channels, or is not of a float type; an option is traced.
 
     Example:
         >>> import jax.numpy as jnp
@@ -125,6 +147,8 @@ def _affinity(
     height, width = query.shape[:2]
     dtype = accumulation_dtype(query, key)
     common = product_dtype(query, key)
+    if normalize:
+        (query, query_scale), (key, key_scale) = scale_and_inverse_norm(query), scale_and_inverse_norm(key)
     scores = jnp.einsum(
         "hwc,vuc->hwvu",
         query.astype(common),
@@ -134,14 +158,14 @@ def _affinity(
     )
     if normalize:
         # Norms are applied to the sums, so that 16-bit features are not rounded a second time.
-        scores *= inverse_norm(query).astype(dtype)[:, :, None, None] * inverse_norm(key).astype(dtype)[None, None]
+        scores *= query_scale.astype(dtype)[:, :, None, None] * key_scale.astype(dtype)[None, None]
     scores /= temperature
     if radius is None:
         return scores
     allowed = np.zeros((2 * height - 1, 2 * width - 1), bool)
     rows, cols = window_offsets(radius, window, height, width).T
     allowed[rows + height - 1, cols + width - 1] = True
-    row_steps = np.arange(height)[None, :] - np.arange(height)[:, None] + height - 1
-    col_steps = np.arange(width)[None, :] - np.arange(width)[:, None] + width - 1
-    mask = allowed[row_steps[:, None, :, None], col_steps[None, :, None, :]]
+    row_offsets = np.arange(height)[None, :] - np.arange(height)[:, None] + height - 1
+    col_offsets = np.arange(width)[None, :] - np.arange(width)[:, None] + width - 1
+    mask = allowed[row_offsets[:, None, :, None], col_offsets[None, :, None, :]]
     return jnp.where(mask, scores, -math.inf)

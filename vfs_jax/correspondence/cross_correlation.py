@@ -5,14 +5,13 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from beartype import beartype
 from jaxtyping import Array, Float
-from jaxtyping import jaxtyped as _jaxtyped
 
 from vfs_jax.correspondence.affinity import accumulation_dtype, product_dtype
+from vfs_jax.correspondence.arguments import checked
 
 
-@_jaxtyped(typechecker=beartype)
+@checked
 def cross_correlate(
     exemplar: Float[Array | np.ndarray, "b h w c"], search: Float[Array | np.ndarray, "b H W c"]
 ) -> Float[Array, "b rows cols"]:

@@ -1,11 +1,15 @@
-"""Search of the best keys of every query position, inside its window only; shared by all functions that propagate.
+"""Find the best matches of every query position among the keys in its window.
 
-The frame is cut into blocks of columns. For one block of query columns, and for one key frame, the key columns within
-reach are cut out and split into strips of rows; each strip is compared, in batched matmuls, with the rows of the query
-block within its reach. So nearly every product that is computed lies in somebody's window, the scores of a block
-are the largest array there is, and no key is stored twice.
+    score[q, t, p] = dot(query[q], key[t, p])     for every key frame t and every position p in the window of q
+    matches[q]     = the topk largest of score[q]; of equals the lowest (t, row, column)
+
+Exact, without sorting all scores. The window is the same in every frame, so an offset's largest score over the frames
+tells whether any key at that offset can be a match: the topk best offsets hold all matches. A first choice takes these
+offsets, a second one the matches among their topk * t scores. The largest scores over the frames come from one of two
+backends: tiles.py, in XLA for any device, and hopper.py, one kernel for GPUs that have its instructions.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -13,36 +17,36 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int32
 
-from vfs_jax.correspondence.affinity import (
-    Number,
-    Window,
-    accumulation_dtype,
-    inverse_norm,
-    product_dtype,
-    window_offsets,
-)
-
-# Rows of a strip of keys and columns of a block of queries. Larger ones make faster matmuls that compute more scores
-# outside the windows; the best balance is flat around these.
-_STRIP_ROWS = 6
-_BLOCK_COLS = 6
-# Queries that are compared at once where there is no window.
-_CHUNK = 64
-# Frames that are compared at a time. XLA's CPU runs a batched matmul of this size on one core, so two fill two cores.
-_AT_ONCE = 2
+from vfs_jax.correspondence.affinity import Window, product_dtype, window_offsets
+from vfs_jax.correspondence.arguments import Number, checked
+from vfs_jax.correspondence.tiles import FeatureMaps, Tile, feature_maps, map_full_tiles, map_window_tiles
 
 
-class Frames(NamedTuple):
-    """Feature maps, laid out for the search.
+@dataclasses.dataclass(frozen=True)
+class SearchSpec:
+    """Which keys a query position may match, and whether scores are cosines.
 
     Attributes:
-        values: features [frames, h, w, c].
-        scales: what the dot products of a position are multiplied with [frames, h, w]; None for 1.
+        radius: of the window in grid cells; None for no window.
+        window: "circle" (Euclidean distance < radius) or "square" (both row and column distance <= radius).
+        first_frame_windowed: False frees the first key frame from the window.
+        normalize: divide every feature vector by max(its Euclidean norm, 1e-12) first.
     """
 
-    values: jax.Array
-    scales: jax.Array | None
+    radius: Number | None
+    window: Window
+    first_frame_windowed: bool
+    normalize: bool
+
+    def __post_init__(self) -> None:
+        window_offsets(self.radius, self.window, 1, 1)
+
+    @property
+    def first_frame_free(self) -> bool:
+        """Whether the first key frame has another window than the rest."""
+        return not self.first_frame_windowed and self.radius is not None
 
 
 class KeyGroup(NamedTuple):
@@ -50,435 +54,302 @@ class KeyGroup(NamedTuple):
 
     Attributes:
         frames: t frames in one or several pieces, so that a frame can be handed on without copying it.
-        labels: their labels [t, h, w, l].
-        radius: reach of the window in grid cells; None for none.
+        radius: of the window in grid cells; None for none.
         order: int [t], where the frames are stored, in order of time; None where that is the order of storage.
-        valid: bool [t] in order of storage, False for what is no key; None where all are.
+        valid: bool [t] in order of storage, False for frames that are no keys; None where all are.
     """
 
-    frames: tuple[Frames, ...]
-    labels: jax.Array
+    frames: tuple[FeatureMaps, ...]
     radius: Number | None
     order: jax.Array | None = None
     valid: jax.Array | None = None
 
-
-class _Block(NamedTuple):
-    """The scores of some query positions, and where in them the scores lie that each position may use.
-
-    Attributes:
-        scores: arrays [frames, n], one for each piece of the key frames: all scores of the block.
-        where: int [p, s], where in n the score of a position with the key of step s is; of no meaning where outside.
-        place: int [p, s], that key's position on the flat grid; of no meaning where outside.
-        inside: bool [p, s], whether that key is on the grid.
-    """
-
-    scores: list[jax.Array]
-    where: jax.Array
-    place: jax.Array
-    inside: jax.Array
+    @property
+    def count(self) -> int:
+        """The number of frames."""
+        return sum(len(piece.values) for piece in self.frames)
 
 
-def check_options(radius: Number | None, window: Window, topk: int | None = 1, temperature: Number = 1.0) -> None:
-    """Raise ValueError when an option that every propagating function takes is out of range."""
-    window_offsets(radius, window, 1, 1)
-    if topk is not None and topk < 1:
-        raise ValueError(f"topk must be None or at least 1, got {topk}")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
+def group_frames(keys: FeatureMaps, spec: SearchSpec, valid: jax.Array | None) -> list[KeyGroup]:
+    """Sort key frames, the first one first, into groups that share a window; valid: bool [t] or None."""
+
+    def group(frames: slice, radius: Number | None) -> KeyGroup:
+        piece = jax.tree.map(lambda array: array[frames], keys)
+        return KeyGroup((piece,), radius, valid=None if valid is None else valid[frames])
+
+    if not spec.first_frame_free:
+        return [group(slice(None), spec.radius)]
+    rest = [group(slice(1, None), spec.radius)] if len(keys.values) > 1 else []
+    return [group(slice(1), None), *rest]
 
 
-def lay_out(features: jax.Array, normalize: bool) -> Frames:
-    """Make features [t, h, w, c] ready for the search, divided by their norms if so asked.
-
-    Wide floats are divided here, once. 16-bit floats are left as they are and their scores are multiplied later, since
-    rounding the quotient to 16 bits would change the scores.
-    """
-    if not normalize:
-        return Frames(features, None)
-    scales = inverse_norm(features)
-    if features.dtype.itemsize < 4:
-        return Frames(features, scales)
-    return Frames(features * scales[..., None], None)
-
-
-def _score(query: Frames, keys: Frames) -> jax.Array:
-    """Multiply queries [..., p, c] with keys [..., n, c] -> [..., p, n], summed in float32 at least."""
-    dtype = product_dtype(query.values, keys.values)
-    scores = jnp.einsum(
-        "...pc,...nc->...pn",
-        query.values.astype(dtype),
-        keys.values.astype(dtype),
-        preferred_element_type=accumulation_dtype(query.values, keys.values),
-        precision=jax.lax.Precision.HIGHEST,
-    )
-    if query.scales is not None:
-        scores *= query.scales[..., :, None].astype(scores.dtype)
-    if keys.scales is not None:
-        scores *= keys.scales[..., None, :].astype(scores.dtype)
-    return scores
-
-
-def _score_frames(
-    queries: list[Frames], cut: Callable[[Frames, jax.Array], list[Frames]], keys: tuple[Frames, ...]
-) -> list[jax.Array]:
-    """Score each of the queries with what `cut` takes for it from a frame: for each piece of the keys [frames, n]."""
-    now = jnp.zeros((), np.int32)
-
-    def score(frame: Frames, after: jax.Array = now) -> jax.Array:
-        # Rows [1, n] are joined by copying; XLA would put flat ones into a loop over elements, which is far slower.
-        pairs = zip(queries, cut(frame, after), strict=True)
-        return jnp.concatenate([_score(query, part).reshape(1, -1) for query, part in pairs], axis=1)
-
-    results: list[jax.Array] = []
-    for piece in keys:
-        if len(piece.values) > 1:
-            results.append(jax.lax.map(score, piece)[:, 0])
-            continue
-        # All cuts together are several times as large as the scores. A number that is always 0, though XLA cannot know,
-        # and that earlier scores decide, makes it take a few at a time.
-        after = now
-        if len(results) >= _AT_ONCE:
-            last = results[-_AT_ONCE][0, 0]
-            after = (jnp.isnan(last) & (last < 0)).astype(np.int32)
-        results.append(score(jax.tree.map(lambda array: array[0], piece), after))
-    return results
-
-
-def _pad_end(array: jax.Array, axis: int, size: int) -> jax.Array:
-    """Add zeros at the end of one axis until it is `size` long."""
-    return jnp.pad(array, [(0, size - length if number == axis else 0) for number, length in enumerate(array.shape)])
-
-
-def _window_blocks(
-    choose: Callable[[_Block], tuple], query: Frames, keys: tuple[Frames, ...], steps: np.ndarray
-) -> tuple:
-    """Score the query frame block by block against the keys in its windows, and let `choose` look at each block.
-
-    Args:
-        choose: called with the block; returns arrays [p, ...].
-        query: one frame, values [1, h, w, c].
-        keys: frames on the same grid.
-        steps: (row, col) steps that the window allows, [s, 2].
-
-    Returns:
-        The arrays that `choose` returned, on the grid: [h, w, ...].
-    """
-    height, width = query.values.shape[1:3]
-    row_reach, col_reach = (int(reach) for reach in abs(steps).max(axis=0))
-    # A strip of keys holds `rows` rows and is compared with `near` rows of queries; a block of queries has `cols`
-    # columns and is compared with `wide` columns of keys. Near the border the larger of two is moved inwards.
-    # Strips at the border have fewer rows near them: a strip at the top and one at the bottom are a group of their own.
-    rows, cols = min(_STRIP_ROWS, height), min(_BLOCK_COLS, width)
-    wide = min(cols + 2 * col_reach, width)
-    strips, blocks = -(-height // rows), -(-width // cols)
-    numbers = np.arange(strips)
-    near_start = np.maximum(numbers * rows - row_reach, 0)
-    near = np.minimum((numbers + 1) * rows + row_reach, height) - near_start
-    near = np.maximum(near, near[::-1])
-    near_start = np.minimum(near_start, height - near)
-    groups = [np.flatnonzero(near == size) for size in np.unique(near)]
-    order = np.concatenate(groups)
-    near_before = np.zeros(strips, int)
-    near_before[order] = near[order].cumsum() - near[order]
-
-    # Where the score of query row y with the key of a step lies in [near, cols, rows, wide] of all strips, group by
-    # group: a part that rows decide, [h, 1, s], one that columns decide, [1, cols, s], and one that the block decides.
-    key_rows = np.arange(height)[:, None] + steps[:, 0]
-    on_rows = (key_rows >= 0) & (key_rows < height)
-    strip, row = np.divmod(np.clip(key_rows, 0, height - 1), rows)
-    near_row = np.arange(height)[:, None] - near_start[strip]
-    row_part = ((near_before[strip] + near_row) * cols * rows + row) * wide
-    key_cols = np.arange(cols)[:, None] + steps[:, 1]
-    col_part = np.arange(cols)[:, None] * rows * wide + key_cols
-    padded = jax.tree.map(lambda array: _pad_end(array[0], 1, blocks * cols), query)
-
-    def one(number: jax.Array) -> tuple:
-        col = number * cols
-        key_col = jnp.clip(col - col_reach, 0, width - wide)
-
-        def near_rows(group: np.ndarray, array: jax.Array) -> jax.Array:
-            block = jax.lax.dynamic_slice_in_dim(array, col, cols, axis=1)
-            strip = jnp.stack([block[near_start[n] : near_start[n] + near[n]] for n in group])
-            return strip.reshape(len(group), -1, *array.shape[2:])
-
-        def key_strips(group: np.ndarray, after: jax.Array, array: jax.Array) -> jax.Array:
-            runs = np.split(group, np.flatnonzero(np.diff(group) > 1) + 1)
-            blocks = [array[run[0] * rows : (run[-1] + 1) * rows] for run in runs]
-            blocks = [jax.lax.dynamic_slice_in_dim(block, key_col + after, wide, axis=1) for block in blocks]
-            strip = _pad_end(jnp.concatenate(blocks), 0, len(group) * rows)
-            return strip.reshape(len(group), rows * wide, *array.shape[2:])
-
-        def cut(frame: Frames, after: jax.Array) -> list[Frames]:
-            return [jax.tree.map(functools.partial(key_strips, group, after), frame) for group in groups]
-
-        queries = [jax.tree.map(functools.partial(near_rows, group), padded) for group in groups]
-
-        def spread(row_table: np.ndarray, col_table: np.ndarray, offset: jax.Array) -> jax.Array:
-            table = jnp.asarray(row_table, np.int32)[:, None] + jnp.asarray(col_table, np.int32)[None] + offset
-            return table.reshape(-1, len(steps))
-
-        # Queries that only pad the last block get no key: their scores, all 0, would count as ties.
-        on_cols = (key_cols + col >= 0) & (key_cols + col < width) & (np.arange(cols)[:, None] + col < width)
-        return choose(
-            _Block(
-                scores=_score_frames(queries, cut, keys),
-                where=spread(row_part, col_part, col - key_col),
-                place=spread(key_rows * width, key_cols, col),
-                inside=(jnp.asarray(on_rows)[:, None] & on_cols[None]).reshape(-1, len(steps)),
-            )
-        )
-
-    results = jax.lax.map(one, jnp.arange(blocks, dtype=np.int32))
-
-    def assemble(result: jax.Array) -> jax.Array:
-        result = result.reshape(blocks, height, cols, *result.shape[2:])
-        return jnp.moveaxis(result, 0, 1).reshape(height, blocks * cols, *result.shape[3:])[:, :width]
-
-    return jax.tree.map(assemble, results)
-
-
-def _full_blocks(choose: Callable[[_Block], tuple], query: Frames, keys: tuple[Frames, ...]) -> tuple:
-    """Score the query frame against all positions of the keys, some queries at a time; as `_window_blocks`."""
-    height, width = query.values.shape[1:3]
-    size = height * width
-    count = min(_CHUNK, size)
-    blocks = -(-size // count)
-
-    def chunks(array: jax.Array) -> jax.Array:
-        flat = _pad_end(array.reshape(size, *array.shape[3:]), 0, blocks * count)
-        return flat.reshape(blocks, count, *flat.shape[1:])
-
-    def one(queries: Frames) -> tuple:
-        def flatten(frame: Frames, _: jax.Array) -> list[Frames]:
-            return [jax.tree.map(lambda array: array.reshape(size, *array.shape[2:]), frame)]
-
-        place = jnp.broadcast_to(jnp.arange(size, dtype=np.int32), (count, size))
-        index = jnp.arange(count * size, dtype=np.int32).reshape(count, size)
-        return choose(_Block(_score_frames([queries], flatten, keys), index, place, jnp.ones(index.shape, bool)))
-
-    def assemble(result: jax.Array) -> jax.Array:
-        return result.reshape(blocks * count, *result.shape[2:])[:size].reshape(height, width, *result.shape[2:])
-
-    return jax.tree.map(assemble, jax.lax.map(one, jax.tree.map(chunks, query)))
-
-
-def _in_time(scores: jax.Array, keys: KeyGroup, inside: jax.Array) -> jax.Array:
-    """Bring scores [t, p, k] into order of time, [p, t, k], -inf where no key is; inside [p, k]: on the grid."""
-    allowed = inside[None] if keys.valid is None else inside[None] & keys.valid[:, None, None]
+def _in_time(scores: jax.Array, keys: KeyGroup, in_bounds: jax.Array) -> jax.Array:
+    """Bring scores [t, q, o] into order of time, [q, t, o], -inf where no key is; in_bounds: bool [q, o]."""
+    allowed = in_bounds[None] if keys.valid is None else in_bounds[None] & keys.valid[:, None, None]
     scores = jnp.where(allowed, scores, -jnp.inf)
     return (scores if keys.order is None else scores[keys.order]).swapaxes(0, 1)
 
 
-def _gather(block: _Block, keys: KeyGroup, index: jax.Array, inside: jax.Array) -> jax.Array:
-    """Look up the scores of all frames at index [p, k]: [p, t, k] in order of time, -inf where no key is."""
-    scores = jnp.concatenate([jnp.take(piece, index, axis=1, mode="clip") for piece in block.scores])
-    return _in_time(scores, keys, inside)
+def scores_at(tile: Tile, keys: KeyGroup, pair: jax.Array, in_bounds: jax.Array) -> jax.Array:
+    """Look up the scores of all frames at pair [q, o]: [q, t, o] in order of time, -inf where no key is."""
+    scores = jnp.concatenate([jnp.take(piece, pair, axis=1, mode="clip") for piece in tile.scores])
+    return _in_time(scores, keys, in_bounds)
 
 
-def _valid_scores(block: _Block, keys: KeyGroup) -> Iterator[jax.Array]:
-    """Give the scores [frames, n] piece by piece, -inf where the frame is no key."""
+def _valid_scores(tile: Tile, keys: KeyGroup) -> Iterator[jax.Array]:
+    """Give the scores [t, n] piece by piece, -inf where the frame is no key."""
     start = 0
-    for piece in block.scores:
+    for piece in tile.scores:
         valid = None if keys.valid is None else keys.valid[start : start + len(piece), None]
         start += len(piece)
         yield piece if valid is None else jnp.where(valid, piece, -jnp.inf)
 
 
-def _top_steps(ranked: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Pick the `count` best steps by their scores [p, s], of which there are more.
+def _top_offsets(largest: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Choose the `count` best offsets by their largest scores [q, o], of which there are more.
 
     Returns:
-        The last score that was picked [p, 1], the steps [p, count], and whether it ties with one that was not picked.
+        The last score that was chosen [q, 1], the offsets [q, count], and whether it ties with one that was not chosen.
     """
     # The barrier keeps XLA from joining the slices below to the choice, which would turn it into a full sort.
     # One barrier each: XLA's rewriting of top_k fails on a barrier around both.
-    best, chosen = (jax.lax.optimization_barrier(part) for part in jax.lax.top_k(ranked, count + 1))
+    best, chosen = (jax.lax.optimization_barrier(part) for part in jax.lax.top_k(largest, count + 1))
     last = best[:, count - 1 : count]
     return last, chosen[:, :count], jnp.any((last == best[:, count:]) & (last > -jnp.inf))
 
 
-def _best_steps(block: _Block, keys: KeyGroup, count: int) -> jax.Array:
-    """Pick, for every query position, the steps [p, count] that can lead to its `count` best keys, in rising order.
+def _candidate_offsets(tile: Tile, keys: KeyGroup, count: int) -> jax.Array:
+    """Choose, for every query, the offsets [q, count] that hold its `count` best matches, in rising order.
 
-    The window depends on the position only, so a step's best score over all frames tells whether it can hold one of the
-    best keys: every key among the best lies at one of the best steps. Steps rank by (score, lowest frame that reaches
-    it, lowest position), as keys do. `lax.top_k` knows nothing of frames; where that matters, which is when a tie
-    crosses the border of the choice, the steps are sorted.
+    Offsets rank by (score, lowest frame that reaches it, lowest position), as matches do. `lax.top_k` knows nothing of
+    frames; where that matters, which is when a tie crosses the border of the choice, the offsets are sorted.
     """
-    if block.where.shape[1] == count:
-        return jnp.broadcast_to(jnp.arange(count, dtype=np.int32), block.where.shape)
-    largest = functools.reduce(jnp.maximum, (piece.max(axis=0) for piece in _valid_scores(block, keys)))
-    ranked = jnp.where(block.inside, jnp.take(largest, block.where, mode="clip"), -jnp.inf)
-    last, chosen, tied = _top_steps(ranked, count)
+    if tile.pair.shape[1] == count:
+        return jnp.broadcast_to(jnp.arange(count, dtype=np.int32), tile.pair.shape)
+    largest = functools.reduce(jnp.maximum, (piece.max(axis=0) for piece in _valid_scores(tile, keys)))
+    ranked = jnp.where(tile.in_bounds, jnp.take(largest, tile.pair, mode="clip"), -jnp.inf)
+    last, chosen, tied = _top_offsets(ranked, count)
 
     def by_frame() -> jax.Array:
         never, start = np.int32(np.iinfo(np.int32).max), 0
-        ages = jnp.arange(len(keys.labels), dtype=np.int32)
+        ages = jnp.arange(keys.count, dtype=np.int32)
         ages = ages if keys.order is None else jnp.zeros_like(ages).at[keys.order].set(ages)
         oldest = jnp.full(largest.shape, never)
-        for piece in _valid_scores(block, keys):
+        for piece in _valid_scores(tile, keys):
             reached = jnp.where(piece == largest[None], ages[start : start + len(piece), None], never)
             oldest, start = jnp.minimum(oldest, reached.min(axis=0)), start + len(piece)
-        frame = jnp.take(oldest, block.where, mode="clip")
+        frame = jnp.take(oldest, tile.pair, mode="clip")
         rank = jnp.where(ranked > last, -1, jnp.where(ranked == last, frame, never))
         return jax.lax.top_k(-rank, count)[1]
 
     return jnp.sort(jax.lax.cond(tied, by_frame, lambda: chosen), axis=1)
 
 
-def _best_keys(candidates: jax.Array, place: jax.Array, keys: KeyGroup, topk: int) -> tuple[jax.Array, jax.Array]:
-    """Find the top-k of candidates [p, t, k] that lie at place [p, k].
+def _matches_among(
+    candidates: jax.Array, position: jax.Array, keys: KeyGroup, topk: int
+) -> tuple[jax.Array, jax.Array]:
+    """Find the topk matches among candidates [q, t, o], in order of time, that lie at position [q, o].
 
     Returns:
-        Scores [p, k], falling, -inf for missing ones, and labels [p, k, l].
+        Scores [q, k], falling, -inf for missing ones, and index [q, k]: frame, as stored, * h * w + position.
     """
-    positions, frames, steps = candidates.shape
-    best, winner = jax.lax.top_k(candidates.reshape(positions, frames * steps), min(topk, frames * steps))
-    frame = winner // steps if keys.order is None else keys.order[winner // steps]
-    place = jnp.take_along_axis(place, winner % steps, axis=1)
-    height, width, size = keys.labels.shape[1:]
-    labels = keys.labels.reshape(-1, height * width, size)
-    return best, labels[frame, jnp.clip(place, 0, height * width - 1)]
+    queries, frames, offsets = candidates.shape
+    scores, chosen = jax.lax.top_k(candidates.reshape(queries, frames * offsets), min(topk, frames * offsets))
+    frame = chosen // offsets if keys.order is None else keys.order[chosen // offsets]
+    size = keys.frames[0].values.shape[1] * keys.frames[0].values.shape[2]
+    return scores, frame * size + jnp.clip(jnp.take_along_axis(position, chosen % offsets, axis=1), 0, size - 1)
 
 
-def _choose_best(block: _Block, keys: KeyGroup, topk: int) -> tuple[jax.Array, jax.Array]:
-    """Find the top-k keys of every position: scores [p, k], falling, -inf for missing ones, and labels [p, k, l]."""
-    picked = _best_steps(block, keys, min(topk, block.where.shape[1]))
-    index, place, inside = (jnp.take_along_axis(table, picked, axis=1) for table in block[1:])
-    return _best_keys(_gather(block, keys, index, inside), place, keys, topk)
+def _match_tile(tile: Tile, keys: KeyGroup, topk: int) -> tuple[jax.Array, jax.Array]:
+    """Find the topk matches of every query of a tile: scores and index [q, k], as `_matches_among`."""
+    candidates = _candidate_offsets(tile, keys, min(topk, tile.pair.shape[1]))
+    pair, position, in_bounds = (jnp.take_along_axis(table, candidates, axis=1) for table in tile[1:])
+    return _matches_among(scores_at(tile, keys, pair, in_bounds), position, keys, topk)
 
 
 @functools.cache
 def _has_hopper() -> bool:
-    """Tell whether this process computes on GPUs that have the instructions of `window_maxima`."""
+    """Tell whether this process computes on GPUs that have the instructions of hopper.py."""
     devices = jax.local_devices() if jax.default_backend() == "gpu" else []
     return bool(devices) and all(device.compute_capability == "9.0" for device in devices)
 
 
-def _kernel_best(
-    query: Frames, keys: KeyGroup, steps: np.ndarray, topk: int, if_tied: Callable[[], tuple]
+def _match_by_kernel(
+    query: FeatureMaps, keys: KeyGroup, offsets: np.ndarray, topk: int, if_tied: Callable[[], tuple]
 ) -> tuple[jax.Array, jax.Array]:
-    """Do what `_choose_best` does, for a whole frame, with the kernel: scores [h, w, k] and labels [h, w, k, l].
+    """Do what `_match_tile` does, for a whole frame, with the kernel: scores and index [h, w, k].
 
-    The kernel gives the best score of every step, which tells the steps that matter; the scores of these are computed
-    again, for all frames. Where a tie crosses the border of the choice, `if_tied` gives the result.
+    The kernel gives every offset's largest score, which tells the candidates; their scores are computed again, for all
+    frames. Where a tie crosses the border of the choice, `if_tied` gives the result.
     """
     # Imported here, since it takes a third of a second that only GPUs repay.
-    from vfs_jax.correspondence.hopper import window_maxima
+    from vfs_jax.correspondence.hopper import largest_over_frames
 
     height, width = query.values.shape[1:3]
     known = query.values[0], keys.frames, keys.valid
-    largest = window_maxima(*jax.lax.stop_gradient(known), steps).reshape(height * width, len(steps))
-    _, chosen, tied = _top_steps(largest, topk)
+    largest = largest_over_frames(*jax.lax.stop_gradient(known), offsets).reshape(height * width, len(offsets))
+    _, chosen, tied = _top_offsets(largest, topk)
 
     def score_again() -> tuple[jax.Array, jax.Array]:
-        picked = jnp.sort(chosen, axis=1)
-        moves = jnp.asarray(steps[:, 0] * width + steps[:, 1], np.int32)
-        place = jnp.arange(height * width, dtype=np.int32)[:, None] + moves[picked]
+        candidates = jnp.sort(chosen, axis=1)
+        flat_offsets = jnp.asarray(offsets[:, 0] * width + offsets[:, 1], np.int32)
+        position = jnp.arange(height * width, dtype=np.int32)[:, None] + flat_offsets[candidates]
 
-        def near(array: jax.Array) -> jax.Array:
-            flat = array.reshape(len(array), height * width, *array.shape[3:])
-            return jnp.take(flat, place, axis=1, mode="clip").astype(np.float32)
+        def at_candidates(array: jax.Array) -> jax.Array:
+            return jnp.take(array.reshape(len(array), height * width, *array.shape[3:]), position, axis=1, mode="clip")
 
-        def score(piece: Frames) -> jax.Array:
+        def score(piece: FeatureMaps) -> jax.Array:
             values = query.values.reshape(height * width, -1).astype(np.float32)
             exact = jax.lax.Precision.HIGHEST
-            scores = jnp.einsum("pc,tpkc->tpk", values, near(piece.values), precision=exact)
-            return scores if piece.scales is None else scores * near(piece.scales)
+            key_values = at_candidates(piece.values).astype(np.float32)
+            scores = jnp.einsum("qc,tqoc->tqo", values, key_values, precision=exact)
+            if piece.scales is not None:
+                scores *= at_candidates(piece.scales)
+            return scores if piece.mask is None else jnp.where(at_candidates(piece.mask), scores, -jnp.inf)
 
         scores = jnp.concatenate([score(piece) for piece in keys.frames])
         if query.scales is not None:
             scores *= query.scales.reshape(1, -1, 1)
-        inside = jnp.take_along_axis(largest, picked, axis=1) > -jnp.inf
-        best, labels = _best_keys(_in_time(scores, keys, inside), place, keys, topk)
-        return best.reshape(height, width, -1), labels.reshape(height, width, *labels.shape[1:])
+        in_bounds = jnp.take_along_axis(largest, candidates, axis=1) > -jnp.inf
+        matches = _matches_among(_in_time(scores, keys, in_bounds), position, keys, topk)
+        return matches[0].reshape(height, width, -1), matches[1].reshape(height, width, -1)
 
     return jax.lax.cond(tied, if_tied, score_again)
 
 
-def _search_window(query: Frames, keys: KeyGroup, steps: np.ndarray, topk: int) -> tuple[jax.Array, jax.Array]:
-    """Find the top-k keys inside the window for a frame: scores [h, w, k] and labels [h, w, k, l]."""
+def map_tiles(choose: Callable[[Tile], tuple], query: FeatureMaps, keys: KeyGroup, offsets: np.ndarray) -> tuple:
+    """Let `choose` reduce the scores of the query frame tile by tile, inside the window if there is one."""
+    if keys.radius is None:
+        return map_full_tiles(choose, query, keys.frames)
+    return map_window_tiles(choose, query, keys.frames, offsets)
 
-    def by_blocks() -> tuple[jax.Array, jax.Array]:
-        return _window_blocks(lambda block: _choose_best(block, keys, topk), query, keys.frames, steps)
 
-    if not _has_hopper():
-        return by_blocks()
+def _match_frame(query: FeatureMaps, keys: KeyGroup, offsets: np.ndarray, topk: int) -> tuple[jax.Array, jax.Array]:
+    """Find the topk matches of a frame, by the backend for it: scores and index [h, w, k], as `_matches_among`."""
+
+    def by_tiles() -> tuple[jax.Array, jax.Array]:
+        return map_tiles(lambda tile: _match_tile(tile, keys, topk), query, keys, offsets)
+
+    if keys.radius is None or len(offsets) <= topk or not _has_hopper():
+        return by_tiles()
     from vfs_jax.correspondence.hopper import fits
 
-    dtype = product_dtype(query.values, keys.frames[0].values)
-    if len(steps) <= topk or not fits(dtype, steps):
-        return by_blocks()
+    if not fits(product_dtype(query.values, keys.frames[0].values), offsets):
+        return by_tiles()
 
     def by_kernel() -> tuple[jax.Array, jax.Array]:
-        return _kernel_best(query, keys, steps, topk, if_tied=by_blocks)
+        return _match_by_kernel(query, keys, offsets, topk, if_tied=by_tiles)
 
-    return jax.lax.platform_dependent(cuda=by_kernel, default=by_blocks)
-
-
-def _choose_all(block: _Block, keys: KeyGroup, temperature: Number) -> tuple[jax.Array, jax.Array]:
-    """Blend all keys of every position into one: score [p, 1], labels [p, 1, l].
-
-    The score is temperature * log(sum of exp(score / temperature)), by which this one key weighs in a softmax with
-    others as much as all of them.
-    """
-    scores = _gather(block, keys, block.where, block.inside)
-    labels = keys.labels if keys.order is None else keys.labels[keys.order]
-    labels = labels.reshape(len(labels), -1, labels.shape[-1])
-    labels = jnp.take(labels, block.place, axis=1, mode="clip").swapaxes(0, 1)
-    positions, frames, steps = scores.shape
-    scores = scores.reshape(positions, frames * steps)
-    total = temperature * jax.nn.logsumexp(scores / temperature, axis=1, keepdims=True)
-    return total, _softmax_blend(scores, labels.reshape(positions, frames * steps, -1), temperature)[:, None]
+    return jax.lax.platform_dependent(cuda=by_kernel, default=by_tiles)
 
 
-def _softmax_blend(scores: jax.Array, labels: jax.Array, temperature: Number) -> jax.Array:
-    """Average labels [..., k, l] with softmax(scores [..., k] / temperature); zeros where every score is -inf."""
-    largest = scores.max(axis=-1, keepdims=True)
-    weights = jnp.exp((scores - jnp.where(largest > -jnp.inf, largest, 0)) / temperature)
-    total = weights.sum(axis=-1, keepdims=True)
-    weights /= jnp.where(total > 0, total, 1)
-    return jnp.einsum("...k,...kl->...l", weights, labels.astype(scores.dtype), precision=jax.lax.Precision.HIGHEST)
+def windows(query: FeatureMaps, groups: list[KeyGroup], window: Window) -> Iterator[tuple[KeyGroup, np.ndarray, int]]:
+    """Give each group whose window is not empty, the offsets in it, and the number of frames before the group."""
+    before = 0
+    for keys in groups:
+        offsets = window_offsets(keys.radius, window, *query.values.shape[1:3])
+        if len(offsets):
+            yield keys, offsets, before
+        before += keys.count
 
 
-def blend_labels(
-    query: Frames, groups: list[KeyGroup], *, window: Window, topk: int | None, temperature: Number
-) -> jax.Array:
-    """Give every query position the softmax-weighted labels of its best keys.
+def search(query: FeatureMaps, groups: list[KeyGroup], *, window: Window, topk: int) -> tuple[jax.Array, jax.Array]:
+    """Find the topk matches of every query position.
 
     Args:
         query: one frame, values [1, h, w, c].
         groups: the key frames, first frames first.
         window: "circle" or "square".
-        topk: how many keys share the weight; None for all that are allowed.
-        temperature: divides the scores.
+        topk: how many matches.
 
     Returns:
-        Labels [h, w, l], float32.
+        Scores [h, w, k], falling, -inf for missing ones, and index [h, w, k] int32: number of the frame among those of
+        all groups, as stored, * h * w + row * w + column. k is topk, or less where there are fewer keys.
     """
     height, width = query.values.shape[1:3]
-    scores, labels = [], []
-    for keys in groups:
+    results = []
+    for keys, offsets, before in windows(query, groups, window):
+        scores, index = _match_frame(query, keys, offsets, topk)
+        results.append((scores, index + before * height * width))
+    if not results:
+        return jnp.full((height, width, 1), -jnp.inf, np.float32), jnp.zeros((height, width, 1), np.int32)
+    scores, index = (jnp.concatenate(parts, axis=-1) for parts in zip(*results, strict=True))
+    if scores.shape[-1] > topk:
+        scores, chosen = jax.lax.top_k(scores, topk)
+        index = jnp.take_along_axis(index, chosen, axis=-1)
+    return scores, index
 
-        def choose(block: _Block, keys: KeyGroup = keys) -> tuple[jax.Array, jax.Array]:
-            return _choose_all(block, keys, temperature) if topk is None else _choose_best(block, keys, topk)
 
-        steps = window_offsets(keys.radius, window, height, width)
-        if keys.radius is None:
-            best, values = _full_blocks(choose, query, keys.frames)
-        elif len(steps) == 0:
-            continue
-        elif topk is None:
-            best, values = _window_blocks(choose, query, keys.frames, steps)
-        else:
-            best, values = _search_window(query, keys, steps, topk)
-        scores.append(best)
-        labels.append(values)
-    if not scores:
-        return jnp.zeros((height, width, groups[0].labels.shape[-1]), np.float32)
-    best, values = jnp.concatenate(scores, axis=-1), jnp.concatenate(labels, axis=-2)
-    if topk is not None and best.shape[-1] > topk:
-        best, index = jax.lax.top_k(best, topk)
-        values = jnp.take_along_axis(values, index[..., None], axis=-2)
-    return _softmax_blend(best, values, temperature).astype(np.float32)
+@functools.partial(jax.jit, static_argnames=("spec", "topk"))
+def _top_matches(
+    query: jax.Array,
+    keys: jax.Array,
+    key_valid: jax.Array | None,
+    key_mask: jax.Array | None,
+    *,
+    spec: SearchSpec,
+    topk: int,
+) -> tuple[jax.Array, jax.Array]:
+    maps = feature_maps(keys, normalize=spec.normalize, mask=key_mask)
+    groups = group_frames(maps, spec, key_valid)
+    target = feature_maps(query[None], normalize=spec.normalize)
+    scores, index = search(target, groups, window=spec.window, topk=topk)
+    height, width = query.shape[:2]
+    frame, position = index // (height * width), index % (height * width)
+    where = jnp.stack([frame, position // width, position % width], axis=-1)
+    where = jnp.where(scores[..., None] > -jnp.inf, where, -1)
+    missing = (0, 0), (0, 0), (0, topk - scores.shape[-1])
+    scores = jnp.pad(scores.astype(np.float32), missing, constant_values=-jnp.inf)
+    return scores, jnp.pad(where, (*missing, (0, 0)), constant_values=-1)
+
+
+@checked
+def top_matches(
+    query: Float[Array | np.ndarray, "h w c"],
+    keys: Float[Array | np.ndarray, "t h w c"],
+    *,
+    radius: Number | None,
+    topk: int | None,
+    window: Window = "circle",
+    first_frame_windowed: bool = True,
+    key_valid: Bool[Array | np.ndarray, " t"] | None = None,
+    key_mask: Bool[Array | np.ndarray, "h w"] | Bool[Array | np.ndarray, "t h w"] | None = None,
+    normalize: bool = True,
+) -> tuple[Float[Array, "h w k"], Int32[Array, "h w k 3"]]:
+    """Find the best matches of every position of a frame among the positions of other frames.
+
+    What `propagate_frame` blends the labels of. The scores can be differentiated; the work is that of the window, as
+    there, and no array over all pairs of positions is built.
+
+    Args:
+        query: features [h, w, c] of a frame, any float.
+        keys: features [t, h, w, c] of the frames to search, in order of time; keys[0] is the first frame.
+        radius: of the window in grid cells; None allows every position.
+        topk: number of matches, at least 1.
+        window: "circle" (Euclidean distance < radius; write sqrt(r * r + 0.5) for "<= r") or "square" (both row and
+            column distance <= radius).
+        first_frame_windowed: False lets keys[0] be searched without a window.
+        key_valid: bool [t], False removes a whole frame.
+        key_mask: bool [h, w], or [t, h, w] for each frame its own, False removes a position.
+        normalize: divide every feature vector by max(its Euclidean norm, 1e-12) first, so that scores are cosines.
+
+    Returns:
+        Scores [h, w, k], float32, falling, -inf where there are fewer keys; and where the matches are, [h, w, k, 3],
+        int32 (frame, row, column), -1 where there are fewer. Of equal scores the lowest (frame, row, column) is first.
+
+    Raises:
+        ValueError: an option is out of range, topk is None, or an axis has length 0.
+        TypeError: the shapes do not fit each other, an array has a type other than stated, or an option is traced.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> frame = jnp.eye(6).reshape(2, 3, 6)  # every position looks like itself alone
+        >>> scores, index = top_matches(jnp.roll(frame, 1, axis=1), frame[None], radius=None, topk=1)
+        >>> scores[0, :, 0].tolist(), index[0, :, 0].tolist()
+        ([1.0, 1.0, 1.0], [[0, 0, 2], [0, 0, 0], [0, 0, 1]])
+    """
+    if topk is None or topk < 1:
+        raise ValueError(f"topk must be a number, at least 1, got {topk}")
+    spec = SearchSpec(radius, window, first_frame_windowed, normalize)
+    arrays = (None if array is None else jnp.asarray(array) for array in (query, keys, key_valid, key_mask))
+    return _top_matches(*arrays, spec=spec, topk=topk)

@@ -1,102 +1,121 @@
-"""What a video's next frame is compared with: the first frame and the latest ones, kept ready for the search."""
+"""Carry labels along a stream of frames with a memory of fixed size; its keys are the first and the latest frames."""
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from beartype import beartype
-from jaxtyping import Array, Float
-from jaxtyping import jaxtyped as _jaxtyped
+from jaxtyping import Array, Bool, Float
 
-from vfs_jax.correspondence.affinity import Number, Window
-from vfs_jax.correspondence.matching import Frames, KeyGroup, blend_labels, check_options, lay_out
+from vfs_jax.correspondence.affinity import Window
+from vfs_jax.correspondence.arguments import Number, checked
+from vfs_jax.correspondence.blending import blend_labels, check_blending
+from vfs_jax.correspondence.matching import KeyGroup, SearchSpec
+from vfs_jax.correspondence.tiles import FeatureMaps, feature_maps
 
 
 @dataclasses.dataclass(frozen=True)
-class Recall:
-    """Which frames the next one is compared with, and within which window.
+class ContextSpec:
+    """The context of a frame: which frames are its keys.
 
     Attributes:
-        num_context: how many previous frames are kept.
-        keep_first: keep frame 0 besides, as a key of its own.
-        fill_first: frame 0 stands in for previous frames that do not exist yet.
-        radius: reach of the window in grid cells; None for none.
-        window: "circle" or "square".
-        first_frame_windowed: False frees the first key frame from the window.
-        normalize: whether features are divided by their norms.
+        num_context: how many previous frames are keys.
+        keep_first: frame 0 is a key of its own besides, so that it is there twice while it is one of the previous ones.
+        fill_first: frame 0 stands in for previous frames that do not exist yet; else there are fewer keys.
     """
 
     num_context: int
     keep_first: bool
     fill_first: bool
-    radius: Number | None
-    window: Window
-    first_frame_windowed: bool
-    normalize: bool
 
     def __post_init__(self) -> None:
-        check_options(self.radius, self.window)
         if self.num_context < (0 if self.keep_first else 1):
             raise ValueError(
                 f"num_context must be at least 1, or 0 with keep_first, got {self.num_context} with "
                 f"keep_first={self.keep_first}: there would be nothing to compare with"
             )
 
+    def previous_frames(self, number: int | jax.Array) -> np.ndarray | jax.Array:
+        """Number the previous frames of a frame, int32 [num_context], oldest first; below 0 for those that are no keys.
+
+        >>> ContextSpec(num_context=3, keep_first=True, fill_first=False).previous_frames(2).tolist()
+        [-1, 0, 1]
+        """
+        numbers = np.arange(-self.num_context, 0, dtype=np.int32) + number
+        return numbers.clip(min=0) if self.fill_first else numbers
+
+    def key_frames(self, number: int) -> tuple[int, ...]:
+        """Number the keys of a frame in order, as the operators have them; frame 0 may be there twice.
+
+        >>> ContextSpec(num_context=3, keep_first=True, fill_first=True).key_frames(2)
+        (0, 0, 0, 1)
+        """
+        previous = (int(frame) for frame in self.previous_frames(number) if frame >= 0)
+        return (*((0,) if self.keep_first else ()), *previous)
+
+
+class Labeled(NamedTuple):
+    """Frames and their labels.
+
+    Attributes:
+        frames: feature maps of t frames in one or several pieces.
+        labels: float32 [t, h, w, l].
+    """
+
+    frames: tuple[FeatureMaps, ...]
+    labels: jax.Array
+
 
 def key_groups(
-    recall: Recall,
-    first: tuple[Frames, jax.Array],
-    context: tuple[tuple[Frames, ...], jax.Array],
-    oldest: tuple[Frames, jax.Array],
+    context: ContextSpec,
+    search: SearchSpec,
+    first: Labeled,
+    previous: Labeled,
+    oldest: Labeled,
     order: jax.Array,
-    seen: jax.Array,
-) -> list[KeyGroup]:
+    number: jax.Array,
+) -> tuple[list[KeyGroup], jax.Array]:
     """Sort the kept frames into groups that share a window, for `blend_labels`.
 
     Args:
-        recall: the options.
-        first: features and labels [1, h, w, l] of frame 0.
-        context: features, in pieces, and labels [num_context, h, w, l] of the previous frames; what does not exist yet
-            holds frame 0.
-        oldest: features and labels [1, h, w, l] of the oldest of them.
+        context: which frames are keys.
+        search: which of their positions are.
+        first: frame 0.
+        previous: the num_context previous frames; what does not exist yet holds frame 0.
+        oldest: the first of them, once more where they are stored in one piece.
         order: int [num_context], where the previous frames are stored, oldest first.
-        seen: number of frames so far, a scalar.
+        number: of the frame whose keys they are, a scalar.
 
     Returns:
-        The groups, first frames first.
+        The groups, first frames first, and the labels of their frames [t, h, w, l].
     """
-    free = not recall.first_frame_windowed and recall.radius is not None
-    if recall.num_context == 0:
-        return [KeyGroup((first[0],), first[1], radius=None if free else recall.radius)]
-    number = jnp.arange(recall.num_context, dtype=np.int32)
-    start = jnp.zeros_like(seen) if recall.fill_first else jnp.maximum(recall.num_context - seen, 0)
-    exists = jnp.zeros(recall.num_context, bool).at[order].set(number >= start)
-    if recall.keep_first and free:
-        return [
-            KeyGroup((first[0],), first[1], radius=None),
-            KeyGroup(*context, order=order, valid=exists, radius=recall.radius),
-        ]
-    if recall.keep_first:
-        return [
-            KeyGroup(
-                (first[0], *context[0]),
-                jnp.concatenate([first[1], context[1]]),
-                order=jnp.concatenate([jnp.zeros(1, order.dtype), order + 1]),
-                valid=jnp.concatenate([jnp.ones(1, bool), exists]),
-                radius=recall.radius,
-            )
-        ]
-    if not free:
-        return [KeyGroup(*context, order=order, valid=exists, radius=recall.radius)]
+    free = None if search.first_frame_free else search.radius
+    if context.num_context == 0:
+        return [KeyGroup(first.frames, free)], first.labels
+    exists = context.previous_frames(number) >= 0
+
+    def stored(flags: jax.Array) -> jax.Array:
+        return jnp.zeros(context.num_context, bool).at[order].set(flags)
+
+    if context.keep_first:
+        labels = jnp.concatenate([first.labels, previous.labels])
+        if search.first_frame_free:
+            return [
+                KeyGroup(first.frames, None),
+                KeyGroup(previous.frames, search.radius, order, stored(exists)),
+            ], labels
+        after_first = jnp.concatenate([jnp.zeros(1, order.dtype), order + 1])
+        valid = jnp.concatenate([jnp.ones(1, bool), stored(exists)])
+        return [KeyGroup((*first.frames, *previous.frames), search.radius, after_first, valid)], labels
+    if not search.first_frame_free:
+        return [KeyGroup(previous.frames, search.radius, order, stored(exists))], previous.labels
     # Without frame 0 the oldest frame is the first key. The oldest place always holds it: before the context is full,
     # what does not exist yet holds frame 0.
-    others = jnp.zeros(recall.num_context, bool).at[order].set(number > start)
-    return [
-        KeyGroup((oldest[0],), oldest[1], radius=None),
-        KeyGroup(*context, order=order, valid=others, radius=recall.radius),
-    ]
+    others = exists & (np.arange(context.num_context) > jnp.argmax(exists))
+    groups = [KeyGroup(oldest.frames, None), KeyGroup(previous.frames, search.radius, order, stored(others))]
+    return groups, jnp.concatenate([oldest.labels, previous.labels])
 
 
 @jax.tree_util.register_dataclass
@@ -108,23 +127,21 @@ class Memory:
     hands the kept ones on without copying them, and an older memory stays usable.
 
     Attributes:
-        first: features of frame 0.
-        first_labels: labels [1, h, w, l] of frame 0, float32.
-        context: features of the previous frames, oldest first; what does not exist yet holds frame 0.
-        context_labels: labels [num_context, h, w, l] of the previous frames, float32.
-        seen: number of frames so far.
-        recall: the options.
+        first: frame 0.
+        previous: the num_context previous frames, oldest first, a piece each; what does not exist yet holds frame 0.
+        seen: number of frames so far, int32 scalar.
+        context: which frames are keys.
+        search: which of their positions are, and whether scores are cosines.
     """
 
-    first: Frames
-    first_labels: jax.Array
-    context: tuple[Frames, ...]
-    context_labels: jax.Array
+    first: Labeled
+    previous: Labeled
     seen: jax.Array
-    recall: Recall = dataclasses.field(metadata={"static": True})
+    context: ContextSpec = dataclasses.field(metadata={"static": True})
+    search: SearchSpec = dataclasses.field(metadata={"static": True})
 
 
-@_jaxtyped(typechecker=beartype)
+@checked
 def start_memory(
     features: Float[Array | np.ndarray, "h w c"],
     first_labels: Float[Array | np.ndarray, "h w l"],
@@ -135,6 +152,7 @@ def start_memory(
     first_frame_windowed: bool = True,
     keep_first: bool = True,
     fill_first: bool = False,
+    key_mask: Bool[Array | np.ndarray, "h w"] | None = None,
     normalize: bool = True,
 ) -> Memory:
     """Start to carry labels along a stream of frames, from its first frame.
@@ -143,21 +161,22 @@ def start_memory(
         features: features [h, w, c] of the first frame, any float.
         first_labels: labels [h, w, l] of the first frame, any float.
         num_context: how many previous frames are kept.
-        radius: reach of the window in grid cells; None allows every position.
+        radius: of the window in grid cells; None allows every position.
         window: "circle" or "square", as in `propagate_frame`.
         first_frame_windowed: False lets the first key frame (without keep_first: the oldest kept) be searched without a
             window.
         keep_first: keep the first frame for good, besides the previous frames; it is there twice while it is one of
             them.
         fill_first: the first frame stands in for previous frames that do not exist yet.
+        key_mask: bool [h, w], False for positions that are keys in no frame.
         normalize: divide every feature vector by max(its Euclidean norm, 1e-12) first.
 
     Returns:
         The memory after frame 0. It holds num_context + 1 frames of features once it is full.
 
     Raises:
-        ValueError: an option is out of range.
-        TypeError: the shapes do not fit each other, or an array is not of a float type.
+        ValueError: an option is out of range, or an axis has length 0.
+        TypeError: the shapes do not fit each other, an array has a type other than stated, or an option is traced.
 
     Example:
         >>> import jax.numpy as jnp
@@ -167,44 +186,39 @@ def start_memory(
         >>> labels.argmax(-1).tolist(), int(memory.seen)
         ([[1, 0, 1], [1, 0, 0]], 2)
     """
-    recall = Recall(num_context, keep_first, fill_first, radius, window, first_frame_windowed, normalize)
-    first = _lay_out(jnp.asarray(features)[None], normalize=normalize)
+    context = ContextSpec(num_context, keep_first, fill_first)
+    search = SearchSpec(radius, window, first_frame_windowed, normalize)
+    mask = None if key_mask is None else jnp.asarray(key_mask)
+    frame = _feature_maps(jnp.asarray(features)[None], normalize=normalize, mask=mask)
     labels = jnp.asarray(first_labels)[None].astype(np.float32)
     return Memory(
-        first=first,
-        first_labels=labels,
-        context=(first,) * num_context,
-        context_labels=jnp.repeat(labels, num_context, axis=0),
+        first=Labeled((frame,), labels),
+        previous=Labeled((frame,) * num_context, jnp.repeat(labels, num_context, axis=0)),
         seen=jnp.ones((), np.int32),
-        recall=recall,
+        context=context,
+        search=search,
     )
 
 
-_lay_out = jax.jit(lay_out, static_argnames="normalize")
+_feature_maps = jax.jit(feature_maps, static_argnames="normalize")
 
 
 @functools.partial(jax.jit, static_argnames=("topk", "temperature"))
 def _step(
     memory: Memory, features: jax.Array, *, topk: int | None, temperature: Number
-) -> tuple[jax.Array, Frames, jax.Array, jax.Array]:
-    """Compute the labels of the next frame, and what of the next memory is new: frame, context's labels, seen."""
-    recall = memory.recall
-    query = lay_out(features[None], normalize=recall.normalize)
-    groups = key_groups(
-        recall,
-        (memory.first, memory.first_labels),
-        (memory.context, memory.context_labels),
-        (memory.context[0] if memory.context else memory.first, memory.context_labels[:1]),
-        jnp.arange(recall.num_context, dtype=np.int32),
-        memory.seen,
-    )
-    labels = blend_labels(query, groups, window=recall.window, topk=topk, temperature=temperature)
-    kept = min(1, recall.num_context)
-    context_labels = jnp.concatenate([memory.context_labels[kept:], labels[None][:kept]])
-    return labels, query, context_labels, memory.seen + 1
+) -> tuple[jax.Array, FeatureMaps, jax.Array, jax.Array]:
+    """Compute the next frame's labels, and what of the next memory is new: the frame, the previous labels, seen."""
+    context, search, first, previous = memory.context, memory.search, memory.first, memory.previous
+    query = feature_maps(features[None], normalize=search.normalize, mask=first.frames[0].mask)
+    oldest = Labeled(previous.frames[:1], previous.labels[:1])
+    order = jnp.arange(context.num_context, dtype=np.int32)
+    groups, key_labels = key_groups(context, search, first, previous, oldest, order, memory.seen)
+    labels = blend_labels(query, groups, key_labels, window=search.window, topk=topk, temperature=temperature)
+    kept = min(1, context.num_context)
+    return labels, query, jnp.concatenate([previous.labels[kept:], labels[None][:kept]]), memory.seen + 1
 
 
-@_jaxtyped(typechecker=beartype)
+@checked
 def propagate_next(
     memory: Memory, features: Float[Array | np.ndarray, "h w c"], *, topk: int | None = 10, temperature: Number = 0.07
 ) -> tuple[Float[Array, "h w l"], Memory]:
@@ -216,7 +230,7 @@ def propagate_next(
     Args:
         memory: what `start_memory` or the last call gave; it stays valid.
         features: features [h, w, c] of the next frame, of the memory's shape and dtype.
-        topk: number of keys that share the weight; None for all allowed ones.
+        topk: number of matches that share the weight; None for all keys.
         temperature: positive number that divides the scores before the softmax.
 
     Returns:
@@ -224,7 +238,7 @@ def propagate_next(
 
     Raises:
         ValueError: an option is out of range, or the features' shape or dtype is not the memory's.
-        TypeError: the features are not a float array with three axes.
+        TypeError: the features are not a float array with three axes, or an option is traced.
 
     Example:
         >>> import jax.numpy as jnp
@@ -234,15 +248,15 @@ def propagate_next(
         >>> labels.shape, int(memory.seen)
         ((2, 3, 1), 4)
     """
-    check_options(memory.recall.radius, memory.recall.window, topk, temperature)
+    check_blending(topk, temperature)
     features = jnp.asarray(features)
-    kept = memory.first.values
+    kept = memory.first.frames[0].values
     if features.shape != kept.shape[1:] or features.dtype != kept.dtype:
         raise ValueError(
             f"the memory holds frames {kept.shape[1:]} of {kept.dtype}, got features {features.shape} of "
             f"{features.dtype}"
         )
-    labels, frame, context_labels, seen = _step(memory, features, topk=topk, temperature=temperature)
+    labels, frame, previous_labels, seen = _step(memory, features, topk=topk, temperature=temperature)
     # Outside of the compiled part, which would copy the kept frames.
-    context = (*memory.context[1:], frame) if memory.context else ()
-    return labels, dataclasses.replace(memory, context=context, context_labels=context_labels, seen=seen)
+    frames = (*memory.previous.frames[1:], frame) if memory.previous.frames else ()
+    return labels, dataclasses.replace(memory, previous=Labeled(frames, previous_labels), seen=seen)
