@@ -1,4 +1,4 @@
-"""Resizing and points, held to Pillow, to PyTorch, and to going there and back."""
+"""Resizing held to Pillow, to PyTorch, and to going there and back."""
 
 import jax
 import jax.numpy as jnp
@@ -67,27 +67,6 @@ def test_nearest_there_and_back(height, width, factor, origin, data):
     large = coordinates.resize_nearest(mask, (height * factor, width), origin=origin)
     back = data.draw(st.sampled_from(["corner", "center"]))
     np.testing.assert_array_equal(coordinates.resize_nearest(large, (height, width), origin=back), mask)
-
-
-@given(st.tuples(*[st.integers(1, 2000)] * 4), st.sampled_from(["corner", "center"]))
-@settings(max_examples=50, deadline=None, derandomize=True)
-def test_points_there_and_back(sizes, origin):
-    before, after = sizes[:2], sizes[2:]
-    points = np.random.default_rng(0).uniform(0, 1, (5, 2)) * before[::-1]
-    there = coordinates.resize_points(points, before, after, origin=origin)
-    np.testing.assert_allclose(coordinates.resize_points(there, after, before, origin=origin), points, atol=1e-9)
-
-
-def test_points_follow_what_they_mark():
-    """A picture whose value is its own column (from the first pixel's center) shows where a point has gone."""
-    ramp = np.tile(np.arange(40, dtype=np.float32)[None, :, None], (6, 1, 1))
-    large = coordinates.resize_bilinear(ramp, (12, 100))
-    x, _ = coordinates.resize_points(np.array([17.0, 3.0]), (6, 40), (12, 100), origin="center")
-    left = int(x)
-    value = large[5, left, 0] * (left + 1 - x) + large[5, left + 1, 0] * (x - left)
-    assert value == pytest.approx(17.0, abs=1e-4)
-    # The center of the last pixel in corner coordinates: half a pixel from the far edge, before and after.
-    np.testing.assert_allclose(coordinates.resize_points(np.array([40.0, 6.0]), (6, 40), (12, 100)), [100.0, 12.0])
 
 
 def test_bad_sizes_name_what_came():

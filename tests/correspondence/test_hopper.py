@@ -68,6 +68,7 @@ def test_kernel_finds_what_tiles_find(interpreted, dtype, radius, window, grid, 
         radius,
         order=jnp.array([0, 2, 3, 1]),
         valid=jnp.array([True, True, False, True]),
+        mask=jnp.asarray(rng.uniform(size=grid) < 0.9),
     )
     query, offsets = random_maps(rng, 1, *grid, channels, dtype=dtype), window_offsets(radius, window, *grid)
     scores, index = search(query, keys, offsets, 5, by_kernel=True)
@@ -76,7 +77,7 @@ def test_kernel_finds_what_tiles_find(interpreted, dtype, radius, window, grid, 
     np.testing.assert_allclose(scores, expected_scores, rtol=0, atol=channels * 2.0**-23)
     there = expected_scores > -np.inf
     np.testing.assert_array_equal(index[there], expected_index[there])
-    assert mask.ravel()[index[there]].all()
+    assert (mask & keys.mask).ravel()[index[there]].all()
     assert (index[there] // mask[0].size != 2).all()
 
 
@@ -88,7 +89,7 @@ def test_largest_scores_are_those_of_float64(interpreted, dtype):
     sizes = 10.0 ** rng.uniform(-2, 2, channels)
     query, keys = (jnp.asarray(rng.standard_normal((n, height, width, channels)) * sizes, dtype) for n in (1, 3))
     offsets = window_offsets(2.5, "circle", height, width)
-    largest = largest_over_frames(query[0], (feature_maps(keys, normalize=False),), None, offsets)
+    largest = largest_over_frames(query[0], (feature_maps(keys, normalize=False),), None, None, offsets)
     query, keys = np.asarray(query[0], np.float64), np.asarray(keys, np.float64)
     for row, col, number in np.ndindex(height, width, len(offsets)):
         position = np.array([row, col]) + offsets[number]

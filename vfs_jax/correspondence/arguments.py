@@ -11,7 +11,8 @@ from beartype import beartype
 from jaxtyping import jaxtyped as _jaxtyped
 
 Number = float | int
-_P, _R = ParamSpec("_P"), TypeVar("_R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def checked(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -33,8 +34,9 @@ def checked(function: Callable[_P, _R]) -> Callable[_P, _R]:
     @functools.wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
-            if 0 in getattr(value, "shape", ()):
-                raise ValueError(f"{name} has an axis of length 0: its shape is {value.shape}")
+            shape = getattr(value, "shape", ())
+            if 0 in shape:
+                raise ValueError(f"{name} has an axis of length 0: its shape is {shape}")
             if isinstance(value, jax.core.Tracer) and value.ndim == 0:
                 raise TypeError(f"{name} is traced: options are Python or NumPy scalars, only arrays are traced")
         for name, value in kwargs.items():

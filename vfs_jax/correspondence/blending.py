@@ -79,7 +79,7 @@ def blend_labels(
     for keys, offsets, before in windows(query, groups, window):
 
         def choose(
-            tile: Tile, keys: KeyGroup = keys, own: jax.Array = labels[before : before + keys.count]
+            tile: Tile, keys: KeyGroup = keys, own: jax.Array = labels[before : before + keys.num_frames]
         ) -> tuple[jax.Array, jax.Array]:
             return _blend_tile(tile, keys, own, temperature)
 

@@ -1,10 +1,8 @@
-"""Between pixels and feature grid: nearest and bilinear resizing of label maps, and where a point lies after it.
+"""Resize pictures, index masks and label maps between pixels and the feature grid: nearest and bilinear.
 
-A picture of h rows and w columns covers the area [0, h] x [0, w]; pixel (row, col) covers [row, row + 1] x
-[col, col + 1]. Measured from the top left *corner* of the picture, the center of pixel (row, col) is (row + 0.5,
-col + 0.5); measured from the *center* of the first pixel it is (row, col), as array indices are. Resizing stretches the
-area, so coordinates from the corner are multiplied by out / in. Arrays are indexed (row, col); points are (x, y), which
-is (col, row), as in annotation files.
+Nearest is Pillow's rule or PyTorch's, to the last pixel; bilinear is PyTorch's. A picture of h rows and w columns covers the area
+[0, h] x [0, w], and pixel (row, col) covers [row, row + 1] x [col, col + 1]: its center is (row + 0.5, col + 0.5) from
+the top left corner. Resizing stretches the area. Arrays are indexed (row, col).
 """
 
 import functools
@@ -112,58 +110,34 @@ def resize_bilinear(
     return _resize_bilinear(jnp.asarray(maps), tuple(size))
 
 
+def bilinear_source(out_size: int, in_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """List the two input pixels that bilinear resizing mixes for every output pixel, along one axis.
+
+    Returns:
+        The lower and the higher pixel, int64 [out_size], and the share of the higher one, float32 [out_size].
+
+    Example:
+        >>> low, high, share = bilinear_source(4, 2)
+        >>> low.tolist(), high.tolist(), share.tolist()
+        ([0, 0, 0, 1], [1, 1, 1, 1], [0.0, 0.25, 0.75, 0.25])
+    """
+    # PyTorch's scale is float32; it rounds scale * (i + 0.5) - 0.5 once, which float64 here reproduces.
+    scale = np.float64(np.float32(in_size) / np.float32(out_size))
+    source = np.maximum((scale * (np.arange(out_size) + 0.5) - 0.5).astype(np.float32), np.float32(0))
+    low = np.minimum(source.astype(np.int64), in_size - 1)
+    return low, np.minimum(low + 1, in_size - 1), source - low.astype(np.float32)
+
+
 @functools.partial(jax.jit, static_argnames="size")
 def _resize_bilinear(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
     dtype = maps.dtype
     maps = maps.astype(accumulation_dtype(maps))
     for axis, out_size in ((maps.ndim - 3, size[0]), (maps.ndim - 2, size[1])):
-        in_size = maps.shape[axis]
-        # PyTorch's scale is float32; it rounds scale * (i + 0.5) - 0.5 once, which float64 here reproduces.
-        scale = np.float64(np.float32(in_size) / np.float32(out_size))
-        source = np.maximum((scale * (np.arange(out_size) + 0.5) - 0.5).astype(np.float32), 0)
-        low = np.minimum(source.astype(np.int64), in_size - 1)
-        share = jnp.asarray(source - low, maps.dtype).reshape((-1,) + (1,) * (maps.ndim - 1 - axis))
-        share = jnp.broadcast_to(share, (*maps.shape[:axis], out_size, *maps.shape[axis + 1 :]))
-        after = jnp.take(maps, np.minimum(low + 1, in_size - 1), axis=axis)
-        maps = jnp.take(maps, low, axis=axis) * (1 - share) + after * share
+        low, high, share = bilinear_source(out_size, maps.shape[axis])
+        weight = jnp.asarray(share, maps.dtype).reshape((-1,) + (1,) * (maps.ndim - 1 - axis))
+        weight = jnp.broadcast_to(weight, (*maps.shape[:axis], out_size, *maps.shape[axis + 1 :]))
+        maps = jnp.take(maps, low, axis=axis) * (1 - weight) + jnp.take(maps, high, axis=axis) * weight
     return maps.astype(dtype)
-
-
-@_jaxtyped(typechecker=beartype)
-def resize_points(
-    points: Float[Array | np.ndarray, "*batch xy"],
-    in_size: tuple[int, int],
-    out_size: tuple[int, int],
-    *,
-    origin: Origin = "corner",
-) -> Float[Array | np.ndarray, "*batch xy"]:
-    """Move points to where they lie after a picture is resized.
-
-    Args:
-        points: (x, y) in pixels of the picture before, [..., 2], any float.
-        in_size: (rows, cols) before.
-        out_size: (rows, cols) after.
-        origin: "corner" when the points are measured from the top left corner of the picture, "center" when they are
-            measured from the center of its first pixel, as array indices are.
-
-    Returns:
-        (x, y) in pixels of the picture after, from the same origin, of the same type; NumPy stays NumPy.
-
-    Raises:
-        ValueError: a size is below 1.
-        TypeError: the points are not of a float type or the last axis is not 2.
-
-    Example:
-        >>> import numpy as np
-        >>> resize_points(np.array([4.0, 2.0]), (480, 854), (60, 107)).round(3).tolist()
-        [0.501, 0.25]
-    """
-    for new, old in zip(out_size, in_size, strict=True):
-        _check_sizes(new, old)
-    scale = np.array([out_size[1] / in_size[1], out_size[0] / in_size[0]]).astype(points.dtype)
-    half = np.array(0.0 if origin == "corner" else 0.5, points.dtype)
-    scale = np.broadcast_to(scale, points.shape)
-    return (points + half) * scale - half
 
 
 def _check_sizes(out_size: int, in_size: int) -> None:

@@ -194,7 +194,11 @@ def _split(array: jax.Array) -> jax.Array:
 
 
 def largest_over_frames(
-    query: jax.Array, keys: tuple[FeatureMaps, ...], valid: jax.Array | None, offsets: np.ndarray
+    query: jax.Array,
+    keys: tuple[FeatureMaps, ...],
+    valid: jax.Array | None,
+    mask: jax.Array | None,
+    offsets: np.ndarray,
 ) -> jax.Array:
     """Give every query position its largest score of every offset over all key frames.
 
@@ -202,6 +206,7 @@ def largest_over_frames(
         query: features [h, w, c].
         keys: pieces of the key frames.
         valid: bool [t], False for frames that are no keys; None where all are.
+        mask: bool [h, w], False for positions that are keys in no frame; None where all are.
         offsets: (row, column) offsets in the window, [o, 2].
 
     Returns:
@@ -228,11 +233,12 @@ def largest_over_frames(
     queries = queries.reshape(tile_rows, tile_cols, -1, _QUERIES)
 
     # What a key's scores are multiplied with, and what is then added: -inf where there is no key.
-    allowed = [jnp.ones(piece.values.shape[:3], bool) if piece.mask is None else piece.mask for piece in keys]
-    if valid is not None:
-        allowed = [jnp.concatenate(allowed) & valid[:, None, None]]
+    own = [jnp.ones(piece.values.shape[:3], bool) if piece.mask is None else piece.mask for piece in keys]
+    allowed = jnp.concatenate(own)
+    allowed = allowed if valid is None else allowed & valid[:, None, None]
+    allowed = allowed if mask is None else allowed & mask[None]
     scales = [jnp.ones(piece.values.shape[:3]) if piece.scales is None else piece.scales for piece in keys]
-    bias = jnp.where(merge(allowed), 0, -jnp.inf).astype(np.float32)
+    bias = jnp.where(merge([allowed]), 0, -jnp.inf).astype(np.float32)
     adjust = jnp.stack([merge(scales).astype(np.float32), bias])
     rows = np.arange(tile_rows)[:, None, None] * _TILE + tiling.first_rows()[:, None] + np.arange(tiling.key_rows)
     cols = np.arange(tile_cols)[:, None] * _TILE + np.arange(tiling.key_cols)

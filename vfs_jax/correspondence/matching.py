@@ -57,29 +57,34 @@ class KeyGroup(NamedTuple):
         radius: of the window in grid cells; None for none.
         order: int [t], where the frames are stored, in order of time; None where that is the order of storage.
         valid: bool [t] in order of storage, False for frames that are no keys; None where all are.
+        mask: bool [h, w], False for positions that are keys in no frame; None where all are. It costs less than a mask
+            for each frame, which its feature maps hold.
     """
 
     frames: tuple[FeatureMaps, ...]
     radius: Number | None
     order: jax.Array | None = None
     valid: jax.Array | None = None
+    mask: jax.Array | None = None
 
     @property
-    def count(self) -> int:
+    def num_frames(self) -> int:
         """The number of frames."""
         return sum(len(piece.values) for piece in self.frames)
 
 
-def group_frames(keys: FeatureMaps, spec: SearchSpec, valid: jax.Array | None) -> list[KeyGroup]:
-    """Sort key frames, the first one first, into groups that share a window; valid: bool [t] or None."""
+def group_frames(keys: jax.Array, spec: SearchSpec, valid: jax.Array | None, mask: jax.Array | None) -> list[KeyGroup]:
+    """Sort key frames [t, h, w, c] into groups that share a window; valid: [t], mask: [h, w] or [t, h, w]."""
+    shared, own = (mask, None) if mask is None or mask.ndim == 2 else (None, mask)
+    maps = feature_maps(keys, normalize=spec.normalize, mask=own)
 
     def group(frames: slice, radius: Number | None) -> KeyGroup:
-        piece = jax.tree.map(lambda array: array[frames], keys)
-        return KeyGroup((piece,), radius, valid=None if valid is None else valid[frames])
+        piece = jax.tree.map(lambda array: array[frames], maps)
+        return KeyGroup((piece,), radius, valid=None if valid is None else valid[frames], mask=shared)
 
     if not spec.first_frame_free:
         return [group(slice(None), spec.radius)]
-    rest = [group(slice(1, None), spec.radius)] if len(keys.values) > 1 else []
+    rest = [group(slice(1, None), spec.radius)] if len(keys) > 1 else []
     return [group(slice(1), None), *rest]
 
 
@@ -132,7 +137,7 @@ def _candidate_offsets(tile: Tile, keys: KeyGroup, count: int) -> jax.Array:
 
     def by_frame() -> jax.Array:
         never, start = np.int32(np.iinfo(np.int32).max), 0
-        ages = jnp.arange(keys.count, dtype=np.int32)
+        ages = jnp.arange(keys.num_frames, dtype=np.int32)
         ages = ages if keys.order is None else jnp.zeros_like(ages).at[keys.order].set(ages)
         oldest = jnp.full(largest.shape, never)
         for piece in _valid_scores(tile, keys):
@@ -186,7 +191,7 @@ def _match_by_kernel(
     from vfs_jax.correspondence.hopper import largest_over_frames
 
     height, width = query.values.shape[1:3]
-    known = query.values[0], keys.frames, keys.valid
+    known = query.values[0], keys.frames, keys.valid, keys.mask
     largest = largest_over_frames(*jax.lax.stop_gradient(known), offsets).reshape(height * width, len(offsets))
     _, chosen, tied = _top_offsets(largest, topk)
 
@@ -218,10 +223,17 @@ def _match_by_kernel(
 
 
 def map_tiles(choose: Callable[[Tile], tuple], query: FeatureMaps, keys: KeyGroup, offsets: np.ndarray) -> tuple:
-    """Let `choose` reduce the scores of the query frame tile by tile, inside the window if there is one."""
+    """Let `choose` reduce the scores of the query frame tile by tile, in its windows if there are any."""
+
+    def choose_keys(tile: Tile) -> tuple:
+        if keys.mask is None:
+            return choose(tile)
+        unmasked = jnp.take(keys.mask.reshape(-1), tile.position, mode="clip")
+        return choose(tile._replace(in_bounds=tile.in_bounds & unmasked))
+
     if keys.radius is None:
-        return map_full_tiles(choose, query, keys.frames)
-    return map_window_tiles(choose, query, keys.frames, offsets)
+        return map_full_tiles(choose_keys, query, keys.frames)
+    return map_window_tiles(choose_keys, query, keys.frames, offsets)
 
 
 def _match_frame(query: FeatureMaps, keys: KeyGroup, offsets: np.ndarray, topk: int) -> tuple[jax.Array, jax.Array]:
@@ -250,7 +262,7 @@ def windows(query: FeatureMaps, groups: list[KeyGroup], window: Window) -> Itera
         offsets = window_offsets(keys.radius, window, *query.values.shape[1:3])
         if len(offsets):
             yield keys, offsets, before
-        before += keys.count
+        before += keys.num_frames
 
 
 def search(query: FeatureMaps, groups: list[KeyGroup], *, window: Window, topk: int) -> tuple[jax.Array, jax.Array]:
@@ -290,10 +302,9 @@ def _top_matches(
     spec: SearchSpec,
     topk: int,
 ) -> tuple[jax.Array, jax.Array]:
-    maps = feature_maps(keys, normalize=spec.normalize, mask=key_mask)
-    groups = group_frames(maps, spec, key_valid)
-    target = feature_maps(query[None], normalize=spec.normalize)
-    scores, index = search(target, groups, window=spec.window, topk=topk)
+    groups = group_frames(keys, spec, key_valid, key_mask)
+    query_maps = feature_maps(query[None], normalize=spec.normalize)
+    scores, index = search(query_maps, groups, window=spec.window, topk=topk)
     height, width = query.shape[:2]
     frame, position = index // (height * width), index % (height * width)
     where = jnp.stack([frame, position // width, position % width], axis=-1)

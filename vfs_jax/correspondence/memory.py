@@ -71,6 +71,7 @@ class Labeled(NamedTuple):
 def key_groups(
     context: ContextSpec,
     search: SearchSpec,
+    mask: jax.Array | None,
     first: Labeled,
     previous: Labeled,
     oldest: Labeled,
@@ -82,6 +83,7 @@ def key_groups(
     Args:
         context: which frames are keys.
         search: which of their positions are.
+        mask: bool [h, w], False for positions that are keys in no frame; None where all are.
         first: frame 0.
         previous: the num_context previous frames; what does not exist yet holds frame 0.
         oldest: the first of them, once more where they are stored in one piece.
@@ -91,31 +93,25 @@ def key_groups(
     Returns:
         The groups, first frames first, and the labels of their frames [t, h, w, l].
     """
-    free = None if search.first_frame_free else search.radius
+    first_radius = None if search.first_frame_free else search.radius
     if context.num_context == 0:
-        return [KeyGroup(first.frames, free)], first.labels
-    exists = context.previous_frames(number) >= 0
-
-    def stored(flags: jax.Array) -> jax.Array:
-        return jnp.zeros(context.num_context, bool).at[order].set(flags)
-
-    if context.keep_first:
-        labels = jnp.concatenate([first.labels, previous.labels])
-        if search.first_frame_free:
-            return [
-                KeyGroup(first.frames, None),
-                KeyGroup(previous.frames, search.radius, order, stored(exists)),
-            ], labels
-        after_first = jnp.concatenate([jnp.zeros(1, order.dtype), order + 1])
-        valid = jnp.concatenate([jnp.ones(1, bool), stored(exists)])
-        return [KeyGroup((*first.frames, *previous.frames), search.radius, after_first, valid)], labels
-    if not search.first_frame_free:
-        return [KeyGroup(previous.frames, search.radius, order, stored(exists))], previous.labels
-    # Without frame 0 the oldest frame is the first key. The oldest place always holds it: before the context is full,
-    # what does not exist yet holds frame 0.
-    others = exists & (np.arange(context.num_context) > jnp.argmax(exists))
-    groups = [KeyGroup(oldest.frames, None), KeyGroup(previous.frames, search.radius, order, stored(others))]
-    return groups, jnp.concatenate([oldest.labels, previous.labels])
+        return [KeyGroup(first.frames, first_radius, mask=mask)], first.labels
+    exists = jnp.asarray(context.previous_frames(number) >= 0)
+    if not context.keep_first and search.first_frame_free:
+        # The oldest frame is the first key. The oldest place always holds it: before the context is full, what does not
+        # exist yet holds frame 0.
+        first, exists = oldest, exists & (np.arange(context.num_context) > jnp.argmax(exists))
+    valid = jnp.zeros(context.num_context, bool).at[order].set(exists)
+    rest = KeyGroup(previous.frames, search.radius, order, valid, mask)
+    if search.first_frame_free:
+        groups = [KeyGroup(first.frames, None, mask=mask), rest]
+    elif context.keep_first:
+        order = jnp.concatenate([jnp.zeros(1, order.dtype), order + 1])
+        valid = jnp.concatenate([jnp.ones(1, bool), valid])
+        groups = [KeyGroup((*first.frames, *rest.frames), search.radius, order, valid, mask)]
+    else:
+        return [rest], previous.labels
+    return groups, jnp.concatenate([first.labels, previous.labels])
 
 
 @jax.tree_util.register_dataclass
@@ -129,6 +125,7 @@ class Memory:
     Attributes:
         first: frame 0.
         previous: the num_context previous frames, oldest first, a piece each; what does not exist yet holds frame 0.
+        mask: bool [h, w], False for positions that are no keys; None where all are.
         seen: number of frames so far, int32 scalar.
         context: which frames are keys.
         search: which of their positions are, and whether scores are cosines.
@@ -136,6 +133,7 @@ class Memory:
 
     first: Labeled
     previous: Labeled
+    mask: jax.Array | None
     seen: jax.Array
     context: ContextSpec = dataclasses.field(metadata={"static": True})
     search: SearchSpec = dataclasses.field(metadata={"static": True})
@@ -188,12 +186,12 @@ def start_memory(
     """
     context = ContextSpec(num_context, keep_first, fill_first)
     search = SearchSpec(radius, window, first_frame_windowed, normalize)
-    mask = None if key_mask is None else jnp.asarray(key_mask)
-    frame = _feature_maps(jnp.asarray(features)[None], normalize=normalize, mask=mask)
+    frame = _feature_maps(jnp.asarray(features)[None], normalize=normalize)
     labels = jnp.asarray(first_labels)[None].astype(np.float32)
     return Memory(
         first=Labeled((frame,), labels),
         previous=Labeled((frame,) * num_context, jnp.repeat(labels, num_context, axis=0)),
+        mask=None if key_mask is None else jnp.asarray(key_mask),
         seen=jnp.ones((), np.int32),
         context=context,
         search=search,
@@ -209,10 +207,10 @@ def _step(
 ) -> tuple[jax.Array, FeatureMaps, jax.Array, jax.Array]:
     """Compute the next frame's labels, and what of the next memory is new: the frame, the previous labels, seen."""
     context, search, first, previous = memory.context, memory.search, memory.first, memory.previous
-    query = feature_maps(features[None], normalize=search.normalize, mask=first.frames[0].mask)
+    query = feature_maps(features[None], normalize=search.normalize)
     oldest = Labeled(previous.frames[:1], previous.labels[:1])
     order = jnp.arange(context.num_context, dtype=np.int32)
-    groups, key_labels = key_groups(context, search, first, previous, oldest, order, memory.seen)
+    groups, key_labels = key_groups(context, search, memory.mask, first, previous, oldest, order, memory.seen)
     labels = blend_labels(query, groups, key_labels, window=search.window, topk=topk, temperature=temperature)
     kept = min(1, context.num_context)
     return labels, query, jnp.concatenate([previous.labels[kept:], labels[None][:kept]]), memory.seen + 1

@@ -27,7 +27,7 @@ def _propagate_frame(
     topk: int | None,
     temperature: Number,
 ) -> jax.Array:
-    groups = group_frames(feature_maps(keys, normalize=spec.normalize, mask=key_mask), spec, key_valid)
+    groups = group_frames(keys, spec, key_valid, key_mask)
     query_maps = feature_maps(query[None], normalize=spec.normalize)
     return blend_labels(query_maps, groups, labels, window=spec.window, topk=topk, temperature=temperature)
 
@@ -107,7 +107,7 @@ def _propagate_video(
     topk: int | None,
     temperature: Number,
 ) -> jax.Array:
-    maps = functools.partial(feature_maps, normalize=search.normalize, mask=key_mask)
+    maps = functools.partial(feature_maps, normalize=search.normalize)
     first = Labeled((maps(features[:1]),), first_labels[None])
     size = context.num_context
 
@@ -117,7 +117,7 @@ def _propagate_video(
         # The previous frames are a ring: frame n lies at n % size, what does not exist yet is frame 0.
         order = (number + jnp.arange(size, dtype=np.int32)) % max(size, 1)
         oldest = jax.tree.map(lambda ring: ring[order[:1]], previous) if size else first
-        groups, labels = key_groups(context, search, first, previous, oldest, order, number)
+        groups, labels = key_groups(context, search, key_mask, first, previous, oldest, order, number)
         result = blend_labels(query, groups, labels, window=search.window, topk=topk, temperature=temperature)
         if size:
             latest = Labeled((query,), result[None])

@@ -47,7 +47,7 @@ class Tile(NamedTuple):
         scores: arrays [t, n], one for each piece of the key frames: n pairs of a query and a key.
         pair: int [q, o], which of the n pairs a query and the key at offset o are; of no meaning out of bounds.
         position: int [q, o], row * width + column of that key; of no meaning out of bounds.
-        in_bounds: bool [q, o], whether that key is on the grid.
+        in_bounds: bool [q, o], whether that position is on the grid.
     """
 
     scores: list[jax.Array]
@@ -57,12 +57,11 @@ class Tile(NamedTuple):
 
 
 def feature_maps(features: jax.Array, *, normalize: bool, mask: jax.Array | None = None) -> FeatureMaps:
-    """Make features [t, h, w, c] ready to be multiplied, divided by their norms if so asked; mask: [h, w] or [t, h, w].
+    """Make features [t, h, w, c] ready to be multiplied, divided by their norms if so asked; mask: [t, h, w] or None.
 
     Wide floats are divided here, once. 16-bit floats keep their digits and their scores are multiplied later, since
     rounding the quotient to 16 bits would change the scores.
     """
-    mask = None if mask is None else jnp.broadcast_to(mask, features.shape[:3])
     if not normalize:
         return FeatureMaps(features, None, mask)
     values, scales = scale_and_inverse_norm(features)
