@@ -5,9 +5,9 @@ For features [h, w, c] of a query frame and of t key frames, of any network::
     score[q, t, p] = dot(query[q], key[t, p])                for every key p in the window of the query position q
     label[q]       = sum over the topk matches of softmax(score / temperature) * labels[t, p]
 
-Labels are [h, w, l]: one-hot masks, soft masks, heat maps of points. Arrays may be NumPy's or JAX's. The operators can be
-jitted, mapped by vmap and differentiated; only arrays are traced, options are plain numbers. They import nothing else of
-this project.
+Labels are [h, w, l]: one-hot masks, soft masks, heat maps of points. Arrays may be NumPy's or JAX's. The operators can
+be jitted, mapped by vmap and differentiated; only arrays are traced, options are plain numbers. They import nothing
+else of this project.
 
 - `propagate_frame`: labels from some frames to one that has none.
 - `propagate_video`: from the first frame of a video to all others, in one compiled loop.
@@ -23,10 +23,10 @@ What a frame costs. With t key frames, a circle of radius r and R = ceil(r) - 1,
     6 * h * (2 * R + 6)**2 * t            numbers of work space,
 
 where full affinity takes 2 * (h * w)**2 * t * c and (h * w)**2 * t. On a 60x107 grid with r = 12, t = 21 and c = 256
-that is some 50 billion operations instead of 440, 138 MB of keys and 41 MB of work space. In XLA this is batched matmuls,
-gathers, `lax.top_k` and small sorts. CPUs do all of these well; on a TPU the matmuls fill the matrix unit and the gathers
-and sorts are slow, so expect those to set the pace there. On Hopper GPUs one kernel takes the place of most of it: an
-H200 takes 2.1 ms for the frame above in float32 (13.5 ms in XLA) and 0.83 ms in bfloat16 (7.8 ms in XLA).
+that is some 50 billion operations instead of 440, 138 MB of keys and 41 MB of work space. In XLA this is batched
+matmuls, gathers, `lax.top_k` and small sorts. CPUs do all of these well; on a TPU the matmuls fill the matrix unit and
+the gathers and sorts are slow, so expect those to set the pace there. On Hopper GPUs one kernel takes the place of most
+of it: an H200 takes 2.1 ms for the frame above in float32 (13.5 ms in XLA) and 0.83 ms in bfloat16 (7.8 ms in XLA).
 
 Example:
     A mask is carried through three frames that move one cell to the right:

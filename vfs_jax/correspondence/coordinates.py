@@ -1,8 +1,8 @@
 """Resize pictures, index masks and label maps between pixels and the feature grid: nearest and bilinear.
 
-Nearest is Pillow's rule or PyTorch's, to the last pixel; bilinear is PyTorch's. A picture of h rows and w columns covers the area
-[0, h] x [0, w], and pixel (row, col) covers [row, row + 1] x [col, col + 1]: its center is (row + 0.5, col + 0.5) from
-the top left corner. Resizing stretches the area. Arrays are indexed (row, col).
+Nearest is Pillow's rule or PyTorch's, to the last pixel; bilinear is PyTorch's. A picture of h rows and w columns
+covers the area [0, h] x [0, w], and pixel (row, col) covers [row, row + 1] x [col, col + 1]: its center is (row + 0.5,
+col + 0.5) from the top left corner. Resizing stretches the area. Arrays are indexed (row, col).
 """
 
 import functools
