@@ -13,7 +13,7 @@ import pytest
 from vfs_jax.correspondence import matching, propagate_frame, propagation
 from vfs_jax.correspondence.affinity import window_offsets
 from vfs_jax.correspondence.hopper import fits, largest_over_frames
-from vfs_jax.correspondence.tiles import feature_maps, map_window_tiles
+from vfs_jax.correspondence.tiles import feature_maps
 
 
 def has_cuda_plugin():
@@ -38,7 +38,7 @@ def search(query, keys, offsets, topk, *, by_kernel):
     """Scores and index [h, w, k]; NaN and -1 where the kernel left the choice to the tiles."""
 
     def by_tiles():
-        return map_window_tiles(lambda tile: matching._match_tile(tile, keys, topk), query, keys.frames, offsets)
+        return matching.map_tiles(lambda tile: matching._match_tile(tile, keys, topk), query, keys, offsets)
 
     if not by_kernel:
         return by_tiles()
