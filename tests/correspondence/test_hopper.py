@@ -77,7 +77,7 @@ def test_kernel_finds_what_tiles_find(interpreted, dtype, radius, window, grid, 
     np.testing.assert_allclose(scores, expected_scores, rtol=0, atol=channels * 2.0**-23)
     there = expected_scores > -np.inf
     np.testing.assert_array_equal(index[there], expected_index[there])
-    assert (mask & keys.mask).ravel()[index[there]].all()
+    assert (mask & keys.mask[None]).ravel()[index[there]].all()
     assert (index[there] // mask[0].size != 2).all()
 
 
