@@ -35,7 +35,7 @@ from vfs_jax.data.mask_datasets import MaskSequence, open_davis
 from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
 from vfs_jax.evaluation.propagation.labels import masks_along
 from vfs_jax.evaluation.propagation.padding import Layout
-from vfs_jax.evaluation.propagation.readout import first_labels, masks_of
+from vfs_jax.evaluation.propagation.readout import first_labels, mask_of
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.runs import propagation as runs
 from vfs_jax.evaluation.tasks.masks import Davis
@@ -151,7 +151,7 @@ def time_official(
             if number <= 2 and number == len(soft):
                 soft.append(found)
                 labels_ = jax.numpy.asarray(found.cpu().numpy().reshape(height, width, -1))
-                masks[number] = np.asarray(masks_of(labels_, size=layout.picture))
+                masks[number] = np.asarray(mask_of(labels_, layout, settings.output))
     return {"features_s": per_frame, "propagation_s": seconds}, masks
 
 

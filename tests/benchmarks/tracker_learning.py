@@ -32,6 +32,7 @@ from vfs_jax.data.box_datasets import BoxSequence, open_got10k, open_otb
 from vfs_jax.data.pairs import PairBatches, PairSettings
 from vfs_jax.evaluation.runs.tracking import track_sequences
 from vfs_jax.evaluation.tasks.boxes import Otb
+from vfs_jax.evaluation.tracking.siamfc import TrackerSettings
 from vfs_jax.models import SiamFCHead
 from vfs_jax.models.tracking import tracking_features
 from vfs_jax.models.weights.resolve import resolve
@@ -105,7 +106,7 @@ def composed(
 def success(variables, sequences: Sequence[BoxSequence], results: Path, **settings) -> float:
     """OTB's success of a tracker, whose boxes go to `results`."""
     task = Otb()
-    track_sequences(task, variables, sequences, results, settings=settings)
+    track_sequences(task, variables, sequences, results, settings=TrackerSettings(**settings))
     return task.summary([task.score(results, sequence) for sequence in sequences])["Success"]
 
 

@@ -17,7 +17,7 @@ from vfs_jax.evaluation import stream
 from vfs_jax.evaluation.propagation.features import batch_features, iterate_features
 from vfs_jax.evaluation.propagation.labels import propagate_masks
 from vfs_jax.evaluation.propagation.padding import Layout, grid_size
-from vfs_jax.evaluation.propagation.readout import first_labels, masks_of, resize_frame
+from vfs_jax.evaluation.propagation.readout import first_labels, mask_of, resize_frame
 from vfs_jax.evaluation.propagation.settings import Settings
 
 
@@ -105,7 +105,8 @@ def test_official_first_labels(oracles, inputs):
 @pytest.mark.parametrize("name", ["r5", "r5_first_free", "r5_no_first", "nowindow", "r5_context3"])
 def test_official_masks(oracles, name):
     expected = np.load(oracles / "label_propagation.npz")
-    found = [masks_of(jnp.asarray(soft), size=(96, 160)) for soft in expected[f"video.{name}.soft"]]
+    layout = Layout.of((96, 160), Settings(short_side=96))
+    found = [mask_of(jnp.asarray(soft), layout, "res4") for soft in expected[f"video.{name}.soft"]]
     np.testing.assert_array_equal(found, expected[f"video.{name}.pred"][1:])
 
 
@@ -119,14 +120,15 @@ def test_highest_label_that_is_lost_has_no_channel():
     assert labels[..., 1].sum() == 0
 
 
-def test_masks_of_by_hand():
+def test_mask_of_by_hand():
     # Two cells side by side to four pixels: weights 0, 1/4, 3/4, 1 of the right cell.
     # Label 1 is 0.2 on the left and 0.4 on the right: 0.2 .25 .35 .4, scaled to 0 .25 .75 1.
     # Label 0 is 0.9 and 0.6: 0.9 .825 .675 .6, scaled to 1 .75 .25 0: larger everywhere, it wins the left half alone.
     labels = jnp.asarray([[[0.9, 0.2, 0.0], [0.6, 0.4, 0.0]]], jnp.float32)
-    assert masks_of(labels, size=(1, 4)).tolist() == [[0, 0, 1, 1]]
+    four, two = (Layout((1, width), (8, 16), (8, 16), (1, width)) for width in (4, 2))
+    assert mask_of(labels, four, "res4").tolist() == [[0, 0, 1, 1]]
     # Equal maps: the lowest label wins; a map of zeros stays zero and never wins.
-    assert masks_of(jnp.ones((1, 2, 2), jnp.float32), size=(1, 2)).tolist() == [[0, 0]]
+    assert mask_of(jnp.ones((1, 2, 2), jnp.float32), two, "res4").tolist() == [[0, 0]]
 
 
 def test_objects_that_enter_later(variables):

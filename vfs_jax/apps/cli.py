@@ -99,7 +99,7 @@ def names(text: str) -> list[str]:
 
 
 def shown(config: Mapping[str, object], hidden: Collection[str]) -> dict[str, object]:
-    """Return what a report tells of how it was made: a configuration with its versions in one line.
+    """Return the settings that a report shows: a configuration with its versions in one line.
 
     Args:
         config: with "versions", as `with_versions` gives it.

@@ -26,6 +26,7 @@ from vfs_jax.evaluation.report.plots import write_plots
 from vfs_jax.evaluation.runs.tracking import evaluate_tracking
 from vfs_jax.evaluation.tasks.attributes import AttributeScore, read_attributes, score_attributes, write_attributes
 from vfs_jax.evaluation.tasks.boxes import BOX_TASKS, Otb
+from vfs_jax.evaluation.tracking.siamfc import TrackerSettings
 from vfs_jax.models.weights.resolve import resolve_several
 
 FLAGS = flags.FlagValues()
@@ -59,7 +60,7 @@ def run(arguments: list[str]) -> None:
         # All weights are read before anything is written, so that a wrong name costs no hour.
         resolve_several(config.weights, config.depth, heads=True),
         workdir,
-        tracker=config.tracker.to_dict(),
+        tracker=TrackerSettings(**config.tracker),
         data=config.data,
         config=config.to_dict(),
         free=_FREE,

@@ -117,15 +117,15 @@ def _index(out: Path) -> None:
     source = Path(sources[given[0]])
     print(f"index: looks for videos in {source}")
     if FLAGS.kinetics is not None:
-        found = index_kinetics(source, FLAGS.split)
-        entries, classes = found.entries, found.classes
+        kinetics = index_kinetics(source, FLAGS.split)
+        entries, classes = kinetics.entries, kinetics.classes
     else:
         entries, classes = index_folder(source) if FLAGS.videos is not None else index_list(source)
     shards = write_index(out, entries, classes, shards=FLAGS.shards)
     print(f"index: {len(entries)} videos in {shards} shards -> {out / 'index.jsonl'}")
     if FLAGS.kinetics is not None:
         for what in ("not_on_disk", "not_in_table", "doubled"):
-            names = getattr(found, what)
+            names = getattr(kinetics, what)
             write_atomically(out / f"{what}.txt", "".join(f"{name}\n" for name in names))
             print(f"index: {len(names)} {what.replace('_', ' ')} -> {out / what}.txt")
         _warn(shortfall(out, videos=len(entries)))

@@ -1,4 +1,4 @@
-"""Carries masks, points or a pose through one's own video.
+"""Propagates masks, points or a pose through one's own video.
 
   vfs-propagate VIDEO --mask=PNG --weights=WEIGHTS --out=DIR
   vfs-propagate VIDEO --points="120,80;300,95.5" --weights=WEIGHTS --out=DIR
@@ -78,7 +78,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _labels(size: tuple[int, int], video: Path) -> tuple[Labels, str]:
-    """Return what is followed, and in words."""
+    """Read the labels of the flags, and describe them in words."""
     if _MASK.value is not None:
         mask = read_index_mask(_MASK.value)
         if mask.shape != size:

@@ -59,7 +59,9 @@ def run(arguments: list[str]) -> None:
     sequences = [sequence.cut(known.get("max_frames")) for sequence in opened]
     for sequence in sequences:
         if not sequence.has_ground_truth:
-            raise InputError(f"{data}: holds no truth of {sequence.name} past first labels; there is nothing to score")
+            raise InputError(
+                f"{data}: holds no ground truth of {sequence.name} past first labels; there is nothing to score"
+            )
         if not task.output(results, sequence).exists():
             raise InputError(f"{task.output(results, sequence)}: is missing; every sequence of the split needs results")
     print(f"scoring {results} against {len(sequences)} sequences of {data} ({split})")
@@ -76,7 +78,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _evaluated(results: Path, task: str) -> dict[str, Any]:
-    """Return what vfs-eval says it evaluated in a folder of results; empty where it is not vfs-eval's."""
+    """Read the configuration that vfs-eval left in a folder of results; empty where there is none."""
     path = results / "config.json"
     if not path.is_file():
         return {}

@@ -80,7 +80,7 @@ def _follow(
 
 
 def _read_box(text: str, shift: np.ndarray, frame: np.ndarray, video: Path) -> np.ndarray:
-    """Return the box of a flag, 1-based; it must lie in the first frame, at least in part."""
+    """Parse the box of a flag, 1-based; it must lie in the first frame, at least in part."""
     try:
         box = np.array([float(word) for word in text.split(",")], np.float64)
     except ValueError:

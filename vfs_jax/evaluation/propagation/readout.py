@@ -70,7 +70,10 @@ def _axis(cells: int, pixels: int, shown: int) -> _Axis:
 
 
 def mask_of(labels: Array, layout: Layout, output: str) -> Array:
-    """Turn soft labels on a layout's grid into an index mask: see `masks_of`.
+    """Turn soft labels on a layout's grid into an index mask at the frame's own size.
+
+    Bilinear with half-pixel centers; every channel is then scaled to 0..1 over the frame (a channel whose maximum is 0
+    stays); the highest channel wins, of equals the lowest label.
 
     Args:
         labels: float [rows, cols, l] of the canvas.
@@ -81,22 +84,6 @@ def mask_of(labels: Array, layout: Layout, output: str) -> Array:
         uint8 of the size `layout.shown`; what is outside of `layout.picture` means nothing.
     """
     return _mask(labels, *_axes(layout, output))
-
-
-def masks_of(labels: Array, *, size: Size) -> Array:
-    """Turn soft labels into an index mask at the frame's own size.
-
-    Bilinear with half-pixel centers; every channel is then scaled to 0..1 over the frame (a channel whose maximum is 0
-    stays); the highest channel wins, of equals the lowest label.
-
-    Args:
-        labels: float [h, w, l].
-        size: height and width of the frame.
-
-    Returns:
-        uint8 [height, width].
-    """
-    return _mask(labels, *(_axis(cells, side, side) for cells, side in zip(labels.shape, size, strict=False)))
 
 
 def _axes(layout: Layout, output: str) -> tuple[_Axis, ...]:

@@ -1,4 +1,4 @@
-"""How labels are propagated: one settings object, and the variations of it that share one pass of the network."""
+"""Settings of label propagation, and the variants of them that share one pass of the network."""
 
 import dataclasses
 import itertools
@@ -15,7 +15,7 @@ _OF_FEATURES = ("short_side", "square", "dtype", "batch_frames")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How labels are propagated; the defaults are the release's for ResNet-18 on DAVIS.
+    """Settings of label propagation; the defaults are the release's for ResNet-18 on DAVIS.
 
     Attributes:
         short_side: of the network's input in pixels; the aspect is kept, no side is rounded to a multiple.
@@ -64,8 +64,8 @@ class Variant:
 
     Attributes:
         name: short, fit for a folder; "" where nothing differs.
-        changes: the differing fields with their values.
-        settings: the whole.
+        changes: the fields that differ, with their values.
+        settings: all fields.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Variant:
 
 
 def variants(settings: Settings, sweep: str = "", *, blocks_of: int | None = None) -> list[Variant]:
-    """Return all combinations of swept values; the settings alone where nothing is swept.
+    """Combine all swept values; without any there is one variant, the settings themselves.
 
     Args:
         settings: the common ones.
@@ -82,7 +82,7 @@ def variants(settings: Settings, sweep: str = "", *, blocks_of: int | None = Non
         blocks_of: a ResNet's depth, to sweep `output` over all its blocks; None not to.
 
     Returns:
-        the variants, the last field varying fastest.
+        The variants, the last field varying fastest.
 
     Raises:
         InputError: a field does not exist, changes the features, or a value is not of its type.
@@ -116,14 +116,14 @@ def variants(settings: Settings, sweep: str = "", *, blocks_of: int | None = Non
 
 
 def _label(field: str, value: Any) -> str:
-    """Return how a value shows in a name: res4.0, topk5, radius6, radiusnone."""
+    """Return the part of a variant's name for one value: res4.0, topk5, radius6, radiusnone."""
     if field == "output":
         return str(value)
     return field + (f"{value:g}" if isinstance(value, float) else str(value).lower())
 
 
 def _read(name: str, text: str) -> Any:
-    """Return a value of one field of Settings from its text."""
+    """Parse a value of one field of `Settings`."""
     kind = typing.get_type_hints(Settings)[name]
     choices = typing.get_args(kind)
     if type(None) in choices and text.lower() == "none":

@@ -1,4 +1,4 @@
-"""Several runs side by side: one table, and whether one is better than another by paired bootstrap over sequences."""
+"""Runs and their comparison: one table, and paired bootstrap intervals of the differences over sequences."""
 
 import csv
 import dataclasses
@@ -16,18 +16,18 @@ _RESAMPLES = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run of the report.
+    """A finished run: one network under one settings object, over all sequences of a task.
 
     Attributes:
-        name: shown everywhere.
+        name: differs from those of the runs beside it.
         results: folder that holds the results of the sequences.
-        scores: of all sequences.
+        scores: of all sequences with ground truth.
         summary: the task's columns over all sequences.
-        facts: what else to tell (weights, checksum, seconds a frame ...), name to value.
+        facts: other values to report (weights, checksum, seconds a frame ...), by name.
         weights: name of its weights; several runs may share them.
-        changes: settings in which it differs from the other runs, name to value.
-        variables: the weights themselves, and
-        settings: how it propagates; without the two no one can look into its features.
+        changes: settings in which it differs from the runs beside it, by name.
+        variables: of its ResNet; the report inspects features where these and `settings` are there.
+        settings: of its propagation.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Difference:
     high: float
 
     def __str__(self) -> str:
-        """In percent: +3.1 [1.0, 5.2]."""
+        """Return it in percent: +3.1 [+1.0, +5.2]."""
         return f"{100 * self.value:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
 
 
@@ -67,13 +67,13 @@ def paired_difference(
     a sequence hard for both cancels; the interval runs from the 2.5th to the 97.5th percentile.
 
     Args:
-        task: that was scored.
+        task: of the scores.
         scores: of the run.
         baseline: of the run it is compared with, the same sequences in the same order.
         seed: of the drawing.
 
     Returns:
-        the difference and its interval, shares.
+        The difference and its interval, shares.
 
     Raises:
         ValueError: the runs are of different sequences.
@@ -97,11 +97,11 @@ def write_comparison(folder: Path, task: ScoredTask, runs: Sequence[Run]) -> lis
 
     Args:
         folder: for the two.
-        task: that was scored.
+        task: of the runs.
         runs: at least two, of the same sequences.
 
     Returns:
-        the differences with their intervals, in words.
+        The differences with their intervals, a line each.
     """
     fields = list(dict.fromkeys(field for run in runs for field in run.changes))
     with (folder / "table.csv").open("w", newline="") as file:
@@ -113,24 +113,24 @@ def write_comparison(folder: Path, task: ScoredTask, runs: Sequence[Run]) -> lis
     with (folder / "differences.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["Run", "Baseline", "Column", "Difference", "Low", "High"])
-        for name, found in differences.items():
-            writer.writerow([name, first.name, task.columns[0], found.value, found.low, found.high])
+        for name, difference in differences.items():
+            writer.writerow([name, first.name, task.columns[0], difference.value, difference.low, difference.high])
     return [
-        f"{name} against {first.name}: {task.columns[0]} {found} (95% interval, paired bootstrap over sequences)"
-        for name, found in differences.items()
+        f"{name} against {first.name}: {task.columns[0]} {difference} (95% interval, paired bootstrap over sequences)"
+        for name, difference in differences.items()
     ]
 
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """The task's first column against one field in which runs differ.
+    """The task's first column by one setting in which runs differ.
 
     Attributes:
-        field: what differs along the chart.
-        column: the task's.
-        places: the field's values, as text.
-        lines: a share at each place (NaN where there is no run) for all runs alike in everything else, by what they
-            are.
+        field: name of the setting.
+        column: of the task.
+        places: the setting's values, as text.
+        lines: a share at each place (NaN where there is no run) for runs that agree in everything else, by a name that
+            tells weights and other settings.
     """
 
     field: str
@@ -140,7 +140,7 @@ class Chart:
 
 
 def chart_of(task: ScoredTask, runs: Sequence[Run]) -> Chart | None:
-    """Return the chart of runs of which some differ in a setting (the first that differs); None where none does."""
+    """Chart runs by the first setting in which some of them differ; None where they all agree."""
     fields = list(dict.fromkeys(field for run in runs for field in run.changes))
     field = next((name for name in fields if len({str(run.changes.get(name)) for run in runs}) > 1), None)
     if field is None:

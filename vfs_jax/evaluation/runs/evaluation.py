@@ -189,12 +189,12 @@ class _Evaluation(Generic[S]):
         longest = sorted(lacking, key=len, reverse=True)
         share = {sequence.name for sequence in longest[jax.process_index() :: jax.process_count()]}
         mine = [sequence for sequence in self.sequences if sequence.name in share]
-        scores: dict[tuple[str, str], Future[SequenceScore]] = {}
+        futures: dict[tuple[str, str], Future[SequenceScore]] = {}
 
         def score(sequence: S) -> None:
             if jax.process_index() == 0 and sequence.has_ground_truth:
                 for job in self.jobs:
-                    scores[job.name, sequence.name] = scoring.submit(task.score, job.folder / task.folder, sequence)
+                    futures[job.name, sequence.name] = scoring.submit(task.score, job.folder / task.folder, sequence)
 
         with (
             ThreadPoolExecutor() as scoring,  # sequences are scored while others are propagated
@@ -220,10 +220,10 @@ class _Evaluation(Generic[S]):
                 if sequence.name not in share:
                     wait_for(task, folders, sequence)
                     score(sequence)
-            found = {key: future.result() for key, future in scores.items()}
+            scores = {key: future.result() for key, future in futures.items()}
         if mine:
             self.log(f"{network.name}: compiled {len(programs)} programs in {sum(programs):.1f} s")
-        return found
+        return scores
 
     def run_of(self, job: _Job, scores: Mapping[tuple[str, str], SequenceScore]) -> Run:
         """Return a finished run with what is to be told of it."""

@@ -1,10 +1,10 @@
-"""Labels through one's own video: results of every frame on disk, memory that does not grow, and a way to go on."""
+"""Label propagation through one video of any length, resumed where it was interrupted."""
 
 import csv
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -26,48 +26,51 @@ SAVE_SECONDS = 60.0  # between two saves of what is needed to go on
 _HIDDEN_BELOW = 0.5  # of a point's highest value in the first frame; as on TAP-Vid
 
 
-class Labels(Protocol):
-    """What is carried along: index masks, or points."""
+R = TypeVar("R")  # what is written of a frame: a mask, or points
+
+
+class Labels(Protocol[R]):
+    """Labels of the first frame, and how those of every frame are read off and written: `Masks` or `Points`."""
 
     def grid(self, layout: Layout, settings: Settings) -> np.ndarray:
         """Return the first frame's labels on the grid, float32 [rows, cols, l]."""
 
-    def read(self, labels: Array | None, layout: Layout, settings: Settings) -> Any:
-        """Return what to write of a frame, on the device; of the first frame where `labels` is None."""
+    def read(self, labels: Array | None, layout: Layout, settings: Settings) -> R:
+        """Read a frame's result off its soft labels, on the device; `labels` is None for the first frame."""
 
-    def write(self, out: Path, number: int, result: Any) -> None:
+    def write(self, out: Path, number: int, result: R) -> None:
         """Wait for the device and write a frame's result."""
 
     def forget(self, out: Path, number: int) -> None:
-        """Remove the results from a frame on, which a killed run may have left."""
+        """Remove the results of frame `number` and later ones, which a killed run may have left."""
 
 
 class Masks:
     """An index mask of any number of objects; writes masks/00000.png, ..."""
 
     def __init__(self, mask: np.ndarray):
-        """Of the first frame, uint8 [h, w]."""
+        """Take the index mask of the first frame, uint8 [h, w], 0 for background."""
         self._mask = mask
 
     def grid(self, layout: Layout, settings: Settings) -> np.ndarray:
-        """Return the first frame's labels on the grid."""
+        """Return the first mask on the grid, one-hot."""
         return first_labels(np.asarray(resize_nearest(self._mask, layout.network)), layout.grid(settings.output))
 
     def read(self, labels: Array | None, layout: Layout, settings: Settings) -> Array | np.ndarray:
-        """Return the mask of a frame; of the first one what the network's size leaves of it."""
+        """Return the mask of a frame; that of the first one went to the network's size and back."""
         if labels is not None:
             return mask_of(labels, layout, settings.output)
         small = np.asarray(resize_nearest(self._mask, layout.network))
         return np.asarray(resize_nearest(small, layout.picture, origin="corner"))
 
     def write(self, out: Path, number: int, result: Array | np.ndarray) -> None:
-        """Write a PNG."""
+        """Write masks/NUMBER.png."""
         path = out / "masks" / f"{number:05d}.png"
         path.parent.mkdir(exist_ok=True)
         write_index_mask(path, np.asarray(result))
 
     def forget(self, out: Path, number: int) -> None:
-        """Remove later PNGs."""
+        """Remove the PNGs of frame `number` and later ones."""
         for path in (out / "masks").glob("*.png"):
             if int(path.stem) >= number:
                 path.unlink()
@@ -77,7 +80,7 @@ class Points:
     """Named points, joined by bones where they are a pose; writes points.csv."""
 
     def __init__(self, points: np.ndarray, names: Sequence[str], bones: Sequence[tuple[int, int]] = ()):
-        """Take the first frame's.
+        """Take the points of the first frame.
 
         Args:
             points: (x, y) in pixels, the first pixel's center at 0, [n, 2].
@@ -95,7 +98,7 @@ class Points:
     def read(
         self, labels: Array | None, layout: Layout, settings: Settings
     ) -> tuple[Array | np.ndarray, Array | np.ndarray]:
-        """Place and highest values of a frame."""
+        """Return the positions (x, y) of a frame, [n, 2], and the highest values of their maps, [n]."""
         grid = layout.grid(settings.output)
         first = self.grid(layout, settings)
         if self._at_first is None:
@@ -105,9 +108,9 @@ class Points:
         return positions_of(labels, size=layout.picture, grid=grid)
 
     def write(self, out: Path, number: int, result: tuple[Array | np.ndarray, Array | np.ndarray]) -> None:
-        """Append a line a point."""
+        """Append a line a point to points.csv."""
         assert self._at_first is not None
-        places, highest = (np.asarray(each)[: len(self.names)] for each in result)
+        positions, highest = (np.asarray(each)[: len(self.names)] for each in result)
         seen = highest >= _HIDDEN_BELOW * self._at_first[: len(self.names)]
         path = out / "points.csv"
         new = not path.exists()
@@ -115,11 +118,11 @@ class Points:
             writer = csv.writer(file, lineterminator="\n")
             if new:
                 writer.writerow(["frame", "point", "x", "y", "visible"])
-            for name, (x, y), visible in zip(self.names, places, seen, strict=True):
+            for name, (x, y), visible in zip(self.names, positions, seen, strict=True):
                 writer.writerow([number, name, f"{x:.2f}", f"{y:.2f}", int(visible)])
 
     def forget(self, out: Path, number: int) -> None:
-        """Remove later lines, and one that was cut short."""
+        """Remove the lines of frame `number` and later ones, and one that was cut short."""
         path = out / "points.csv"
         if path.exists():
             lines = path.read_text().splitlines(keepends=True)
@@ -129,7 +132,7 @@ class Points:
 
 def carry(
     video: Path,
-    labels: Labels,
+    labels: Labels[R],
     out: Path,
     variables: Variables,
     settings: Settings,
@@ -143,11 +146,14 @@ def carry(
         labels: of the first frame.
         out: folder that gets the results of every frame.
         variables: of a ResNet.
-        settings: how.
+        settings: of the propagation.
         on_frame: called with the number of frames done, the first time with those that were done before.
 
     Returns:
-        the number of frames.
+        The number of frames.
+
+    Raises:
+        InputError: the video cannot be read, changes its size, or is shorter than before.
     """
     _, _, frames = open_video(video)
     first = next(frames)
@@ -165,7 +171,7 @@ def carry(
 
     features = network_features(variables, read(), settings, layout)
     memory = start(next(features), pad_channels(labels.grid(layout, settings)), settings, layout)
-    waiting: tuple[int, Any] | None = None  # written when the next frame is under way
+    waiting: tuple[int, R] | None = None  # written when the next frame is under way
     result = labels.read(None, layout, settings)
     if leaves is None:
         waiting, done = (0, result), 1
@@ -174,8 +180,8 @@ def carry(
     on_frame(done)
     saved = time.monotonic()
     for number, frame in enumerate(features, start=done):
-        found, memory = propagate_next(memory, frame, topk=settings.topk, temperature=settings.temperature)
-        result = labels.read(found, layout, settings)
+        soft, memory = propagate_next(memory, frame, topk=settings.topk, temperature=settings.temperature)
+        result = labels.read(soft, layout, settings)
         if waiting is not None:
             labels.write(out, *waiting)
         waiting = number, result
@@ -200,7 +206,7 @@ def _sized(frames: Iterator[np.ndarray], shape: tuple[int, ...], video: Path) ->
 
 
 def _save(path: Path, done: int, memory: Memory) -> None:
-    """Keep what the next frame needs, whole or not at all."""
+    """Save the memory after `done` frames, whole or not at all."""
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
         np.savez(file, done, *(np.asarray(leaf) for leaf in jax.tree.leaves(memory)))
@@ -208,7 +214,7 @@ def _save(path: Path, done: int, memory: Memory) -> None:
 
 
 def _load(path: Path) -> tuple[int, list[np.ndarray] | None]:
-    """Return how many frames are done, and the leaves of the memory after them."""
+    """Read how many frames are done, and the leaves of the memory after them."""
     if not path.exists():
         return 0, None
     with np.load(path) as file:

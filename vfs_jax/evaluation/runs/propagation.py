@@ -279,9 +279,9 @@ def _append_timing(folder: Path, name: str, frames: int, seconds: float) -> None
 
 def read_timings(folder: Path) -> dict[str, tuple[int, float]]:
     """Read frames and seconds of every finished sequence of a run, by name."""
-    found = {}
+    timings = {}
     for path in sorted(folder.glob("timings*.csv")):
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
-                found[row["Sequence"]] = int(row["Frames"]), float(row["Seconds"])
-    return found
+                timings[row["Sequence"]] = int(row["Frames"]), float(row["Seconds"])
+    return timings

@@ -1,11 +1,11 @@
 """A box-tracking evaluation: trackers on all devices, from claimed folders to scores; finished sequences are kept."""
 
+import dataclasses
 import math
 import queue
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ from vfs_jax.errors import InputError
 from vfs_jax.evaluation.runs.comparison import Run
 from vfs_jax.evaluation.tasks.base import format_table, write_tables
 from vfs_jax.evaluation.tasks.boxes import Otb, read_speed, write_boxes
-from vfs_jax.evaluation.tracking.siamfc import SiamFCTracker
+from vfs_jax.evaluation.tracking.siamfc import SiamFCTracker, TrackerSettings
 from vfs_jax.models.resnet import Variables
 from vfs_jax.models.weights.resolve import NamedWeights
 
@@ -28,7 +28,7 @@ def evaluate_tracking(
     networks: Sequence[NamedWeights],
     workdir: Path,
     *,
-    tracker: Mapping[str, Any],
+    tracker: TrackerSettings,
     data: str,
     config: Mapping[str, object],
     free: Collection[str] = (),
@@ -44,7 +44,7 @@ def evaluate_tracking(
         sequences: of its data set.
         networks: ResNets, with tracking heads where they have one.
         workdir: gets the results.
-        tracker: fields of `TrackerSettings` by name.
+        tracker: how boxes are tracked.
         data: what the sequences are of, for messages.
         config: the whole configuration, for config.json; the weights are put in here.
         free: names in `config` that may differ from an earlier call.
@@ -109,7 +109,7 @@ def track_sequences(
     sequences: Sequence[BoxSequence],
     results: Path,
     *,
-    settings: Mapping[str, Any],
+    settings: TrackerSettings,
     sequences_per_device: int = 1,
     on_frames: Callable[[int], object] = lambda count: None,
 ) -> None:
@@ -136,7 +136,7 @@ def track_sequences(
 
     def work(device: jax.Device) -> None:
         with jax.default_device(device):
-            tracker = SiamFCTracker(jax.device_put(variables, device), **settings)
+            tracker = SiamFCTracker(jax.device_put(variables, device), **dataclasses.asdict(settings))
             while True:
                 try:
                     sequence = left.get_nowait()

@@ -62,12 +62,12 @@ class Otb:
 
     def score(self, results: Path, sequence: BoxSequence) -> SequenceScore:
         """Score one sequence; `details` holds its curves. Frames without a target do not count."""
-        boxes, truth = self.read(results, sequence), sequence.boxes
-        there = np.ones(len(truth), bool) if sequence.absent is None else ~sequence.absent
+        boxes, true = self.read(results, sequence), sequence.boxes
+        there = np.ones(len(true), bool) if sequence.absent is None else ~sequence.absent
         there[0] = True
-        measured = score_boxes(boxes[there], truth[there])
-        overlaps = np.full(len(truth), np.nan)
-        overlaps[there] = box_iou(boxes[there], truth[there])
+        measured = score_boxes(boxes[there], true[there])
+        overlaps = np.full(len(true), np.nan)
+        overlaps[there] = box_iou(boxes[there], true[there])
         row = {"Sequence": sequence.name, **self._values(measured)}
         return SequenceScore(sequence.name, measured.success, overlaps[1:], [row], measured)
 
@@ -180,8 +180,8 @@ def read_speed(task: Otb, results: Path, sequences: Sequence[BoxSequence]) -> fl
     return float(np.mean(speeds)) if speeds else float("nan")
 
 
-def _picked(found: list[BoxSequence], wanted: Sequence[str]) -> list[BoxSequence]:
-    missing = set(wanted) - {sequence.name for sequence in found}
+def _picked(sequences: list[BoxSequence], wanted: Sequence[str]) -> list[BoxSequence]:
+    missing = set(wanted) - {sequence.name for sequence in sequences}
     if missing:
         raise InputError(f"{', '.join(sorted(missing))}: no such sequence in the folder")
-    return [sequence for sequence in found if not wanted or sequence.name in wanted]
+    return [sequence for sequence in sequences if not wanted or sequence.name in wanted]

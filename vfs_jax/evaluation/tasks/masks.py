@@ -109,10 +109,10 @@ class Vip(_MaskTask):
         counts = []
         for index, frame in enumerate(sequence.frames):
             path = existing_file(results / sequence.name / f"{frame.stem}.png")
-            result, truth = read_index_mask(path), read_index_mask(sequence.masks[index])
-            if result.shape != truth.shape:
+            predicted, true = read_index_mask(path), read_index_mask(sequence.masks[index])
+            if predicted.shape != true.shape:
                 raise InputError(f"{path}: is not of its true mask's size; write masks at the original size")
-            counts.append(miou.confusion(result, truth, name=str(path)))
+            counts.append(miou.confusion(predicted, true, name=str(path)))
         value = miou.mean_iou(counts)
         curve = np.array([miou.mean_iou([count]) for count in counts[1:]])
         return SequenceScore(sequence.name, value, curve, [{"Sequence": sequence.name, "mIoU": value}], sum(counts))
@@ -123,7 +123,7 @@ class Vip(_MaskTask):
 
 
 class YoutubeVos:
-    """YouTube-VOS: objects that enter later. The truth is not public: masks are written for the official server."""
+    """YouTube-VOS: objects that enter later. Ground truth is not public: masks are written for the official server."""
 
     name: ClassVar[str] = "youtube_vos"
     folder: ClassVar[str] = "masks"

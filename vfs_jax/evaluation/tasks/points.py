@@ -23,7 +23,7 @@ from vfs_jax.evaluation.tasks.base import SequenceScore, existing_file
 
 
 class Jhmdb:
-    """JHMDB: joints of a person, found as peaks of propagated Gaussians."""
+    """JHMDB: joints of a person, read off as peaks of propagated Gaussians."""
 
     name: ClassVar[str] = "jhmdb"
     folder: ClassVar[str] = "joints"
@@ -53,23 +53,23 @@ class Jhmdb:
         first = draw_maps(sequence.joints[0], size)
         # The first frame is scored too, after its maps went to the network's size and back, bilinearly both ways.
         inner = resize_maps(first, layout.network)
-        found: list[Array | np.ndarray] = [np.asarray(positions_of(jnp.asarray(inner), size=size)[0])]
+        predicted: list[Array | np.ndarray] = [np.asarray(positions_of(jnp.asarray(inner), size=size)[0])]
         grid = first_maps_on_grid(first, settings, layout)
         for labels in propagate_labels(features, grid, settings, layout):
             positions, _ = positions_of(labels, size=size, grid=grid.shape[:2])
-            found.append(positions)
+            predicted.append(positions)
             yield positions.block_until_ready
         joints = len(sequence.joints[0])
-        yield lambda: np.save(output, np.stack([np.asarray(each)[:joints] for each in found]).astype(np.float64))
+        yield lambda: np.save(output, np.stack([np.asarray(each)[:joints] for each in predicted]).astype(np.float64))
 
     def score(self, results: Path, sequence: JointSequence) -> SequenceScore:
         """Score the results of one clip."""
         path = existing_file(self.output(results, sequence))
-        found = np.load(path)
-        if found.shape != sequence.joints.shape:
-            shapes = f"{list(found.shape)}, not {list(sequence.joints.shape)}"
+        predicted = np.load(path)
+        if predicted.shape != sequence.joints.shape:
+            shapes = f"{list(predicted.shape)}, not {list(sequence.joints.shape)}"
             raise InputError(f"{path}: is {shapes}; write (x, y) of every joint and frame, [t, joints, 2]")
-        distances = pck.distances(found, sequence.joints)
+        distances = pck.distances(predicted, sequence.joints)
         scores = pck.pck([distances])
         with np.errstate(invalid="ignore"):
             near = np.where(np.isnan(distances), np.nan, distances <= 0.2)[1:]
@@ -88,8 +88,8 @@ class Jhmdb:
 
     def predictions(self, results: Path, sequence: JointSequence, indices: Iterable[int]) -> list[np.ndarray]:
         """Read the joints of some frames, (x, y) in pixels [joints, 2] each."""
-        found = np.load(self.output(results, sequence))
-        return [found[index] for index in indices]
+        predicted = np.load(self.output(results, sequence))
+        return [predicted[index] for index in indices]
 
 
 class Tapvid:
@@ -129,17 +129,17 @@ class Tapvid:
         groups: list[tuple[np.ndarray, Memory]] = []
         placed: list[tuple[int, np.ndarray, Array, Array]] = []
         for number, frame in enumerate(features):
-            found: list[tuple[np.ndarray, Array | np.ndarray]] = []
+            maps_of: list[tuple[np.ndarray, Array | np.ndarray]] = []
             for index, (members, memory) in enumerate(groups):
                 labels, memory = propagate_next(memory, frame, topk=settings.topk, temperature=settings.temperature)
                 groups[index] = members, memory
-                found.append((members, labels))
+                maps_of.append((members, labels))
             members = np.flatnonzero(sequence.query_frames == number)
             if len(members):
                 first = pad_channels(point_maps_on_grid(sequence.points[members, number], grid))
                 groups.append((members, start(frame, first, settings, layout)))
-                found.append((members, first))
-            placed += [(number, group, *positions_of(maps, size=(256, 256), grid=grid)) for group, maps in found]
+                maps_of.append((members, first))
+            placed += [(number, group, *positions_of(maps, size=(256, 256), grid=grid)) for group, maps in maps_of]
             if number < len(sequence) - 1:
                 yield placed[-1][-1].block_until_ready if placed else frame.block_until_ready
         yield functools.partial(self._save, output, sequence, placed)
@@ -162,12 +162,14 @@ class Tapvid:
         with np.load(path) as file:
             tracks, occluded = file["tracks"], file["occluded"]
         if tracks.shape != sequence.points.shape:
-            raise InputError(f"{path}: tracks are {list(tracks.shape)}, the truth is {list(sequence.points.shape)}")
-        truth = sequence.points * 256
-        score = tapvid.score_tracks(tracks, occluded, truth, sequence.occluded, sequence.query_frames)
+            raise InputError(
+                f"{path}: tracks are {list(tracks.shape)}, the ground truth is {list(sequence.points.shape)}"
+            )
+        true = sequence.points * 256
+        score = tapvid.score_tracks(tracks, occluded, true, sequence.occluded, sequence.query_frames)
         row = dict(zip(self.columns, dataclasses.astuple(score), strict=True))
         counted = ~sequence.occluded & (np.arange(len(sequence))[None] > sequence.query_frames[:, None])
-        near = np.linalg.norm(tracks - truth, axis=-1) < 8
+        near = np.linalg.norm(tracks - true, axis=-1) < 8
         some = counted.any(axis=0)
         curve = np.where(some, (near & counted).sum(axis=0) / np.maximum(counted.sum(axis=0), 1), np.nan)[1:]
         rows = [{"Sequence": sequence.name} | row]

@@ -1,4 +1,4 @@
-"""Tracks one box through a video with SiamFC on frozen res5 features, exactly as VFS's release does it.
+"""SiamFC on frozen res5 features: one box through a video, exactly as VFS's release tracks it.
 
 Quirks of the release, kept here and named where they are: 1-based boxes; center and size in float32; the mean color
 of the current frame pads (see `crop_target`); a response of 18x18 cells read as if it had 17; the penalty of a scale
@@ -40,7 +40,7 @@ class TrackerSettings:
         context: of the exemplar around the box, a share of width + height.
         scale_count: sizes that are searched, odd.
         scale_step: from one size to the next.
-        scale_rate: share of the found size in the new size.
+        scale_rate: share of the best size in the new size.
         scale_penalty: times the responses of sizes other than the last.
         window_influence: share of the Hann window in the final response.
         response_cells: of the response as it is read. Quirk: with padding it has 18, is stretched to 17 * 16 pixels all
@@ -68,7 +68,7 @@ class TrackerSettings:
 def exemplar_kernel(
     variables: Variables, head: Variables | None, patch: Array, *, out_scale: float
 ) -> tuple[Array, Array]:
-    """Return what the search features are correlated with, computed once a track.
+    """Compute the kernel that search features are correlated with, once a track.
 
     The head is linear, so its part for the search region moves over to the exemplar: with z the exemplar's features
     behind the head, sum z . (W x + b) is sum (W^T z) . x plus the constant sum z . b.
@@ -95,7 +95,7 @@ def _row(vector: Array) -> Array:
 
 @jax.jit
 def responses(variables: Variables, kernel: Array, constant: Array, patches: Array) -> Array:
-    """Return the responses of the searched sizes: uint8 [n, h, w, 3] to float32 [n, rows, cols]; one call a frame."""
+    """Correlate the searched sizes with the kernel: uint8 [n, h, w, 3] to float32 [n, rows, cols]; one call a frame."""
     x = tracking_features(variables, patches)
     return cross_correlate(jnp.broadcast_to(kernel, (x.shape[0], *kernel.shape[1:])), x) + constant
 
@@ -119,7 +119,7 @@ class SiamFCTracker:
     is_deterministic = True
 
     def __init__(self, variables: Variables, **settings: Any):
-        """Make a tracker.
+        """Take the weights and settings.
 
         Args:
             variables: of a ResNet (its res5 features are correlated), or {"backbone": ..., "head": ...} in each
@@ -190,8 +190,8 @@ class SiamFCTracker:
         patches = [
             crop_target(image, self._center, self._extent * scale, s.search_size, color=color) for scale in self._scales
         ]
-        found = np.asarray(responses(self._variables, *self._kernel, np.stack(patches)))
-        displacement, scale = locate(found, self._window, s)
+        raw = np.asarray(responses(self._variables, *self._kernel, np.stack(patches)))
+        displacement, scale = locate(raw, self._window, s)
         # Each product in float64, then rounded to the float32 of center and size.
         self._center += displacement * self._extent * scale / s.search_size
         change = np.float64((1 - s.scale_rate) + s.scale_rate * scale)
@@ -226,11 +226,11 @@ class SiamFCTracker:
         return boxes, seconds
 
 
-def locate(found: np.ndarray, window: np.ndarray, settings: TrackerSettings) -> tuple[np.ndarray, float]:
-    """Return the best size and where the target is in it.
+def locate(raw: np.ndarray, window: np.ndarray, settings: TrackerSettings) -> tuple[np.ndarray, float]:
+    """Find the target: the best size, and the displacement in it.
 
     Args:
-        found: raw responses of the sizes, float32 [n, rows, cols].
+        raw: responses of the sizes, float32 [n, rows, cols].
         window: of the upsampled response, summing to 1, float64 [side, side].
         settings: scales, penalty, window and geometry.
 
@@ -239,7 +239,7 @@ def locate(found: np.ndarray, window: np.ndarray, settings: TrackerSettings) -> 
     """
     side = len(window)
     scales, middle = _scales(settings), settings.scale_count // 2
-    large = np.stack([cv2.resize(each, (side, side), interpolation=cv2.INTER_CUBIC) for each in found])
+    large = np.stack([cv2.resize(each, (side, side), interpolation=cv2.INTER_CUBIC) for each in raw])
     large[:middle] *= settings.scale_penalty  # quirk: this raises negative responses
     large[middle + 1 :] *= settings.scale_penalty
     best = int(np.argmax(large.max(axis=(1, 2))))
@@ -251,8 +251,8 @@ def locate(found: np.ndarray, window: np.ndarray, settings: TrackerSettings) -> 
 
 
 def _scales(settings: TrackerSettings) -> np.ndarray:
-    reach = settings.scale_count // 2
-    return settings.scale_step ** np.linspace(-reach, reach, settings.scale_count)
+    steps = settings.scale_count // 2
+    return settings.scale_step ** np.linspace(-steps, steps, settings.scale_count)
 
 
 def _hann_window(settings: TrackerSettings) -> np.ndarray:

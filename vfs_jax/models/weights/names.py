@@ -77,7 +77,7 @@ def recognize(path: str | os.PathLike[str], state: Collection[str]) -> tuple[Fam
 
 
 def _backbone_modules(depth: int, naming: Naming) -> dict[TreePath, str]:
-    """Return the path of a module in ResNet's variables -> torch's name for it."""
+    """Return torch's name for every module of a ResNet, by the module's path in our variables."""
 
     def pair(conv: TreePath, bn: TreePath, torch_name: str) -> Iterator[tuple[TreePath, str]]:
         if naming == "vfs":

@@ -6,6 +6,7 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from vfs_jax.errors import InputError
 
 
-def _import_torch(path: str | os.PathLike[str]) -> Any:
+def _import_torch(path: str | os.PathLike[str]) -> ModuleType:
     try:
         import torch
     except ImportError:
@@ -21,7 +22,7 @@ def _import_torch(path: str | os.PathLike[str]) -> Any:
     return torch
 
 
-def read_pth(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_pth(path: str | os.PathLike[str]) -> dict[str, object]:
     """Read the tensors of a file as NumPy arrays, under their names less a common "module.".
 
     Args:
@@ -67,7 +68,7 @@ def read_pth(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def _to_numpy(tensor: Any) -> Any:
+def _to_numpy(tensor: Any) -> object:
     """Return a NumPy array, float32 for any floating type; a tensor that holds no plain numbers stays."""
     if tensor.device.type != "cpu" or tensor.is_sparse or tensor.is_quantized:
         return tensor

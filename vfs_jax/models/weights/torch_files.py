@@ -72,7 +72,7 @@ def load_whole(path: str | os.PathLike[str], heads: Collection[Part] = ("vfs", "
     return _variables(path, state, part if part in heads else "backbone")
 
 
-def _variables(path: str | os.PathLike[str], state: Mapping[str, Any], part: Part) -> Variables:
+def _variables(path: str | os.PathLike[str], state: Mapping[str, object], part: Part) -> Variables:
     """Return the variables of a part from a file's tensors by name."""
     family, naming, depth = recognize(path, state)
     template = _template(depth, part)
@@ -89,11 +89,11 @@ def _variables(path: str | os.PathLike[str], state: Mapping[str, Any], part: Par
         if (name := names[leaf]) not in state:
             continue
         shape = _torch_order(np.empty(expected.shape)).shape
-        found = state[name]
-        if isinstance(found, np.ndarray) and found.dtype.kind == "f" and found.shape == shape:
-            values[leaf] = np.ascontiguousarray(_flax_order(found))
+        value = state[name]
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.shape == shape:
+            values[leaf] = np.ascontiguousarray(_flax_order(value))
         else:
-            kind = f"{found.dtype}{list(found.shape)}" if isinstance(found, np.ndarray) else type(found).__name__
+            kind = f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
             misshapen.append(f"{name} (is {kind}, not float{list(shape)})")
 
     wrong = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
@@ -152,7 +152,7 @@ def _describe(depth: int, part: Part) -> str:
 
 
 def _torch_order(array: np.ndarray) -> np.ndarray:
-    """[h, w, in, out] to torch's [out, in, h, w] and [in, out] to [out, in]; vectors stay."""
+    """Transpose [h, w, in, out] to torch's [out, in, h, w] and [in, out] to [out, in]; vectors stay."""
     return array.transpose((3, 2, 0, 1) if array.ndim == 4 else None)
 
 
@@ -162,7 +162,7 @@ def _flax_order(array: np.ndarray) -> np.ndarray:
 
 
 def _template(depth: int, part: Part) -> dict[TreePath, jax.ShapeDtypeStruct]:
-    """Return the path -> shape of every leaf of the variables of a part."""
+    """Return the shape of every leaf of a part's variables, by its path."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     if part == "vfs":
