@@ -2,27 +2,14 @@
 
 import shutil
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
-
-from vfs_jax.models import ResNet
+from small import draw_variables
 
 
 @pytest.fixture(scope="session")
 def variables():
-    """A ResNet-18 with random numbers, drawn by NumPy (compiles nothing)."""
-    shapes = jax.eval_shape(lambda: ResNet(18).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3), jnp.float32)))
-    rng = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        name = path[-1].key
-        if name == "kernel":
-            return rng.normal(0, np.sqrt(2 / np.prod(leaf.shape[:-1])), leaf.shape).astype(np.float32)
-        return {"scale": np.ones, "var": np.ones}.get(name, np.zeros)(leaf.shape, np.float32)
-
-    return jax.tree.map_with_path(draw, shapes)
+    """A ResNet-18 with random numbers."""
+    return draw_variables()
 
 
 @pytest.fixture(scope="module")  # not longer: its event loop would be in the way of others

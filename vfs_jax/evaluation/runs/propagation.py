@@ -129,7 +129,9 @@ class _Worker(Generic[S]):
         with jax.default_device(self._device), ThreadPoolExecutor(1) as closer:
             opened, closing = self._open(), None
             if opened is not None:
-                variables = jax.device_put(variables, self._device)
+                # On this device, but free to move, as labels are: a step whose arguments are bound to a device at one
+                # frame and not at another would be compiled twice.
+                variables = jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf)), variables)
             while opened is not None:
                 opened, close = self._propagate(variables, opened)
                 if closing is not None:

@@ -1,0 +1,51 @@
+"""Small made-up inputs of evaluations: weights that compile nothing, and a data set of the DAVIS layout."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from vfs_jax.data.images import write_index_mask
+from vfs_jax.models import VFS, ResNet
+
+
+@functools.cache
+def shapes(heads=False):
+    """The shapes of a ResNet-18's variables, or of a whole VFS network's."""
+    network, size = (VFS(18), (1, 2, 1, 32, 32, 3)) if heads else (ResNet(18), (1, 32, 32, 3))
+    return jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros(size, jnp.float32)))
+
+
+def draw_variables(seed=0, heads=False):
+    """A ResNet-18, or a whole VFS network on one, with random numbers drawn by NumPy."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        name = path[-1].key
+        if name == "kernel":
+            return rng.normal(0, np.sqrt(2 / np.prod(leaf.shape[:-1])), leaf.shape).astype(np.float32)
+        return {"scale": np.ones, "var": np.ones}.get(name, np.zeros)(leaf.shape, np.float32)
+
+    return jax.tree.map_with_path(draw, shapes(heads))
+
+
+def write_davis(root):
+    """Two sequences of four frames of 64x96, a textured square that moves, in the layout of DAVIS 2017."""
+    rng = np.random.default_rng(0)
+    for name in ("ant", "bee"):
+        frames, masks = (root / kind / "480p" / name for kind in ("JPEGImages", "Annotations"))
+        frames.mkdir(parents=True)
+        masks.mkdir(parents=True)
+        ground = rng.integers(0, 120, (64, 96, 3), dtype=np.uint8)
+        square = rng.integers(130, 255, (24, 32, 3), dtype=np.uint8)
+        for t in range(4):
+            image, mask = ground.copy(), np.zeros((64, 96), np.uint8)
+            image[10 + t : 34 + t, 20 + 2 * t : 52 + 2 * t] = square
+            mask[10 + t : 34 + t, 20 + 2 * t : 52 + 2 * t] = 1
+            Image.fromarray(image).save(frames / f"{t:05d}.jpg", quality=95)
+            write_index_mask(masks / f"{t:05d}.png", mask)
+    (root / "ImageSets/2017").mkdir(parents=True)
+    (root / "ImageSets/2017/val.txt").write_text("ant\nbee\n")
+    return root
