@@ -129,6 +129,11 @@ class Memory:
         seen: number of frames so far, int32 scalar.
         context: which frames are keys.
         search: which of their positions are, and whether scores are cosines.
+
+    Example:
+        >>> memory = start_memory(jnp.ones((2, 3, 4)), jnp.ones((2, 3, 1)), num_context=5, radius=2.0)
+        >>> int(memory.seen), memory.context.num_context
+        (1, 5)
     """
 
     first: Labeled

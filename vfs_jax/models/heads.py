@@ -76,6 +76,12 @@ class SiamFCHead(nn.Module):
 
     Attributes:
         width: channels of both outputs, those of the backbone's res5 in the release.
+
+    Example:
+        >>> z, x = jnp.zeros((1, 15, 15, 512)), jnp.zeros((1, 32, 32, 512))
+        >>> (z, x), _ = SiamFCHead(width=512).init_with_output(jax.random.key(0), z, x)
+        >>> z.shape, x.shape
+        ((1, 15, 15, 512), (1, 32, 32, 512))
     """
 
     width: int

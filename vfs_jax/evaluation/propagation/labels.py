@@ -215,11 +215,15 @@ def stream(
         ValueError: new_labels come with maps.
         TypeError: an unknown setting.
 
-    Example::
-
-        variables = load_torch("vfs_r18.pth")
-        for labels in stream(frames, first_mask, variables):
-            show(labels)  # uint8 [h, w], as soon as the frame is there
+    Example:
+        >>> from vfs_jax.models import backbone_of, init_variables
+        >>> variables = backbone_of(init_variables(seed=0, depth=18))  # or those of load_torch("vfs_r18.pth")
+        >>> frames = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), np.uint8)
+        >>> mask = np.zeros((48, 64), np.uint8)
+        >>> mask[16:32, 16:40] = 1
+        >>> masks = list(stream(frames, mask, variables, short_side=48, radius=3.0))
+        >>> len(masks), masks[2].shape, masks[2].dtype
+        (3, (48, 64), dtype('uint8'))
     """
     options = Settings(**settings)
     if first_labels.dtype == np.uint8:

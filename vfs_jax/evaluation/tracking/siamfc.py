@@ -108,11 +108,14 @@ class SiamFCTracker:
     Attributes:
         settings: how it tracks.
 
-    Example::
-
-        tracker = SiamFCTracker(load_torch("siamfc_r18.pth", part="siamfc"))
-        tracker.init(frames[0], box)
-        boxes = [box, *(tracker.update(frame) for frame in frames[1:])]
+    Example:
+        >>> from vfs_jax.models import backbone_of, init_variables
+        >>> variables = backbone_of(init_variables(seed=0, depth=18))  # or load_torch("r18.pth", part="siamfc")
+        >>> frames = np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3), np.uint8)
+        >>> tracker = SiamFCTracker(variables, exemplar_size=56, search_size=119)
+        >>> tracker.init(frames[0], [30, 20, 24, 16])
+        >>> [tracker.update(frame).shape for frame in frames[1:]]
+        [(4,), (4,)]
     """
 
     name = "SiamFC"

@@ -120,6 +120,13 @@ def save_torch(variables: Mapping[str, Any], path: str | os.PathLike[str], layou
     Raises:
         InputError: PyTorch is not installed, or the folder does not exist.
         ValueError: the variables are no ResNet's, or layout "siamfc" lacks a head.
+
+    Example:
+        >>> from vfs_jax.models import init_variables
+        >>> path = getfixture("tmp_path") / "vfs_r18.pth"
+        >>> save_torch(init_variables(seed=0, depth=18), path)
+        >>> sorted(load_torch(path, part="vfs")["params"])
+        ['backbone', 'predictor', 'projector']
     """
     if layout not in ("vfs", "torchvision", "siamfc"):
         raise ValueError(f'layout is "vfs", "torchvision" or "siamfc", not {layout!r}')
