@@ -5,7 +5,7 @@ from typing import Annotated, Any, NotRequired, TypedDict, cast, get_type_hints
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.features import FeatureConnector, Scalar, Tensor, Text
+from tensorflow_datasets.core.features import Scalar, Tensor, Text
 from tensorflow_datasets.core.features import Sequence as Many
 from tensorflow_datasets.proto import tf_feature_pb2
 
@@ -40,11 +40,20 @@ FEATURES = tfds.features.FeaturesDict(
 )
 
 
+_DTYPES = {name: np.dtype(feature.np_dtype) for name, feature in FEATURES.items()}
+_IS_MANY = {name: isinstance(feature, Many) for name, feature in FEATURES.items()}
+# In which list of a tf.train.Example's Feature the values of a field stand.
+_LISTS = {
+    name: {"i": "int64_list", "f": "float_list", "O": "bytes_list"}[dtype.kind] for name, dtype in _DTYPES.items()
+}
+
+
 def write_field(record: ClipRecord, name: str, to: tf_feature_pb2.Features) -> None:
     """Add one field of a record to those of a tf.train.Example."""
     value = cast("Mapping[str, Any]", record)[name]
-    values = value if isinstance(FEATURES[name], Many) else [value]
-    _values(to.feature[name], name).extend(each.encode() if isinstance(each, str) else each for each in values)
+    values = value if _IS_MANY[name] else [value]
+    stored = getattr(to.feature[name], _LISTS[name]).value
+    stored.extend(each.encode() if isinstance(each, str) else each for each in values)
 
 
 def read_fields(stored: tf_feature_pb2.Features, frames: Sequence[bytes]) -> ClipRecord:
@@ -57,29 +66,24 @@ def read_fields(stored: tf_feature_pb2.Features, frames: Sequence[bytes]) -> Cli
     Raises:
         LookupError: a field is missing.
     """
-    values = {name: _values(stored.feature[name], name) for name in FEATURES if name != "frames"}
-    single = {name: each if isinstance(FEATURES[name], Many) else each[0] for name, each in values.items()}
-    return read_values(single | {"frames": frames})
+    values: dict[str, Any] = {"frames": frames}
+    for name in FEATURES.keys() - values.keys():
+        found = getattr(stored.feature[name], _LISTS[name]).value
+        values[name] = found[:] if _IS_MANY[name] else found[0]
+    return read_values(values)
 
 
 def read_values(stored: Mapping[str, Any]) -> ClipRecord:
     """Convert what TFDS reads of a record, bytes, numbers and arrays, to a record."""
-    return cast("ClipRecord", {name: _item(FEATURES[name], stored[name]) for name in FEATURES})
+    return cast("ClipRecord", {name: _item(name, stored[name]) for name in FEATURES})
 
 
-def _values(feature: tf_feature_pb2.Feature, name: str) -> list:
-    """Return the list in which a field's values stand, by its dtype."""
-    kind = {"i": "int64_list", "f": "float_list"}.get(np.dtype(FEATURES[name].np_dtype).kind, "bytes_list")
-    return getattr(feature, kind).value
-
-
-def _item(feature: FeatureConnector, value: Any) -> str | int | np.ndarray | Sequence[bytes]:
+def _item(name: str, value: Any) -> str | int | np.ndarray | Sequence[bytes]:
     if isinstance(value, bytes):
         return value.decode()
-    if not isinstance(feature, Many):
+    if not _IS_MANY[name]:
         return int(value)
-    dtype = np.dtype(feature.np_dtype)
-    return value if dtype.kind == "O" else np.array(value, dtype)
+    return value if _LISTS[name] == "bytes_list" else np.array(value, _DTYPES[name])
 
 
 class ShardLine(TypedDict):
