@@ -1,4 +1,4 @@
-"""One video file to resized JPEG frames, each with its number and its time.
+"""Decoding of one video file to clips of resized JPEG frames with their numbers and times.
 
 This module runs inside the decoding process (decoder.py): it imports nothing that is heavier than TFDS.
 """

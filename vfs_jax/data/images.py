@@ -19,7 +19,11 @@ Frame = np.ndarray | Image.Image
 
 
 def list_images(folder: Path, suffixes: tuple[str, ...] = (".jpg", ".jpeg", ".png")) -> tuple[Path, ...]:
-    """Return the image files of a folder by name; raises InputError where there is none."""
+    """List the image files of a folder by name.
+
+    Raises:
+        InputError: there is no such folder, or no image in it.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; the data set's list names this sequence")
     files = tuple(sorted(file for file in folder.iterdir() if file.suffix.lower() in suffixes and file.name[0] != "."))

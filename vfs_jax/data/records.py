@@ -1,4 +1,4 @@
-"""Prepared clips, read at random without TensorFlow."""
+"""Reader of prepared clips, in any order and without TensorFlow."""
 
 import bisect
 import itertools
@@ -73,7 +73,7 @@ class ClipRecords(Sequence[ClipRecord]):
         return read_values(stored | {"frames": list(stored["frames"])})
 
     def shortfall(self) -> str:
-        """Return what the records lack of what they were to be made from, in one line; "" where nothing is amiss."""
+        """Tell in one line how many videos the records lack; "" where nothing is amiss."""
         missing, rejects = self._manifest.get("not_on_disk", 0), self._manifest.get("rejects", 0)
         if not missing and not rejects:
             return ""
@@ -91,7 +91,7 @@ class ClipRecords(Sequence[ClipRecord]):
 
 
 def _check(directory: Path) -> Manifest:
-    """Return the manifest, whose shards are all there and of the size it says."""
+    """Read the manifest, and check that its shards are all there and of the size it says."""
     path = directory / "manifest.json"
     if not path.is_file():
         raise InputError(f"{directory}: no manifest.json in it; run vfs-prepare all --videos=DIR --out={directory}")

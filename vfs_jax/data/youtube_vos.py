@@ -28,7 +28,7 @@ class LateMaskSequence(FrameSequence):
 
     @property
     def has_ground_truth(self) -> bool:
-        """Never: the truth is not public."""
+        """Never: the ground truth is not public."""
         return False
 
     def mask(self, index: int) -> np.ndarray:
