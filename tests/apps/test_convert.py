@@ -7,9 +7,10 @@ import numpy as np
 import optax
 import pytest
 import torch
+from small import draw_variables
 
 from vfs_jax.apps import convert
-from vfs_jax.models import backbone_of, init_variables, load_torch, save_torch
+from vfs_jax.models import backbone_of, load_torch, save_torch
 from vfs_jax.models.weights.resolve import resolve
 from vfs_jax.training.checkpoints import Checkpoints
 from vfs_jax.training.state import TrainState
@@ -22,7 +23,7 @@ def vfs_convert(command):
 
 @pytest.fixture(scope="module")
 def variables():
-    return init_variables(seed=0, depth=18)
+    return draw_variables(heads=True)
 
 
 @pytest.fixture(scope="module")

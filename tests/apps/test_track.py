@@ -1,5 +1,6 @@
 """vfs-track on a short video made here."""
 
+import functools
 import json
 
 import cv2
@@ -9,6 +10,7 @@ import pytest
 from vfs_jax.apps import track
 from vfs_jax.evaluation import SiamFCTracker
 from vfs_jax.evaluation.report.overlays import LABEL_COLORS
+from vfs_jax.evaluation.tracking import siamfc
 from vfs_jax.models.weights.resolve import resolve_tracker
 
 av = pytest.importorskip("av")
@@ -30,6 +32,12 @@ def frames(tmp_path):
     return tmp_path, out
 
 
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    """Patches at a third of their size: what is tested here lies around the tracker."""
+    monkeypatch.setattr(siamfc, "SiamFCTracker", functools.partial(SiamFCTracker, exemplar_size=40, search_size=79))
+
+
 def call(command, folder, *flags, out="out", video="clip"):
     return command(track, folder / video, "--weights=random:0", f"--out={folder / out}", *flags)
 
@@ -41,7 +49,7 @@ def test_boxes_and_overlay(frames, command):
     assert status == 0, stderr
     assert "4/4" in stderr
     found = np.loadtxt(folder / "out/boxes.txt", delimiter=",")
-    tracker = SiamFCTracker(resolve_tracker("random:0", 18)[0])
+    tracker = siamfc.SiamFCTracker(resolve_tracker("random:0", 18)[0])
     tracker.init(images[0], [31, 21, 16, 16])
     expected = [[31, 21, 16, 16], *(tracker.update(image) for image in images[1:])]
     np.testing.assert_allclose(found, expected, atol=6e-4)  # three decimals

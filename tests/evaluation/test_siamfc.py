@@ -118,7 +118,7 @@ def test_the_heads_search_half_moves_to_the_exemplar(variables):
     """Correlating behind the head is correlating features with the kernel, plus the constant: it is linear."""
     rng = np.random.default_rng(0)
     patch, search = (rng.integers(0, 256, (1, side, side, 3), dtype=np.uint8) for side in (32, 64))
-    z, x = siamfc.tracking_features(variables, patch), siamfc.tracking_features(variables, search)
+    z, x = (jax.jit(siamfc.tracking_features)(variables, each) for each in (patch, search))
     head = SiamFCHead(512)
     parameters = head.init(jax.random.key(0), z, x)
     zh, xh = head.apply(parameters, z, x)

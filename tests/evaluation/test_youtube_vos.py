@@ -37,7 +37,7 @@ def data(tmp_path):
 def test_masks_for_the_server(data, variables):
     (video,) = open_youtube_vos(data)
     assert (len(video), sorted(video.masks), video.has_ground_truth) == (5, [0, 2], False)
-    settings = Settings(short_side=64, radius=4.0, num_context=2)
+    settings = Settings(short_side=64, output="res2", radius=4.0, num_context=2)
     runs.propagate_sequence(YoutubeVos(), variables, video, data / "run", settings)
     written = {path.stem: read_index_mask(path) for path in (data / "run/masks/vid").iterdir()}
     assert sorted(written) == ["00005", "00015", "00025"]
