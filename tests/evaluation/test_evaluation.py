@@ -71,7 +71,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_goes_on_where_it_stopped(evaluate, tmp_path, monkeypatch):
+def test_goes_on_where_it_stopped(evaluate, variables, tmp_path, monkeypatch):
     write = mask_tasks.write_index_mask
 
     def stop_in_bee(path, mask):
@@ -93,6 +93,10 @@ def test_goes_on_where_it_stopped(evaluate, tmp_path, monkeypatch):
     assert (tmp_path / "masks/ant/00001.png").stat().st_mtime_ns == made
     assert not list(tmp_path.glob(".*"))
     assert len(rows(tmp_path / "per_object.csv")) == 2
+
+    # The same weights from another file are the same run.
+    _, lines = evaluate(tmp_path, networks={"moved": variables})
+    assert "2 of 2 sequences are finished already" in lines
 
     # Another configuration does not mix with these results, nor do other weights of the same name.
     with pytest.raises(InputError, match="topk: 10 there, 3 here"):
