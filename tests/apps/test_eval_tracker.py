@@ -240,7 +240,7 @@ def test_bad_input_is_one_clear_line(otb, command):
     for changes, message in [
         ({"data": folder / "nowhere"}, "nowhere: no such folder"),
         ({"sequences": "Dear"}, "Dear: no such sequence"),
-        ({"split": "val2"}, "split val2: OTB has otb100"),
+        ({"split": "val2"}, "--config.split=val2: OTB has otb100"),
         ({"split": "otb50"}, "lacks Basketball"),
         ({"weights": "nowhere"}, "nowhere: no such weights"),
         ({"attributes": folder}, "Bolt.txt: no such file"),
@@ -252,6 +252,9 @@ def test_bad_input_is_one_clear_line(otb, command):
     assert not (folder / "run").exists()
     (folder / "results").mkdir()
     options = [f"--results={folder / 'results'}", f"--data={folder / 'otb'}", f"--out={folder / 'scored'}"]
+    status, _, stderr = command(score, "otb", *options, "--split=val2")
+    assert status == 1
+    assert "error: --split=val2: OTB has otb100" in stderr
     status, _, stderr = command(score, "otb", *options)
     assert status == 1
     assert "Bolt.txt: is missing" in stderr

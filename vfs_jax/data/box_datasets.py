@@ -154,7 +154,7 @@ def open_lasot(directory: str | os.PathLike[str], split: str = "test") -> list[B
     """
     root = _folder(directory, "LaSOT")
     if split not in ("test", "train", "all"):
-        raise InputError(f"split {split}: LaSOT has test, train and all")
+        raise InputError(f"split={split}: LaSOT has test, train and all")
     folders = {path.parent.name: path.parent for path in (*root.glob("*/img"), *root.glob("*/*/img"))}
     testing = _names(root / "testing_set.txt") if split != "all" else []
     names = testing if split == "test" else sorted(folders.keys() - set(testing))
@@ -189,7 +189,7 @@ def open_uav123(directory: str | os.PathLike[str], split: str = "UAV123") -> lis
     """
     root = _folder(directory, "UAV123")
     if split not in ("UAV123", "UAV20L"):
-        raise InputError(f"split {split}: UAV123 has UAV123 and UAV20L")
+        raise InputError(f"split={split}: UAV123 has UAV123 and UAV20L")
     listing = root / "configSeqs.m"
     if not listing.is_file():
         raise InputError(f"{listing}: no such file; the data set's archive holds it beside data_seq and anno")

@@ -65,7 +65,7 @@ class Inspector:
             if self._point is not None and len(self._point) != 2:
                 raise ValueError
         except ValueError:
-            raise InputError(f"config.inspect_point={point}: write x,y in pixels") from None
+            raise InputError(f"inspect_point={point}: write x,y in pixels") from None
 
     def frame_of(self, sequence: Any) -> int:
         """Return the number of the frame that is looked at; at least 1, since frame 0 has no keys."""

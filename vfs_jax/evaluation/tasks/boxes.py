@@ -41,7 +41,7 @@ class Otb:
                 raise InputError(f"{data}: lacks {', '.join(missing)} of OTB-50")
             return open_otb(data, sequences or OTB50)
         if split not in ("otb100", "val"):  # val is what vfs-score has for a default
-            raise InputError(f"split {split}: OTB has otb100 (every sequence of the folder) and otb50")
+            raise InputError(f"split={split}: OTB has otb100 (every sequence of the folder) and otb50")
         return open_otb(data, sequences)
 
     def output(self, results: Path, sequence: BoxSequence) -> Path:

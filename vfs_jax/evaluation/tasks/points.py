@@ -37,7 +37,7 @@ class Jhmdb:
         """Open a folder of the JHMDB layout, see `open_jhmdb`; the splits are 1, 2 and 3."""
         number = split.removeprefix("test_split")
         if number not in ("1", "2", "3"):
-            raise InputError(f"split {split}: JHMDB has the test splits 1, 2 and 3")
+            raise InputError(f"split={split}: JHMDB has the test splits 1, 2 and 3")
         return open_jhmdb(data, int(number), sequences=sequences)
 
     def output(self, results: Path, sequence: JointSequence) -> Path:
