@@ -6,24 +6,23 @@ the batch is smaller. launch/real_proof.sh trains it on 33 videos; docs/proof te
     vfs-train --config=configs/real_proof.py --workdir=runs/real_proof/train-0 --config.data=RECORDS
 """
 
-import runpy
-from pathlib import Path
+from ml_collections import ConfigDict
 
-import ml_collections
+from vfs_jax.configs import common, vfs_r18_fine
+
+VARIANTS = {"smoke": {**vfs_r18_fine.VARIANTS["smoke"], "eval_every": 3}}
 
 
-def get_config(variant: str = "") -> ml_collections.ConfigDict:
+def get_config(variants: str = "") -> ConfigDict:
     """Return the experiment; variant "smoke" is a run of three steps."""
-    config = runpy.run_path(str(Path(__file__).with_name("vfs_r18_fine.py")))["get_config"](variant)
+    config = vfs_r18_fine.get_config()
+    config.steps = 5000
+    config.batch_size = 16
+    config.segments = 2
+    config.image_size = 128
     config.learning_rate = 0.1
+    config.checkpoint_every = 250
+    config.log_every = 20
     config.num_workers = 0
-    config.eval_every = config.steps
-    if variant != "smoke":
-        config.steps = 5000
-        config.batch_size = 16
-        config.segments = 2
-        config.image_size = 128
-        config.checkpoint_every = 250
-        config.log_every = 20
-        config.eval_every = 1000
-    return config
+    config.eval_every = 1000
+    return common.vary(config, variants, VARIANTS)

@@ -11,16 +11,30 @@ Score with the published object-level weights, OTB-100, precision / success: Res
 Variants, comma-separated: r18, r50 (depth), smoke (two epochs, small patches).
 """
 
-import ml_collections
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from vfs_jax.configs import common
+
+VARIANTS = {
+    **common.DEPTHS,
+    "smoke": {
+        "epochs": 2,
+        "pairs": {"exemplar_size": 40, "search_size": 96, "crop_margin": 4},
+        "checkpoint_every": 1,
+        "log_every": 1,
+        "num_workers": 0,
+    },
+}
 
 
-def get_config(variant: str = "r18") -> ml_collections.ConfigDict:
+def get_config(variants: str = "") -> ConfigDict:
     """Return the release's settings, changed by the variants."""
-    config = ml_collections.ConfigDict()
+    config = ConfigDict()
     config.data = ""
     config.layout = "got10k"  # or otb
     config.split = "train"  # of GOT-10k
-    config.weights = "random:0"  # of the backbone: a training folder, a checkpoint in it, a .pth, random:SEED
+    config.weights = common.WEIGHTS  # of the backbone
     config.depth = 18
     config.seed = 0
 
@@ -30,12 +44,9 @@ def get_config(variant: str = "r18") -> ml_collections.ConfigDict:
     config.final_learning_rate = 1e-5
     config.gamma = 2.0  # of the focal loss
     config.positive_radius = 16.0  # search pixels
-    config.out_scale = ml_collections.config_dict.placeholder(float)  # None: 1e-3, 1e-5 from ResNet-50 on
+    config.out_scale = placeholder(float)  # None: 1e-3, 1e-5 from ResNet-50 on
 
-    config.pairs = ml_collections.ConfigDict()
-    config.pairs.exemplar_size = 120  # pixels
-    config.pairs.search_size = 255
-    config.pairs.context = 0.5
+    config.pairs = ConfigDict(common.PATCHES)
     config.pairs.max_gap = 100  # frames
     config.pairs.max_stretch = 0.05
     config.pairs.crop_margin = 8  # pixels
@@ -45,15 +56,4 @@ def get_config(variant: str = "r18") -> ml_collections.ConfigDict:
     config.log_every = 50
     config.num_workers = 8
     config.watchdog_seconds = 1800.0  # a step that takes longer ends the process with its stacks
-
-    small = {"exemplar_size": 40, "search_size": 96, "crop_margin": 4}
-    variants = {
-        "r18": {"depth": 18},
-        "r50": {"depth": 50},
-        "smoke": {"epochs": 2, "pairs": small, "checkpoint_every": 1, "log_every": 1, "num_workers": 0},
-    }
-    for name in variant.split(","):
-        if name not in variants:
-            raise ValueError(f"siamfc.py has the variants {', '.join(variants)}, not {name!r}")
-        config.update(variants[name])
-    return config
+    return common.vary(config, variants, VARIANTS)

@@ -12,59 +12,13 @@ Score: OTB-100 precision 70.0, success 52.3, with a SiamFC head trained on GOT-1
 Override: --config.color_augmentation.blur_sigma="(0.1, 2.0)" blurs visibly.
 """
 
-import ml_collections
+from ml_collections import ConfigDict
+
+from vfs_jax.configs import common, vfs_r18_fine
 
 
-def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    """Return the experiment; variant "smoke" shrinks it to seconds a step on two cores."""
-    if variant not in ("", "smoke"):
-        raise ValueError(f"no variant {variant!r}; there is smoke")
-    smoke = variant == "smoke"
-    config = ml_collections.ConfigDict()
-    config.data = ""
-    config.depth = 18
-    config.seed = 0
-    config.steps = 3 if smoke else 750_000
-    config.batch_size = 4 if smoke else 64  # clips a step, over all devices
-    config.segments = 4 if smoke else 8  # frames a clip; a view has half of them
-    # XLA on a CPU computes a 3x3 convolution of 2x2 cells (64 px) many times slower than one of 3x3.
-    config.image_size = 72 if smoke else 224
-    config.min_area = 0.2
-    config.color = True
-    config.color_augmentation = ml_collections.ConfigDict()
-    config.color_augmentation.jitter = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue
-    config.color_augmentation.jitter_probability = 0.8
-    config.color_augmentation.gray_probability = 0.2
-    config.color_augmentation.blur_probability = 0.5
-    config.color_augmentation.blur_sigma = (0.1, 0.2)  # quirk of the release: next to no blur
-    config.symmetric = True
-    config.negatives = "none"  # batch, queue: InfoNCE (vfs_r18_negatives, vfs_r18_queue)
-    config.temperature = 0.2
-    config.queue_size = 256 if smoke else 65_536
-    config.encoder_momentum = 0.999
-
-    config.learning_rate = config.get_oneway_ref("batch_size").to_float() * (0.05 / 64)  # follows the batch
-    config.momentum = 0.9
-    config.weight_decay = 1e-4
-    config.dtype = "float32"  # of the network; the release computes in it
-    config.accumulate = 1
-    config.remat = False
-
-    config.checkpoint_every = 2 if smoke else 5000
-    config.keep_checkpoints = 3
-    config.log_every = 1 if smoke else 50
-    config.peak_flops = 0.0  # a second of one device, for the MFU; 0 looks it up
-    config.num_workers = 0 if smoke else 16
-
-    config.eval_every = 0  # steps; 0 for no evaluation within the run
-    config.eval_data = ""  # a folder of DAVIS layout
-    config.eval_split = "val"
-    config.eval_sequences = ""  # comma-separated names; all of the split where empty
-    config.eval_max_frames = 0  # of each sequence; 0 for all
-    config.eval_short_side = 480
-
-    config.max_bad_steps = 10  # non-finite steps in a row that end the run
-    config.max_unreadable = 0.01  # share of the records
-    config.collapse_below = 0.1  # warns where the embedding's standard deviation is below this share of 1/sqrt(d)
-    config.watchdog_seconds = 1800.0  # a step or an evaluation that takes longer ends the process with its stacks
+def get_config(variants: str = "") -> ConfigDict:
+    """Return the recipe; variant "smoke" shrinks it to seconds a step on two cores."""
+    config = vfs_r18_fine.get_config(variants)
+    common.augment_colors(config)
     return config

@@ -11,14 +11,13 @@ Score: not known; to be compared with vfs_r18_fine's on DAVIS (vfs-eval).
 Override: --config.segments=4 takes two frames a view.
 """
 
-import runpy
-from pathlib import Path
+from ml_collections import ConfigDict
 
-import ml_collections
+from vfs_jax.configs import vfs_r18_fine
 
 
-def get_config(variant: str = "") -> ml_collections.ConfigDict:
+def get_config(variants: str = "") -> ConfigDict:
     """Return the experiment; variant "smoke" shrinks it to seconds a step on two cores."""
-    config = runpy.run_path(str(Path(__file__).with_name("vfs_r18_fine.py")))["get_config"](variant)
+    config = vfs_r18_fine.get_config(variants)
     config.segments = 2
     return config
