@@ -6,7 +6,7 @@ network, view 2 for its projections alone.
     vfs-train --config=configs/vfs_r18_one_way.py --workdir=runs/r18_one_way --config.data=RECORDS
 
 Hardware: as vfs_r18_fine, 8 GPUs or a TPU slice of 8 chips.
-Time: not measured here. No gradient flows through view 2, which saves a third of vfs_r18_fine's operations.
+Time: not measured here. The operations of vfs_r18_fine: view 2's gradients are zeros, but computed.
 Score: not known; to be compared with vfs_r18_fine's on DAVIS (vfs-eval).
 Override: --config.steps=1_500_000 gives it as many predictions as the symmetric loss makes.
 """

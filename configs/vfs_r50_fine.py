@@ -6,7 +6,7 @@ Reproduces the release's ResNet-50 for DAVIS, JHMDB and VIP: Kinetics-400, 240,0
     vfs-train --config=configs/vfs_r50_fine.py --workdir=runs/r50_fine --config.data=RECORDS
 
 Hardware: 8 GPUs of 40 GB or more, or a TPU slice of 16 chips; 256 clips of 2 frames are 512 images a step.
-Time: not measured here. Forward and backward cost about 13 TFLOP a step, 5.9e18 in all.
+Time: not measured here. Forward and backward cost about 12 TFLOP a step, 5.6e18 in all.
 Score: DAVIS-2017 val J&F 69.5 (J 67.0, F 72.0; the release's README). JHMDB PCK@.1 60.9, VIP mIoU 43.2 (the
   paper's, figures not checked against it).
 Override: --config.remat=True --config.accumulate=2 where memory is short (BatchNorm then sees half batches).

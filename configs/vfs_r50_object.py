@@ -7,7 +7,7 @@ Against vfs_r50_fine it is the ablation of color augmentation: nothing else diff
     vfs-train --config=configs/vfs_r50_object.py --workdir=runs/r50_object --config.data=RECORDS
 
 Hardware: 8 GPUs of 40 GB or more, or a TPU slice of 16 chips; 256 clips of 2 frames are 512 images a step.
-Time: not measured here. Forward and backward cost about 13 TFLOP a step, 5.9e18 in all.
+Time: not measured here. Forward and backward cost about 12 TFLOP a step, 5.6e18 in all.
 Score: OTB-100 precision 73.9, success 52.5, with a SiamFC head trained on GOT-10k (the release's README).
 Override: --config.dtype=bfloat16 for about half the time and memory on GPUs and TPUs (scores not compared).
 """

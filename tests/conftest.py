@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
@@ -39,7 +40,7 @@ def oracles() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _root_log_level():
+def _root_log_level() -> Iterator[None]:
     """Commands that run in this process set the level of all logs; the next test starts from the usual one."""
     level = logging.root.level
     yield
@@ -47,7 +48,9 @@ def _root_log_level():
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Where real data is at hand, a test of it that skips all the same fails: it hides what it was to show."""
     report = yield
     variable = {"real_data": "VFS_REAL_DATA", "oracles": "VFS_ORACLES"}

@@ -18,26 +18,28 @@ import itertools
 import json
 import platform
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
-from vfs_jax.data.mask_datasets import open_davis
+from vfs_jax.data.mask_datasets import MaskSequence, open_davis
 from vfs_jax.evaluation.metrics.davis import region_similarity
 from vfs_jax.evaluation.propagation.labels import Settings, propagate_masks
+from vfs_jax.models.resnet import Variables
 from vfs_jax.models.weights.resolve import checksum, resolve
 
 RADIUS = {18: 12.0, 50: 18.0}  # the release's, in grid cells
 
 
-def variables_of(weights: str, depth: int):
+def variables_of(weights: str, depth: int) -> Variables:
     """Weights of every kind that evaluation takes, and "perturbed:SEED"."""
     if not weights.startswith("perturbed:"):
         return resolve(weights, depth)[0]
     seed = weights.removeprefix("perturbed:")
     rng = np.random.default_rng(int(seed))
 
-    def change(path, leaf):
+    def change(path: tuple[jax.tree_util.DictKey, ...], leaf: np.ndarray) -> np.ndarray:
         name = path[-1].key
         if name == "kernel":
             return np.asarray(leaf)
@@ -47,7 +49,7 @@ def variables_of(weights: str, depth: int):
     return jax.tree.map_with_path(change, resolve(f"random:{seed}", depth)[0])
 
 
-def compare(variables, sequence, settings: Settings, frames: int | None) -> dict:
+def compare(variables: Variables, sequence: MaskSequence, settings: Settings, frames: int | None) -> dict[str, Any]:
     """Masks of one sequence by both dtypes: the share of pixels that differ, and J against the truth."""
     frames = len(sequence) if frames is None else min(frames, len(sequence))
     masks = {}

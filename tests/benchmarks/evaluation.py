@@ -23,6 +23,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -40,6 +41,7 @@ from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.runs import propagation as runs
 from vfs_jax.evaluation.tasks.masks import Davis
 from vfs_jax.models import backbone_of, init_variables, normalize_images
+from vfs_jax.models.resnet import Variables
 from vfs_jax.models.weights.torch_files import save_torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
@@ -63,7 +65,7 @@ def toy_sequence(folder: Path) -> MaskSequence:
     return MaskSequence("toy", tuple(frames), tuple(masks))
 
 
-def time_ours(variables, sequence: MaskSequence, settings: Settings, folder: Path) -> dict:
+def time_ours(variables: Variables, sequence: MaskSequence, settings: Settings, folder: Path) -> dict[str, float]:
     """Seconds of the whole and of each stage alone, programs compiled before."""
     layout = Layout.of(sequence.size, settings)
     task = Davis()
@@ -95,7 +97,7 @@ def time_ours(variables, sequence: MaskSequence, settings: Settings, folder: Pat
     return result
 
 
-def torch_network(variables, folder: Path, device: str) -> Backbone:
+def torch_network(variables: Variables, folder: Path, device: str) -> Backbone:
     """The same weights in PyTorch."""
     save_torch(variables, folder / "weights.pth", layout="vfs")
     state = torch.load(folder / "weights.pth", weights_only=True)["state_dict"]
@@ -108,8 +110,13 @@ def torch_network(variables, folder: Path, device: str) -> Backbone:
 
 
 def time_official(
-    variables, sequence: MaskSequence, settings: Settings, folder: Path, counts: list[int], device: str
-) -> tuple[dict, dict[int, np.ndarray]]:
+    variables: Variables,
+    sequence: MaskSequence,
+    settings: Settings,
+    folder: Path,
+    counts: list[int],
+    device: str,
+) -> tuple[dict[str, Any], dict[int, np.ndarray]]:
     """Seconds a frame of features, and of propagation by the number of previous frames; masks of frame 1 and 2."""
     network = torch_network(variables, folder, device)
 
@@ -135,6 +142,7 @@ def time_official(
     while len(features) < needed + 1:
         features.append(features_of(len(features)))
 
+    assert settings.radius is not None
     rows, cols = (axis.reshape(-1) for axis in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
     near = (rows[:, None] - rows) ** 2 + (cols[:, None] - cols) ** 2 < settings.radius**2
     near = near.to(device)
@@ -155,7 +163,7 @@ def time_official(
     return {"features_s": per_frame, "propagation_s": seconds}, masks
 
 
-def main(arguments: list[str] | None = None) -> dict:
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Measures all; returns what was written to evaluation.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of the DAVIS layout")
@@ -185,6 +193,7 @@ def main(arguments: list[str] | None = None) -> dict:
     times = [official["propagation_s"][count] for count in known]
     total = sum(np.interp(min(number, settings.num_context), known, times) for number in range(1, LENGTH))
     total += LENGTH * official["features_s"]
+    differing = {number: float(np.mean(found[number] != mask)) for number, mask in masks.items()}
     report = {
         "machine": {
             "platform": platform.platform(),
@@ -196,7 +205,7 @@ def main(arguments: list[str] | None = None) -> dict:
         "ours": {**ours, "frame_s": per_frame},
         "official": {**official, "video_s": float(total)},
         "ratio_of_a_mean_video": float(total / (LENGTH * per_frame)),
-        "pixels_that_differ": {number: float(np.mean(found[number] != mask)) for number, mask in masks.items()},
+        "pixels_that_differ": differing,
     }
     print(
         f"ours: {per_frame:.3f} s a frame from files to masks ({len(sequence)} frames); alone: reading "
@@ -210,7 +219,7 @@ def main(arguments: list[str] | None = None) -> dict:
     print(
         f"a video of {LENGTH} frames: {total:.0f} s against {LENGTH * per_frame:.0f} s, "
         f"{report['ratio_of_a_mean_video']:.1f} times as fast; of the pixels "
-        + ", ".join(f"{share:.4%} differ in frame {number}" for number, share in report["pixels_that_differ"].items())
+        + ", ".join(f"{share:.4%} differ in frame {number}" for number, share in differing.items())
     )
     if device == "cuda":
         report["davis_val_s"] = 1999 * per_frame

@@ -93,7 +93,8 @@ def _memory(pid: int) -> float:
     """MiB of a process and its descendants, pages that several share counted once (Pss)."""
     total = 0.0
     with contextlib.suppress(OSError):  # it ends while it is looked at
-        total += int(re.search(r"Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text())[1]) / 1024
+        if size := re.search(r"Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text()):
+            total += int(size[1]) / 1024
         for task in Path(f"/proc/{pid}/task").iterdir():
             total += sum(_memory(int(child)) for child in (task / "children").read_text().split())
     return total
@@ -167,13 +168,11 @@ def report(videos: Path, *, repeat: int, workers: Sequence[int], short_side: int
         bare = _difference(lambda folder: measure_bare(folder, short_side, quality), folders)
         rows = [("bare loop", bare, 1)]
         for count in workers:
-            cost = _difference(
-                lambda folder, count=count: measure_prepare(
-                    folder, work / f"out{count}-{folder.name}", short_side, quality, count
-                ),
-                folders,
-            )
-            rows.append((f"vfs-prepare --workers={count}", cost, count))
+
+            def prepare(folder: Path, count: int = count) -> Cost:
+                return measure_prepare(folder, work / f"out{count}-{folder.name}", short_side, quality, count)
+
+            rows.append((f"vfs-prepare --workers={count}", _difference(prepare, folders), count))
         out = work / f"out{workers[0]}-{folders[1].name}"
         manifest, rates = read_manifest(out), reading(out)
     lines = [

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jax
@@ -34,6 +35,7 @@ from vfs_jax.evaluation.runs.tracking import track_sequences
 from vfs_jax.evaluation.tasks.boxes import Otb
 from vfs_jax.evaluation.tracking.siamfc import TrackerSettings
 from vfs_jax.models import SiamFCHead
+from vfs_jax.models.resnet import Variables
 from vfs_jax.models.tracking import tracking_features
 from vfs_jax.models.weights.resolve import resolve
 from vfs_jax.training.state import TrainState
@@ -103,14 +105,16 @@ def composed(
     return open_otb(folder)
 
 
-def success(variables, sequences: Sequence[BoxSequence], results: Path, **settings) -> float:
+def success(variables: Variables, sequences: Sequence[BoxSequence], results: Path, **settings: Any) -> float:
     """OTB's success of a tracker, whose boxes go to `results`."""
     task = Otb()
     track_sequences(task, variables, sequences, results, settings=TrackerSettings(**settings))
     return task.summary([task.score(results, sequence) for sequence in sequences])["Success"]
 
 
-def train(options: HeadOptions, backbone, sequences: list[BoxSequence], sizes: Sizes):
+def train(
+    options: HeadOptions, backbone: Variables, sequences: list[BoxSequence], sizes: Sizes
+) -> tuple[Variables, list[float]]:
     """Trains a head on the features of the first pairs of `sequences`: the tracker's variables and the losses."""
     pairs = PairBatches(sequences, options.batch_size, options.seed, 0, 0, 1, options.pairs)
     extract = jax.jit(tracking_features)
@@ -137,7 +141,7 @@ def train(options: HeadOptions, backbone, sequences: list[BoxSequence], sizes: S
     return state.variables, losses
 
 
-def learn(seed: int, out: Path, backbone, args: argparse.Namespace, sizes: Sizes) -> dict[str, float]:
+def learn(seed: int, out: Path, backbone: Variables, args: argparse.Namespace, sizes: Sizes) -> dict[str, float]:
     """Composes, trains, and tracks with and without the head."""
     begin = time.perf_counter()
     clips = videos(args.clips)[: sizes.clips]
@@ -179,13 +183,13 @@ def main(arguments: list[str]) -> list[dict[str, float]]:
     """Measures every seed, prints the table and returns its rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default="random:0", help="of the ResNet-18: a folder of vfs-train, say")
-    for name, about in (
+    for name, meaning in (
         ("clips", "videos to train over"),
         ("got10k", "folder of GOT-10k's layout, its train split is trained on"),
         ("held_out", "videos to test over"),
         ("out", "for sequences, boxes and learning.json"),
     ):
-        parser.add_argument(f"--{name}", type=Path, required=True, help=about)
+        parser.add_argument(f"--{name}", type=Path, required=True, help=meaning)
     parser.add_argument("--seeds", default="0,1,2", help="of sequences, head, pairs and order, comma-separated")
     parser.add_argument("--choose", action="store_true", help="score on the last fifth of --clips")
     parser.add_argument("--toy", action="store_true", help="tiny sizes: only to see that everything runs")

@@ -41,7 +41,10 @@ def measure(depth: int, frames: int, rounds: int, folder: Path) -> dict[str, flo
     save_torch(variables, path, layout="siamfc")
     rng = np.random.default_rng(0)
     video = [rng.integers(0, 256, (240, 360, 3), dtype=np.uint8) for _ in range(frames)]
-    trackers = {"ours": SiamFCTracker(variables), "torch": TorchTracker(depth, path)}
+    trackers: dict[str, SiamFCTracker | TorchTracker] = {
+        "ours": SiamFCTracker(variables),
+        "torch": TorchTracker(depth, path),
+    }
     seconds: dict[str, list[float]] = {name: [] for name in trackers}
     for round_ in range(rounds + 1):
         for name, tracker in trackers.items():

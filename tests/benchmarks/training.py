@@ -93,7 +93,7 @@ def torch_step(depth: int, views: np.ndarray) -> Callable[[], float]:
     """The step in PyTorch on uint8 views [b, 2, t, h, w, 3]; gives the loss."""
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
-    model = TorchVFS(depth).to(device, memory_format=torch.channels_last)
+    model = TorchVFS(depth).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = torch.compile(model) if cuda else model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
     mean, scale = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
@@ -124,9 +124,16 @@ def our_step(depth: int, views: np.ndarray) -> Callable[[], float]:
     """The same step of this package, on one device."""
     mesh = make_mesh(1)
     options = TrainOptions(
-        **{"data": "", "depth": depth, "seed": 0, "steps": 1000, "batch_size": len(views)},
-        **{"segments": 2 * views.shape[2], "image_size": views.shape[3], "learning_rate": 0.05},
-        **{"checkpoint_every": 1, "log_every": 1},
+        data="",
+        depth=depth,
+        seed=0,
+        steps=1000,
+        batch_size=len(views),
+        segments=2 * views.shape[2],
+        image_size=views.shape[3],
+        learning_rate=0.05,
+        checkpoint_every=1,
+        log_every=1,
         dtype="bfloat16" if jax.default_backend() == "gpu" else "float32",
     )
     program = make_program(options, mesh)
@@ -188,11 +195,18 @@ def taken_frames(records: Sequence[Mapping[str, Any]], batches: int, **sizes: in
     return taken
 
 
+def decoded(jpeg: bytes) -> np.ndarray:
+    """The BGR pixels of a JPEG, uint8 [h, w, 3]."""
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return image
+
+
 def bare_loop(jpegs: Sequence[bytes], size: int) -> None:
     """Decodes, crops and resizes into nowhere."""
     rng = np.random.default_rng(0)
     for jpeg in jpegs:
-        image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        image = decoded(jpeg)
         top, left, h, w = random_crop_box(rng, image.shape[0], image.shape[1])
         cv2.resize(image[top : top + h, left : left + w], (size, size), interpolation=cv2.INTER_LINEAR)
 
@@ -225,7 +239,7 @@ def input_report(data: str, *, batches: int, workers: int, batch_size: int, segm
             if turn:  # the first one warms up
                 clock[name].append(time.perf_counter() - start[0])
                 cpu[name].append(time.process_time() - start[1])
-    height, width, _ = cv2.imdecode(np.frombuffer(jpegs[0], np.uint8), cv2.IMREAD_COLOR).shape
+    height, width, _ = decoded(jpegs[0]).shape
     lines = [
         f"{len(jpegs)} JPEGs of about {width}x{height}, batches of {batch_size} clips, {workers} workers; medians of "
         f"{TURNS}, in turns. The bare loop keeps nothing; batches are memory that is new each time.",

@@ -1,5 +1,8 @@
 """The tracker again, from PROTOCOL's sentences: PyTorch for the network, float64 NumPy for all else, no shared code."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import cv2
 import numpy as np
 import torch
@@ -9,22 +12,26 @@ MEAN = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
 STD = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
 
 
-class TorchNet(torch.nn.Module):
-    def __init__(self, depth):
+class TorchHead(torch.nn.Module):
+    def __init__(self, width: int) -> None:
         super().__init__()
-        width = 512 if depth < 50 else 2048
+        self.z_convs = torch.nn.Sequential(torch.nn.Conv2d(width, width, 1))
+        self.x_convs = torch.nn.Sequential(torch.nn.Conv2d(width, width, 1))
+
+
+class TorchNet(torch.nn.Module):
+    def __init__(self, depth: int) -> None:
+        super().__init__()
         self.backbone = Backbone(depth, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
-        self.head = torch.nn.Module()
-        self.head.z_convs = torch.nn.Sequential(torch.nn.Conv2d(width, width, 1))
-        self.head.x_convs = torch.nn.Sequential(torch.nn.Conv2d(width, width, 1))
+        self.head = TorchHead(512 if depth < 50 else 2048)
         self.eval()
 
-    def features(self, patches):
+    def features(self, patches: Sequence[np.ndarray]) -> torch.Tensor:
         images = torch.from_numpy(np.ascontiguousarray(np.stack(patches).transpose(0, 3, 1, 2)))
         dtype = next(self.parameters()).dtype
         return self.backbone(((images.float() - MEAN) / STD).to(dtype))["res5"]
 
-    def response(self, z, x, scale, head):
+    def response(self, z: torch.Tensor, x: torch.Tensor, scale: float, head: bool) -> torch.Tensor:
         """[1, c, h, w] slid over each of [n, c, H, W], the release's way: head every time, one convolution a group."""
         if head:
             z, x = self.head.z_convs(z), self.head.x_convs(x)
@@ -38,14 +45,14 @@ class TorchTracker:
     stand out from the second best, whichever is less.
     """
 
-    def __init__(self, depth, path, *, head=True):
+    def __init__(self, depth: int, path: Path, *, head: bool = True) -> None:
         self.net = TorchNet(depth)
         self.net.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
         self.net = self.net.double()
         self.head, self.out_scale = head, 1e-3 if depth < 50 else 1e-5
 
     @torch.no_grad()
-    def init(self, image, box):
+    def init(self, image: np.ndarray, box: Sequence[float] | np.ndarray) -> None:
         x, y, w, h = (float(v) for v in box)
         self.cx, self.cy = np.float32(x - 1 + (w - 1) / 2), np.float32(y - 1 + (h - 1) / 2)
         self.w, self.h = np.float32(w), np.float32(h)
@@ -55,7 +62,7 @@ class TorchTracker:
         self.z = self.net.features([square(image, self.cx, self.cy, z, 120)])
 
     @torch.no_grad()
-    def update(self, image):
+    def update(self, image: np.ndarray) -> np.ndarray:
         scales = [1 / 1.0375, 1.0, 1.0375]
         patches = [square(image, self.cx, self.cy, self.x_size * s, 255) for s in scales]
         found = self.net.response(self.z, self.net.features(patches), self.out_scale, self.head).numpy()
@@ -81,7 +88,7 @@ class TorchTracker:
         return np.array([self.cx + 1 - (self.w - 1) / 2, self.cy + 1 - (self.h - 1) / 2, self.w, self.h])
 
 
-def square(image, cx, cy, extent, side):
+def square(image: np.ndarray, cx: np.float32, cy: np.float32, extent: float, side: int) -> np.ndarray:
     """The crop of PROTOCOL section 7."""
     half = np.float32(max(extent, 2)) / 2
     edges = [np.float64(np.float32(v)) for v in (cx - half, cy - half, cx + half, cy + half)]
@@ -99,7 +106,7 @@ def square(image, cx, cy, extent, side):
     return out
 
 
-def cubic_matrix(n, m, a=-0.75):
+def cubic_matrix(n: int, m: int, a: float = -0.75) -> np.ndarray:
     """Rows that interpolate n samples at m half-pixel places by Keys's cubic, the border repeated."""
     matrix = np.zeros((m, n))
     for i in range(m):
