@@ -31,6 +31,7 @@ def test_the_wheel_works_alone(tmp_path):
     configs = {path.name for path in (ROOT / "configs").glob("*.py")}
     assert {path.name for path in (site / "vfs_jax/configs").glob("*.py")} == configs
     for folder in ("vfs_jax", "data_prep"):
+        assert (site / folder / "py.typed").exists()  # so that a user's type checker reads the annotations
         modules = {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py")}
         assert modules <= {path.relative_to(site) for path in (site / folder).rglob("*.py")}
 
@@ -39,6 +40,14 @@ def test_the_wheel_works_alone(tmp_path):
         environment = os.environ | {"PYTHONPATH": str(site)}
         return subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True)
 
+    # Configs import each other under their installed name, one's own file the installed ones.
+    (tmp_path / "mine.py").write_text(
+        "from vfs_jax.configs import vfs_r18_queue\n\ndef get_config(variants=''):\n"
+        "    config = vfs_r18_queue.get_config(variants)\n    config.temperature = 0.1\n    return config\n"
+    )
+    ended = run("train", "--config=mine.py:smoke", "--workdir=run", "--config.data=elsewhere")
+    assert ended.returncode == 1, ended.stderr
+    assert "elsewhere" in ended.stderr
     # The config is found among the installed ones, so the error is about the data.
     ended = run("train", "--config=configs/quickstart.py:smoke", "--workdir=run", "--config.data=nowhere")
     assert ended.returncode == 1, ended.stderr

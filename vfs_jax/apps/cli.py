@@ -84,7 +84,7 @@ def _resolve_config(argument: str) -> str:
 def _installed_config(name: str) -> Path:
     folder = Path(str(importlib.resources.files("vfs_jax.configs")))
     if not (folder / name).is_file():
-        known = ", ".join(sorted(file.name for file in folder.glob("[!_]*.py")))
+        known = ", ".join(sorted(file.name for file in folder.glob("[!_]*.py") if file.stem != "common"))
         raise InputError(f"--config={name}: no such file, and no installed config of that name; there are {known}")
     return folder / name
 
