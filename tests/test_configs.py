@@ -23,7 +23,7 @@ def test_variants_are_a_list(name):
     assert plain != smoke
     assert plain.keys() == smoke.keys()
     assert get(name, "smoke, ,smoke,").to_dict() == smoke
-    with pytest.raises(ValueError, match="^no variant 'smok'; there are .*smoke") as error:
+    with pytest.raises(ValueError, match=r"^no variant 'smok'; there are .*smoke") as error:
         get(name, "smoke,smok")
     assert "\n" not in str(error.value)
 

@@ -27,7 +27,7 @@ def davis(tmp_path):
     return tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_measures_a_small_video(davis, tmp_path, capsys):
     out = tmp_path / "out"
     report = bf16_masks.main([f"--data={davis}", f"--out={out}", "--frames=3", "--short_side=64"])

@@ -6,7 +6,7 @@ import evaluation
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_benchmark_runs(tmp_path, capsys):
     report = evaluation.main([f"--out={tmp_path}", "--toy"])
     assert json.loads((tmp_path / "evaluation.json").read_text())["frames"] == 6

@@ -6,7 +6,7 @@ import operators
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_benchmark_runs(tmp_path, capsys):
     report = operators.main([f"--out={tmp_path}", "--toy", "--repeats=2"])
     assert json.loads((tmp_path / "operators.json").read_text())["cases"].keys() == {"R18", "R50"}

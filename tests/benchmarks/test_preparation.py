@@ -7,7 +7,7 @@ import preparation_choices
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_benchmark_runs(tmp_path):
     for name in ("a.mp4", "b.mp4"):
         writer = cv2.VideoWriter(str(tmp_path / name), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))

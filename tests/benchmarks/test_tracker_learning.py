@@ -10,7 +10,7 @@ from vfs_jax.data.box_datasets import open_otb
 from vfs_jax.evaluation.tasks.boxes import Otb
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_measures_small_sequences(real_data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])  # each would compile the network for itself
     folders = {"clips": "davis_train_clips", "held_out": "kinetics_like", "got10k": "got10k_like"}

@@ -7,7 +7,7 @@ import torch
 import tracking
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_benchmark_runs(capsys):
     threads = torch.get_num_threads()
     found = tracking.main(["--frames=1", "--rounds=1"])

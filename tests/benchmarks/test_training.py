@@ -6,7 +6,7 @@ import pytest
 import training
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_step_benchmark_runs():
     text = training.step_report(depth=18, clips=2, frames=2, size=72, repeat=1)
     for name in ("PyTorch", "vfs_jax"):

@@ -107,7 +107,8 @@ def test_initial_values_follow_the_release(variables):
 
 
 def test_the_last_bn_of_a_bottleneck_starts_at_zero():
-    block = ResidualBlock(width=8, bottleneck=True).init(jax.random.key(0), jnp.zeros((1, 4, 4, 32)), False)["params"]
+    init = jax.jit(ResidualBlock(width=8, bottleneck=True).init, static_argnums=2)
+    block = init(jax.random.key(0), jnp.zeros((1, 4, 4, 32)), False)["params"]
     assert [float(block[f"bn{i}"]["scale"].max()) for i in (1, 2, 3)] == [1, 1, 0]
     assert [block[f"conv{i}"]["kernel"].shape for i in (1, 2, 3)] == [(1, 1, 32, 8), (3, 3, 8, 8), (1, 1, 8, 32)]
 
@@ -141,19 +142,24 @@ def test_bfloat16_training_keeps_statistics_in_float32(variables):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(changed))
 
 
-def train_pass(variables, views, **options):
+@pytest.fixture(scope="module")
+def embed(variables):
     """(z, p), batch_stats in float64: a BatchNorm over few values raises rounding by any factor up to 300."""
-    with jax.enable_x64(True):
-        wide = jax.tree.map(np.float64, variables)
-        model = VFS(18, dtype=np.float64)
-        apply = jax.jit(lambda views: model.apply(wide, views, train=True, mutable=["batch_stats"]), **options)
-        return jax.device_get(apply(views))
+    wide = jax.tree.map(np.float64, variables)
+    model = VFS(18, dtype=np.float64)
+    apply = jax.jit(lambda views: model.apply(wide, views, train=True, mutable=["batch_stats"]))
+
+    def embed(views, sharding=None):
+        with jax.enable_x64(True):
+            return jax.device_get(apply(jax.device_put(views, sharding)))
+
+    return embed
 
 
-def test_views_are_independent_but_for_running_statistics(variables):
-    views = np.random.default_rng(0).standard_normal((3, 2, 2, 32, 32, 3))
-    (z, p), stats = train_pass(variables, views)
-    (swapped_z, swapped_p), swapped_stats = train_pass(variables, views[:, ::-1])
+def test_views_are_independent_but_for_running_statistics(embed):
+    views = np.random.default_rng(0).standard_normal((4, 2, 1, 32, 32, 3))
+    (z, p), stats = embed(views)
+    (swapped_z, swapped_p), swapped_stats = embed(views[:, ::-1])
     for ours, swapped in ((z, swapped_z), (p, swapped_p)):
         np.testing.assert_allclose(ours, swapped[:, ::-1], rtol=0, atol=1e-9)  # compiled in another place
     means = [tree["batch_stats"]["backbone"]["bn1"]["mean"] for tree in (stats, swapped_stats)]
@@ -161,12 +167,12 @@ def test_views_are_independent_but_for_running_statistics(variables):
 
 
 @pytest.mark.slow
-def test_batch_norm_is_over_the_global_batch_when_clips_are_sharded(variables):
+def test_batch_norm_is_over_the_global_batch_when_clips_are_sharded(embed):
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:4])
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     views = np.random.default_rng(0).standard_normal((4, 2, 1, 32, 32, 3))
-    (z, _), stats = train_pass(variables, views)
-    (sharded_z, _), sharded_stats = train_pass(variables, views, in_shardings=sharding)
+    (z, _), stats = embed(views)
+    (sharded_z, _), sharded_stats = embed(views, sharding)
     np.testing.assert_allclose(sharded_z, z, rtol=0, atol=1e-9)  # sums in another order
     for a, b in zip(jax.tree.leaves(stats), jax.tree.leaves(sharded_stats), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-9)

@@ -1,4 +1,4 @@
-"""VFS in train mode against PyTorch: embeddings, predictions, running statistics of every BatchNorm, gradients."""
+"""VFS in train mode against PyTorch: embeddings, predictions, running statistics of every BatchNorm."""
 
 import jax
 import numpy as np
@@ -10,19 +10,9 @@ from torch_reference import TorchVFS, randomise, save
 from vfs_jax.models import VFS, load_torch, save_torch
 
 
-def torch_loss(z, p):
-    """The mean over clips and all pairs of frames i of view 0, j of view 1; z, p are lists of two [b, t, d]."""
-    frames = z[0].shape[1]
-    total = 0.0
-    for i in range(frames):
-        for j in range(frames):
-            for a, b in ((p[0][:, i], z[1][:, j]), (p[1][:, j], z[0][:, i])):
-                cosine = torch.nn.functional.cosine_similarity(a, b.detach(), dim=-1)
-                total = total + 0.5 * (2 - 2 * cosine).mean()
-    return total / frames**2
-
-
-@pytest.fixture(scope="module", params=[(18, 1), (18, 4), pytest.param((50, 1), marks=pytest.mark.long)])
+@pytest.fixture(
+    scope="module", params=[(18, 2), *(pytest.param(case, marks=pytest.mark.long) for case in ((18, 1), (50, 1)))]
+)
 def both(request, tmp_path_factory):
     """One train-mode pass of both networks in float64 on the same weights and views."""
     depth, frames = request.param
@@ -40,9 +30,9 @@ def both(request, tmp_path_factory):
     z, p = [], []
     for view in (0, 1):
         images = torch.from_numpy(views[:, view].reshape(-1, 32, 40, 3).transpose(0, 3, 1, 2))
-        for found, values in zip((z, p), reference.embed(images), strict=True):
-            found.append(values.reshape(4, frames, -1))
-    torch_loss(z, p).backward()
+        with torch.no_grad():
+            for found, values in zip((z, p), reference.embed(images), strict=True):
+                found.append(values.reshape(4, frames, -1))
 
     with jax.enable_x64(True):
         variables = jax.tree.map(lambda leaf: leaf.astype(np.float64), load_torch(path, part="vfs"))
@@ -61,7 +51,7 @@ def both(request, tmp_path_factory):
 def test_embeddings_equal_torch(both):
     ours, theirs = both
     for name in ("z", "p"):
-        expected = theirs[name].detach().numpy()
+        expected = theirs[name].numpy()
         assert ours[name].shape == expected.shape  # [b, view, t, d]
         # Float64, and BatchNorm over few values divides by small deviations: 1e-9 of the spread.
         np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-9 * expected.std())
