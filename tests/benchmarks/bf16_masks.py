@@ -26,10 +26,9 @@ import numpy as np
 from vfs_jax.data.mask_datasets import MaskSequence, open_davis
 from vfs_jax.evaluation.metrics.davis import region_similarity
 from vfs_jax.evaluation.propagation.labels import Settings, propagate_masks
+from vfs_jax.evaluation.propagation.settings import default_radius
 from vfs_jax.models.resnet import Variables
 from vfs_jax.models.weights.resolve import checksum, resolve
-
-RADIUS = {18: 12.0, 50: 18.0}  # the release's, in grid cells
 
 
 def variables_of(weights: str, depth: int) -> Variables:
@@ -80,11 +79,11 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--sequences", default="", help="comma-separated; all of the split where empty")
     parser.add_argument("--frames", type=int, help="first frames of each sequence (default: all)")
     parser.add_argument("--weights", default="perturbed:0", help="comma-separated")
-    parser.add_argument("--depth", type=int, default=18, choices=RADIUS)
+    parser.add_argument("--depth", type=int, default=18, choices=(18, 50))
     parser.add_argument("--short_side", type=int, default=480)
     parser.add_argument("--out", type=Path, required=True, help="folder for bf16_masks.json")
     options = parser.parse_args(arguments)
-    settings = Settings(short_side=options.short_side, radius=RADIUS[options.depth])
+    settings = Settings(short_side=options.short_side, radius=default_radius(options.depth))
     sequences = open_davis(
         options.data, options.split, sequences=[name for name in options.sequences.split(",") if name]
     )

@@ -16,8 +16,9 @@ import os
 import platform
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 import jax
@@ -73,12 +74,12 @@ def make_video(case: Case, frames: int) -> tuple[list[jax.Array], jax.Array]:
     return video, jnp.asarray(labels)
 
 
-def spread(seconds: list[float]) -> dict:
+def spread(seconds: list[float]) -> dict[str, float]:
     """Median, least and largest of some times."""
     return {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds), "runs": len(seconds)}
 
 
-def timed(function, *arguments, repeats: int) -> dict:
+def timed(function: Callable[..., Any], *arguments: object, repeats: int) -> dict[str, float]:
     """Time a function that gives jax arrays, after one call that does not count."""
     jax.block_until_ready(function(*arguments))
     seconds = []
@@ -89,13 +90,14 @@ def timed(function, *arguments, repeats: int) -> dict:
     return spread(seconds)
 
 
-def memory_above_inputs(compiled) -> int:
+def memory_above_inputs(compiled: jax.stages.Compiled) -> int:
     """Bytes that a compiled program allocates besides its inputs."""
     analysis = compiled.memory_analysis()
+    assert analysis is not None
     return analysis.temp_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
 
 
-def size_of(tree) -> int:
+def size_of(tree: object) -> int:
     """Bytes of all distinct arrays of a pytree."""
     return sum({id(leaf): leaf.nbytes for leaf in jax.tree.leaves(tree)}.values())
 
@@ -120,7 +122,16 @@ def best_matmul_rate(toy: bool, dtype: str = "float32") -> float:
 # The official way.
 
 
-def official_frame(query, keys, labels, mask, *, rows_are_queries: bool, chunk: int = 32, limit: int | None = None):
+def official_frame(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    labels: torch.Tensor,
+    mask: torch.Tensor,
+    *,
+    rows_are_queries: bool,
+    chunk: int = 32,
+    limit: int | None = None,
+) -> torch.Tensor:
     """Labels [h * w, l] of all queries, `chunk` at a time: everything against everything, then the mask.
 
     query [h * w, c], keys [t * h * w, c], normalized; labels [t * h * w, l]; mask [h * w, h * w]. rows_are_queries
@@ -167,7 +178,7 @@ def time_official(inputs: tuple, repeats: int, device: str = "cpu") -> tuple[dic
 
     with torch.inference_mode():
         trial = {layout: min(run(layout, 2)[0] for _ in range(2)) for layout in (True, False)}
-        layout = min(trial, key=trial.get)
+        layout = min(trial, key=trial.__getitem__)
         seconds, results = zip(*(run(layout) for _ in range(repeats)), strict=True)
     return {**spread(list(seconds)), "layout": "queries first" if layout else "keys first"}, results[0]
 
@@ -217,8 +228,8 @@ def measure_case(case: Case, options: argparse.Namespace, rate: float) -> dict:
     result["largest_difference"] = float(np.abs(stream.labels().reshape(-1, LABELS) - theirs.numpy()).max())
 
     keys = jnp.stack([video[number % (len(video) - 1)] for number in range(case.context + 1)])
-    frame = jax.jit(lambda q, k, v: propagate_frame(q, k, v, radius=case.radius))
-    frame = frame.lower(video[-1], keys, labels).compile()
+    one_frame = jax.jit(lambda q, k, v: propagate_frame(q, k, v, radius=case.radius))
+    frame = one_frame.lower(video[-1], keys, labels).compile()
     result["propagate_frame"] = timed(frame, video[-1], keys, labels, repeats=max(1, options.repeats // 2))
     result["propagate_frame"]["memory_above_inputs"] = memory_above_inputs(frame)
 
@@ -301,7 +312,7 @@ def measure_correlation(options: argparse.Namespace) -> dict:
     rng = np.random.default_rng(0)
     arrays = [jnp.asarray(rng.standard_normal((scales, n, n, channels)), np.float32) for n in (size, search)]
 
-    def grouped(exemplar, region):
+    def grouped(exemplar: jax.Array, region: jax.Array) -> jax.Array:
         kernel = jnp.transpose(exemplar, (1, 2, 3, 0))
         batch = jnp.transpose(region, (1, 2, 0, 3)).reshape(1, search, search, scales * channels)
         return jax.lax.conv_general_dilated(
@@ -323,9 +334,9 @@ def measure_correlation(options: argparse.Namespace) -> dict:
 def time_video(case: Case, features: jax.Array, labels: jax.Array, repeats: int, *, by_kernel: bool) -> dict:
     """Time one scan over a video, and keep its labels; by_kernel=False: without the kernel for Hopper GPUs."""
     with mock.patch.object(matching, "_has_hopper", matching._has_hopper if by_kernel else lambda: False):
-        scan = jax.jit(lambda f, v: propagate_video(f, v, num_context=case.context, radius=case.radius))
-        _propagate_video.clear_cache()
-        scan = scan.lower(features, labels).compile()
+        whole = jax.jit(lambda f, v: propagate_video(f, v, num_context=case.context, radius=case.radius))
+        _propagate_video.clear_cache()  # type: ignore[attr-defined]  # of what jit returned
+        scan = whole.lower(features, labels).compile()
     times = timed(scan, features, labels, repeats=repeats)
     return {
         **times,

@@ -24,6 +24,7 @@ from array_record.python import array_record_module
 
 from data_prep.finalize import read_manifest
 from data_prep.index import index_folder
+from vfs_jax.data.record_fields import ClipRecord
 from vfs_jax.data.records import ClipRecords
 
 KINETICS_CLIPS = 240_000
@@ -138,7 +139,7 @@ def reading(out: Path) -> dict[str, float]:
                 reader.read([number])
             reader.close()
 
-    def sampled(record: dict) -> list[bytes]:
+    def sampled(record: ClipRecord) -> list[bytes]:
         frames = record["frames"]
         return [frames[number] for number in range(0, len(frames), max(1, len(frames) // 8))]
 

@@ -1,15 +1,24 @@
 """The obvious way to propagate labels: every score of every pair, sorted. Float64 and slow: what tests compare with."""
 
+from typing import Any, Literal
+
 import numpy as np
 
 # Scores that float32 may take for equal: it errs by some 1e-7 in an inner product of vectors of length 1, and features
 # that were computed in float32 are off by up to 2e-5 of their spread, which adds up to some 1e-6.
 NEAR = 1e-5
 
-
 def full_scores(
-    query, keys, *, radius, window="circle", first_frame_windowed=True, key_valid=None, key_mask=None, normalize=True
-):
+    query: np.ndarray,
+    keys: np.ndarray,
+    *,
+    radius: float | None,
+    window: Literal["circle", "square"] = "circle",
+    first_frame_windowed: bool = True,
+    key_valid: np.ndarray | None = None,
+    key_mask: np.ndarray | None = None,
+    normalize: bool = True,
+) -> np.ndarray:
     """Score every (query position, frame, key position): [h * w, t * h * w], -inf where a key is not allowed."""
     query, keys = np.asarray(query, np.float64), np.asarray(keys, np.float64)
     frames, height, width, channels = keys.shape
@@ -33,7 +42,16 @@ def full_scores(
     return scores.reshape(height * width, -1)
 
 
-def full_propagation(query, keys, labels, *, topk=10, temperature=0.07, slack=None, **options):
+def full_propagation(
+    query: np.ndarray,
+    keys: np.ndarray,
+    labels: np.ndarray,
+    *,
+    topk: int | None = 10,
+    temperature: float = 0.07,
+    slack: np.ndarray | None = None,
+    **options: Any,
+) -> tuple[np.ndarray, np.ndarray]:
     """Propagate labels; returns labels [h, w, l] and their slack [h, w].
 
     Float32 may choose another key where the last chosen score and the next are nearly equal. The slack is how far that
@@ -67,9 +85,23 @@ def full_propagation(query, keys, labels, *, topk=10, temperature=0.07, slack=No
     return out.reshape(height, width, -1), out_slack.reshape(height, width)
 
 
+<<<<<<< HEAD
 def full_video(features, first_labels, *, num_context=20, keep_first=True, fill_first=False, **options):
     """Propagate along a video by one `full_propagation` a frame; returns labels and their slack, of every frame."""
     labels, slacks = [np.asarray(first_labels, np.float64)], [np.zeros(first_labels.shape[:2])]
+=======
+def full_video(
+    features: np.ndarray,
+    first_labels: np.ndarray,
+    *,
+    num_context: int = 20,
+    keep_first: bool = True,
+    fill_first: bool = False,
+    **options: Any,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Propagate along a video by one `full_propagation` a frame; returns labels and the gaps of every frame."""
+    labels, gaps = [np.asarray(first_labels, np.float64)], [np.full(first_labels.shape[:2], np.inf)]
+>>>>>>> a902b87 (Types of the scripts and helpers that tests import)
     for frame in range(1, len(features)):
         past = list(range(frame - num_context, frame))
         past = [max(number, 0) for number in past] if fill_first else [number for number in past if number >= 0]
