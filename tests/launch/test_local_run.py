@@ -1,5 +1,6 @@
 """launch/local.sh for real: the checks before a run, then vfs-train, in two processes with two devices each."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -7,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from vfs_jax.configs import quickstart
+from vfs_jax.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,10 +30,15 @@ def test_two_processes_check_and_train(real_data, tmp_path):
         "--shards=1",
     ]
     subprocess.run(prepare, check=True, capture_output=True)
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "GRACE": "20"}
+    # Compiled in half the time, to run slower: it is two steps.
+    quickly = {
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
+    }
+    environment = os.environ | quickly | {"GRACE": "20"}
     flags = [
-        *("--config=configs/vfs_r18_queue.py:smoke", f"--workdir={workdir}", f"--config.data={tmp_path / 'records'}"),
-        *("--config.steps=2", "--config.segments=2", "--config.peak_flops=1e12"),
+        *("--config=configs/vfs_r18_fine.py:smoke", f"--workdir={workdir}", f"--config.data={tmp_path / 'records'}"),
+        *("--config.steps=2", "--config.segments=2", "--config.image_size=32", "--config.peak_flops=1e12"),
     ]
 
     def start(program, *more):
@@ -59,6 +68,23 @@ def test_two_processes_check_and_train(real_data, tmp_path):
     assert "holds a run of another configuration (seed: 0 there, 5 here)" in refused.stderr
     assert "process 0 has ended (claim the workdir)" in refused.stderr
 
-    missing = start([sys.executable, "launch/preflight.py"], "--config.data=nowhere")
-    assert missing.returncode == 1
-    assert "FAIL records: nowhere: no manifest.json in it" in missing.stdout
+
+def test_a_failing_check_is_named_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location("preflight", ROOT / "launch/preflight.py")
+    preflight = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(preflight)
+    config = quickstart.get_config("smoke")
+    config.data, config.batch_size = "nowhere", 8  # a clip for each of the devices here
+    monkeypatch.setattr(preflight.train, "start", lambda: (config, tmp_path))
+    monkeypatch.setattr(preflight, "memory", lambda program: "not compiled here")
+    with pytest.raises(InputError, match=r"^process 0: records failed$"):
+        preflight.run([])
+    said = capsys.readouterr().out.splitlines()
+    assert "FAIL records: nowhere: no manifest.json in it" in said[3]
+    assert [line.split(":")[0] for line in said] == [
+        "ok   devices",
+        "ok   all-reduce",
+        "ok   storage",
+        "FAIL records",
+        "ok   memory",
+    ]
