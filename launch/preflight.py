@@ -1,4 +1,4 @@
-"""Looks whether a run would start, before a queue is waited in: devices, network, storage, records, memory.
+"""Check whether a run would start, before it waits in a queue: devices, network, storage, records, memory.
 
   python launch/preflight.py --config=configs/vfs_r50_fine.py --workdir=DIR --config.data=RECORDS [--processes=...]
 
@@ -28,7 +28,7 @@ MIB = 2**20
 
 
 def devices() -> str:
-    """All processes have the same number of devices of one kind."""
+    """Check that all processes have the same number of devices of one kind."""
     kinds = {device.device_kind for device in jax.devices()}
     per_process = [sum(d.process_index == i for d in jax.devices()) for i in range(jax.process_count())]
     if len(kinds) > 1 or len(set(per_process)) > 1:
@@ -37,7 +37,12 @@ def devices() -> str:
 
 
 def all_reduce(mib: int = 64, repeat: int = 3) -> str:
-    """A sum over all devices comes out right; its speed is that of gradients."""
+    """Check that a sum over all devices comes out right, and time it: gradients are summed in the same way.
+
+    Args:
+        mib: size of a device's part, in MiB.
+        repeat: sums that are timed.
+    """
     mesh = make_mesh()
     rows = np.full((jax.local_device_count(), mib * MIB // 4), 1.0, np.float32)
     numbers = jax.make_array_from_process_local_data(batch_sharding(mesh), rows)
@@ -54,7 +59,12 @@ def all_reduce(mib: int = 64, repeat: int = 3) -> str:
 
 
 def storage(workdir: Path, mib: int = 64) -> str:
-    """A file that this process writes can be read by the next one, as checkpoints must."""
+    """Check that the next process sees a file that this one writes, as it must see checkpoints.
+
+    Args:
+        workdir: of the run; made where it does not exist.
+        mib: size of the file, in MiB.
+    """
     here, count = jax.process_index(), jax.process_count()
     path, neighbor = (workdir / f".preflight-{index}" for index in (here, (here + 1) % count))
     content, problem = os.urandom(MIB) * mib, None
@@ -80,7 +90,7 @@ def storage(workdir: Path, mib: int = 64) -> str:
 
 
 def records(options: TrainOptions) -> str:
-    """The manifest holds, its shards have the sizes it says, and a clip decodes."""
+    """Check that the manifest holds, its shards have the sizes it says, and a clip decodes."""
     clips = ClipRecords(options.data)
     clip = clips[len(clips) // 2]
     height, width, _ = decode_jpeg(clip["frames"][0]).shape
@@ -89,7 +99,7 @@ def records(options: TrainOptions) -> str:
 
 
 def memory(program: Program) -> str:
-    """A device holds the compiled step: state, batch, result and what is in between."""
+    """Check that a device holds the compiled step: state, batch, result and what is in between."""
     needs = program.lower().compile().memory_analysis()
     if needs is None:
         return "the compiler does not tell what a step needs"
@@ -105,7 +115,7 @@ def memory(program: Program) -> str:
 
 
 def run(_: list[str]) -> None:
-    """Makes all checks, also after one has failed."""
+    """Make all checks, also after one has failed."""
     config, workdir = train.start()
     options = read_options(config.to_dict())
     checks: dict[str, Callable[[], str]] = {

@@ -1,4 +1,4 @@
-"""Ends launch/real_proof.sh: two baselines without a network, then one table and one chart of all that was measured.
+"""The last step of launch/real_proof.sh: two baselines without a network, one table and one chart of all results.
 
   python launch/real_proof.py DAVIS OUT [--max_frames=N]
 
@@ -33,14 +33,14 @@ Rows = dict[str, dict[str, float]]  # measures of each sequence, and of "all"
 
 
 def copied_masks(sequence: MaskSequence, out: Path) -> None:
-    """Writes the first frame's mask as the result of every frame."""
+    """Write the first frame's mask as the result of every frame."""
     first = sequence.mask(0)
     for path in sequence.frames:
         write_index_mask(out / f"{path.stem}.png", first)
 
 
 def patch_masks(sequence: MaskSequence, out: Path) -> None:
-    """Propagates as VFS does, with the colors of the 8x8 pixels of each grid cell in place of a network's features."""
+    """Propagate as VFS does, with the colors of the 8x8 pixels of each grid cell in place of a network's features."""
     layout = runs.layouts_of([sequence], SETTINGS, max_sizes=1)[sequence.name]
 
     def patches() -> Iterator[Array]:
@@ -57,7 +57,7 @@ def patch_masks(sequence: MaskSequence, out: Path) -> None:
 
 
 def measure(folder: Path, sequences: Sequence[MaskSequence], write: Callable[[MaskSequence, Path], None]) -> None:
-    """Writes masks and tables of a baseline, unless they are there."""
+    """Write masks and tables of a baseline, unless they are there."""
     task = Davis()
     if (folder / "global.csv").exists():
         return
@@ -73,7 +73,7 @@ def measure(folder: Path, sequences: Sequence[MaskSequence], write: Callable[[Ma
 
 
 def read_rows(folder: Path) -> Rows:
-    """J&F, J and F in percent, of every sequence and of all, from a run's tables."""
+    """Read J&F, J and F in percent, of every sequence and of all, from a run's tables."""
     rows: Rows = {}
     for name in ("per_object.csv", "global.csv"):
         with (folder / name).open(newline="") as file:
@@ -84,7 +84,7 @@ def read_rows(folder: Path) -> Rows:
 
 
 def mean_rows(tables: Sequence[Rows]) -> Rows:
-    """The mean over seeds."""
+    """Average the measures over seeds."""
     return {
         name: {measure: statistics.mean(table[name][measure] for table in tables) for measure in measures}
         for name, measures in tables[0].items()
@@ -92,12 +92,12 @@ def mean_rows(tables: Sequence[Rows]) -> Rows:
 
 
 def read_lines(path: Path) -> list[dict[str, float]]:
-    """The lines of a log."""
+    """Read the lines of a log; none where there is no file."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def results(out: Path, tables: dict[str, Rows], seeds: Sequence[int]) -> str:
-    """The table of the six, tennis against step, tracking, time and spread of the embedding, in Markdown."""
+    """Lay out in Markdown: the six sequences, tennis against step, tracking, time and the embedding's spread."""
     names = [name for name in next(iter(tables.values())) if name != "all"]
     lines = [
         f"Mean of {len(names)} sequences, {len(seeds)} seed(s): {', '.join(map(str, seeds))}.",
@@ -140,7 +140,7 @@ def results(out: Path, tables: dict[str, Rows], seeds: Sequence[int]) -> str:
 
 
 def draw(out: Path, tables: dict[str, Rows], seeds: Sequence[int], path: Path) -> None:
-    """Draws tennis against step beside the six sequences' bars."""
+    """Draw tennis against step beside the six sequences' bars."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.6))
     for seed in seeds:
@@ -162,7 +162,7 @@ def draw(out: Path, tables: dict[str, Rows], seeds: Sequence[int], path: Path) -
 
 
 def main() -> None:
-    """Measures, writes, prints."""
+    """Measure the baselines, write table and chart, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("davis", type=Path)
     parser.add_argument("out", type=Path)

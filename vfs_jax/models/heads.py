@@ -9,16 +9,33 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, jaxtyped
 
-from vfs_jax.models.resnet import batch_norm
+from vfs_jax.models.resnet import batch_norm, is_bottleneck
 
 
 def head_widths(depth: int) -> tuple[int, int]:
-    """Return the widths (projection, hidden layer of the predictor) of the release: 512 and 128, or 2048 and 512."""
-    return (512, 128) if depth < 50 else (2048, 512)
+    """Return the release's widths of the projection and of the predictor's hidden layer.
+
+    Args:
+        depth: of the ResNet below the heads.
+
+    Example:
+        >>> head_widths(18), head_widths(50)
+        ((512, 128), (2048, 512))
+    """
+    return (2048, 512) if is_bottleneck(depth) else (512, 128)
 
 
 def linear(x: Array, features: int, *, name: str) -> Array:
-    """Return a Linear layer with torch's default initialization, weight and bias uniform in +-1/sqrt(fan_in)."""
+    """Apply a Linear layer with torch's default initialization: weight and bias uniform in +-1/sqrt(fan_in).
+
+    Args:
+        x: [..., c], of the dtype that is computed in.
+        features: channels of the output.
+        name: of the parameters in the calling module.
+
+    Returns:
+        [..., features].
+    """
     uniform = _torch_uniform(x.shape[-1])
     return nn.Dense(features, dtype=x.dtype, kernel_init=uniform, bias_init=uniform, name=name)(x)
 
@@ -44,7 +61,7 @@ class Projector(nn.Module):
     @nn.compact
     @jaxtyped(typechecker=beartype)
     def __call__(self, features: Float[Array, "n c"], train: bool = False) -> Float[Array, "n {self.width}"]:
-        """Maps pooled features [n, c] to embeddings z [n, width]."""
+        """Map pooled features [n, c] to embeddings z [n, width]."""
         x = features
         for i in (1, 2, 3):
             x = batch_norm(linear(x, self.width, name=f"linear{i}"), train, name=f"bn{i}")
@@ -66,7 +83,7 @@ class Predictor(nn.Module):
     @nn.compact
     @jaxtyped(typechecker=beartype)
     def __call__(self, z: Float[Array, "n d"], train: bool = False) -> Float[Array, "n {self.width}"]:
-        """Maps embeddings z [n, d] to predictions p [n, width] of the other view's embeddings."""
+        """Map embeddings z [n, d] to predictions p [n, width] of the other view's embeddings."""
         x = nn.relu(batch_norm(linear(z, self.hidden, name="linear1"), train, name="bn1"))
         return linear(x, self.width, name="linear2")
 
@@ -91,7 +108,7 @@ class SiamFCHead(nn.Module):
     def __call__(
         self, exemplar: Float[Array, "b h w c"], search: Float[Array, "b h2 w2 c"]
     ) -> tuple[Float[Array, "b h w {self.width}"], Float[Array, "b h2 w2 {self.width}"]]:
-        """Maps exemplar [b, h, w, c] and search [b, h2, w2, c] features to those that are cross-correlated."""
+        """Map exemplar [b, h, w, c] and search [b, h2, w2, c] features to those that are cross-correlated."""
 
         def convolution(x: Array, name: str) -> Array:
             uniform = _torch_uniform(x.shape[-1])

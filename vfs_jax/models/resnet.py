@@ -26,12 +26,26 @@ IMAGE_STD = (58.395, 57.12, 57.375)
 
 
 def is_bottleneck(depth: int) -> bool:
-    """Return whether a depth is built of bottlenecks (1x1, 3x3, 1x1) or of basic blocks (3x3, 3x3)."""
+    """Tell whether a depth is built of bottlenecks (1x1, 3x3, 1x1), not of basic blocks (3x3, 3x3).
+
+    Example:
+        >>> is_bottleneck(34), is_bottleneck(50)
+        (False, True)
+    """
     return depth >= 50
 
 
 def feature_width(depth: int, stage: str = "res5") -> int:
-    """Return the number of channels a stage puts out: 512 for res5 of ResNet-18 and 34, 2048 from ResNet-50 on."""
+    """Return how many channels a stage puts out.
+
+    Args:
+        depth: of the ResNet.
+        stage: "res2" to "res5".
+
+    Example:
+        >>> feature_width(18), feature_width(50), feature_width(50, "res4")
+        (512, 2048, 1024)
+    """
     return 64 * 2 ** STAGES.index(stage) * (4 if is_bottleneck(depth) else 1)
 
 
@@ -39,7 +53,7 @@ def feature_width(depth: int, stage: str = "res5") -> int:
 def normalize_images(
     images: UInt8[Array | np.ndarray, "*batch 3"] | Float[Array | np.ndarray, "*batch 3"],
 ) -> Float[Array, "*batch 3"]:
-    """Center and scales RGB images by the ImageNet mean and standard deviation.
+    """Center and scale RGB images by the ImageNet mean and standard deviation.
 
     Args:
         images: RGB [..., 3], values 0..255, uint8 or floating point.
@@ -57,8 +71,10 @@ def normalize_images(
     return (jnp.asarray(images).astype(jnp.float32) - mean) * scale
 
 
-def batch_norm(x: Array, train: bool, *, name: str, scale_init: Any = nn.initializers.ones) -> Array:
-    """BatchNorm as torch computes it, in at least float32, returned in the dtype of x.
+def batch_norm(
+    x: Array, train: bool, *, name: str, scale_init: nn.initializers.Initializer = nn.initializers.ones
+) -> Array:
+    """Normalize by a batch's statistics as torch does, in at least float32, and return the dtype of x.
 
     Args:
         x: [..., c]; the statistics are over all other axes, under jit over the global batch.
@@ -82,15 +98,15 @@ def batch_norm(x: Array, train: bool, *, name: str, scale_init: Any = nn.initial
     return norm(x.astype(compute_dtype)).astype(x.dtype)
 
 
-def _stride_1(x: Array, kernel: Array, *_: Any, rhs_dilation: tuple[int, int], **__: Any) -> Array:
-    """Return what `nn.Conv` calls for a padded 3x3 convolution of stride 1."""
+def _stride_1(x: Array, kernel: Array, *_: object, rhs_dilation: tuple[int, int], **__: object) -> Array:
+    """Convolve as `nn.Conv` asks for a padded 3x3 kernel of stride 1."""
     return convolve_3x3(x, kernel, rhs_dilation[0])
 
 
 def _convolution(
     x: Array, features: int, kernel: int, *, name: str, stride: int = 1, dilation: int = 1, padding: int | None = None
 ) -> Array:
-    """Return a convolution without bias, padded alike on both sides (torch's way; SAME would shift strided ones).
+    """Convolve without bias, padded alike on both sides (torch's way; SAME would shift strided ones).
 
     Its output has the name CONVOLUTION for policies of `jax.checkpoint`.
     """
@@ -127,7 +143,7 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """Maps [b, h, w, c] to [b, h', w', c']."""
+        """Map [b, h, w, c] to [b, h', w', c']."""
         zeros = nn.initializers.zeros  # the last BN of a branch starts at 0, so that every block starts as its shortcut
         if self.bottleneck:
             y = nn.relu(batch_norm(_convolution(x, self.width, 1, name="conv1"), train, name="bn1"))
@@ -218,7 +234,7 @@ class ResNet(nn.Module):
 
 
 def _block_names(depth: int, outputs: tuple[str, ...]) -> dict[str, str]:
-    """Output name -> the block that puts it out: {"res4": "res4.1"} for ResNet-18."""
+    """Map output names to the blocks that put them out: {"res4": "res4.1"} for ResNet-18."""
     if depth not in BLOCKS:
         raise ValueError(f"no ResNet of depth {depth}; there are {', '.join(map(str, BLOCKS))}")
     known = {f"{stage}.{i}": f"{stage}.{i}" for stage, n in zip(STAGES, BLOCKS[depth], strict=True) for i in range(n)}

@@ -10,12 +10,20 @@ STRIDE = 8  # pixels a cell
 
 
 def out_scale(depth: int) -> float:
-    """Return what the release multiplies correlations with: 1e-3, and 1e-5 from ResNet-50 on."""
+    """Return the release's factor of correlations: 1e-3 below ResNet-50, 1e-5 from it on.
+
+    Args:
+        depth: of the ResNet.
+
+    Example:
+        >>> out_scale(18), out_scale(50)
+        (0.001, 1e-05)
+    """
     return 1e-5 if is_bottleneck(depth) else 1e-3
 
 
 def tracking_features(variables: Variables, patches: Array) -> Array:
-    """Return the res5 features that are correlated, of the frozen network.
+    """Compute the res5 features that a box tracker correlates, by a frozen network at stride 8.
 
     Args:
         variables: of a ResNet.

@@ -64,7 +64,7 @@ class VFS(nn.Module):
         return jnp.stack(z, axis=1), jnp.stack(p, axis=1)
 
     def _embed(self, frames: Array, train: bool) -> tuple[Array, Array]:
-        """Maps the frames of one view [b, t, h, w, 3] to z and p, each [b, t, d]."""
+        """Map the frames of one view [b, t, h, w, 3] to z and p, each [b, t, d]."""
         b, t = frames.shape[:2]
         features = self.backbone(frames.reshape((b * t, *frames.shape[2:])), train)["res5"]
         z = self.projector(features.mean(axis=(1, 2)), train)

@@ -46,7 +46,7 @@ def convolve_3x3(x: jax.Array, kernel: jax.Array, dilation: int = 1) -> jax.Arra
 
 
 def _pays(x: jax.Array, kernel: jax.Array) -> bool:
-    """Return whether a CPU shall take Winograd's way. Sums of 16-bit numbers would lose digits."""
+    """Tell whether Winograd's way is faster on a CPU and as exact: sums of 16-bit numbers would lose digits."""
     return x.dtype.itemsize >= 4 and x.size * 9 * kernel.shape[3] >= _LARGE
 
 
@@ -100,7 +100,7 @@ def _products(multiply: Callable[[jax.Array, jax.Array], jax.Array], a: _Square,
 
 
 def _count(shape: Sequence[int], dilation: int) -> tuple[int, int]:
-    """Return the numbers of tiles in a column and a row: a tile makes 2x2 outputs, `dilation` apart."""
+    """Count the tiles in a column and a row: a tile makes 2x2 outputs, `dilation` apart."""
     return -(-shape[1] // (2 * dilation)), -(-shape[2] // (2 * dilation))
 
 
@@ -112,7 +112,7 @@ def _every(x: jax.Array, axis: int, start: int, tiles: int, dilation: int) -> ja
 
 
 def _tiles(x: jax.Array, dilation: int) -> _Square:
-    """Transforms the 4x4 inputs of every tile: 4x4 arrays [tiles, c]."""
+    """Transform the 4x4 inputs of every tile: 4x4 arrays [tiles, c]."""
     rows, columns = _count(x.shape, dilation)
     ends = (2 * dilation * (rows + 1) - x.shape[1], 2 * dilation * (columns + 1) - x.shape[2])
     x = jnp.pad(x, ((0, 0), (dilation, ends[0]), (dilation, ends[1]), (0, 0)))
@@ -125,7 +125,7 @@ def _tiles(x: jax.Array, dilation: int) -> _Square:
 
 
 def _weights(kernel: jax.Array) -> _Square:
-    """Transforms a kernel: 4x4 arrays [c, d]."""
+    """Transform a kernel: 4x4 arrays [c, d]."""
 
     def transform(k: jax.Array) -> list[jax.Array]:
         return [k[0], (k[0] + k[1] + k[2]) / 2, (k[0] - k[1] + k[2]) / 2, k[2]]
@@ -135,7 +135,7 @@ def _weights(kernel: jax.Array) -> _Square:
 
 
 def _outputs(products: _Square, shape: Sequence[int], dilation: int) -> jax.Array:
-    """Transforms what the matmuls gave, 4x4 arrays [tiles, d], back: [b, h, w, d]."""
+    """Transform what the matmuls gave, 4x4 arrays [tiles, d], back: [b, h, w, d]."""
 
     def transform(m: Sequence[jax.Array]) -> list[jax.Array]:
         return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
@@ -149,7 +149,7 @@ def _outputs(products: _Square, shape: Sequence[int], dilation: int) -> jax.Arra
 
 
 def _spread(g: jax.Array, dilation: int) -> _Square:
-    """Return the transpose of `_outputs`: 4x4 arrays [tiles, d] of gradients [b, h, w, d]."""
+    """Apply the transpose of `_outputs`: 4x4 arrays [tiles, d] of gradients [b, h, w, d]."""
     rows, columns = _count(g.shape, dilation)
     ends = (2 * dilation * rows - g.shape[1], 2 * dilation * columns - g.shape[2])
     g = jnp.pad(g, ((0, 0), (0, ends[0]), (0, ends[1]), (0, 0)))
@@ -163,7 +163,7 @@ def _spread(g: jax.Array, dilation: int) -> _Square:
 
 
 def _collect(products: _Square) -> jax.Array:
-    """Return the transpose of `_weights`: the gradient [3, 3, c, d] of a kernel from 4x4 arrays [c, d]."""
+    """Apply the transpose of `_weights`: the gradient [3, 3, c, d] of a kernel from 4x4 arrays [c, d]."""
 
     def transform(u: Sequence[jax.Array]) -> list[jax.Array]:
         return [u[0] + (u[1] + u[2]) / 2, (u[1] - u[2]) / 2, (u[1] + u[2]) / 2 + u[3]]
