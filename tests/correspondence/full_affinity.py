@@ -2,11 +2,13 @@
 
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 # Scores that float32 may take for equal: it errs by some 1e-7 in an inner product of vectors of length 1, and features
 # that were computed in float32 are off by up to 2e-5 of their spread, which adds up to some 1e-6.
 NEAR = 1e-5
+
 
 def full_scores(
     query: np.ndarray,
@@ -85,11 +87,6 @@ def full_propagation(
     return out.reshape(height, width, -1), out_slack.reshape(height, width)
 
 
-<<<<<<< HEAD
-def full_video(features, first_labels, *, num_context=20, keep_first=True, fill_first=False, **options):
-    """Propagate along a video by one `full_propagation` a frame; returns labels and their slack, of every frame."""
-    labels, slacks = [np.asarray(first_labels, np.float64)], [np.zeros(first_labels.shape[:2])]
-=======
 def full_video(
     features: np.ndarray,
     first_labels: np.ndarray,
@@ -99,9 +96,8 @@ def full_video(
     fill_first: bool = False,
     **options: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Propagate along a video by one `full_propagation` a frame; returns labels and the gaps of every frame."""
-    labels, gaps = [np.asarray(first_labels, np.float64)], [np.full(first_labels.shape[:2], np.inf)]
->>>>>>> a902b87 (Types of the scripts and helpers that tests import)
+    """Propagate along a video by one `full_propagation` a frame; returns labels and their slack, of every frame."""
+    labels, slacks = [np.asarray(first_labels, np.float64)], [np.zeros(first_labels.shape[:2])]
     for frame in range(1, len(features)):
         past = list(range(frame - num_context, frame))
         past = [max(number, 0) for number in past] if fill_first else [number for number in past if number >= 0]
@@ -113,7 +109,9 @@ def full_video(
     return np.stack(labels), np.stack(slacks)
 
 
-def assert_propagated(result, expected, slack, tolerance=1e-5):
+def assert_propagated(
+    result: jax.typing.ArrayLike, expected: np.ndarray, slack: np.ndarray, tolerance: float = 1e-5
+) -> None:
     """That labels are the expected ones but for what near ties can change; that is little, or the test says nothing.
 
     The tolerance is that of float32's labels: sums of at most ten products of numbers in 0..1, whose weights carry the

@@ -1,19 +1,23 @@
 """What several tests of evaluation need."""
 
 import shutil
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from small import draw_variables
 
+from vfs_jax.models.resnet import Variables
+
 
 @pytest.fixture(scope="session")
-def variables():
+def variables() -> Variables:
     """A ResNet-18 with random numbers."""
     return draw_variables()
 
 
 @pytest.fixture(scope="module")  # not longer: its event loop would be in the way of others
-def browser(tmp_path_factory):
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A page of a headless Chromium; skips the test where there is none."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:

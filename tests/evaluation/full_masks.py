@@ -1,10 +1,12 @@
 """Masks from soft labels the obvious way, in float64, and which of their pixels float32's rounding cannot tip."""
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 
 
-def full_mask(soft, slack, size):
+def full_mask(soft: np.ndarray, slack: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Soft labels [h, w, l] to an index mask: bilinear, min-max and argmax, one channel after the other.
 
     Args:
@@ -33,7 +35,7 @@ def full_mask(soft, slack, size):
     return np.argmax(channels, axis=0), first - second > 2 * off
 
 
-def assert_same_but_for_outlines(found, expected):
+def assert_same_but_for_outlines(found: Iterable[np.ndarray], expected: Iterable[np.ndarray]) -> None:
     """That masks differ at most where `expected` changes within two pixels.
 
     Another tenth key, the least of ten, moves a label by at most 0.1, and an outline, across which two labels trade

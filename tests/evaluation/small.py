@@ -1,6 +1,7 @@
 """Small made-up inputs of evaluations: weights that compile nothing, and a data set of the DAVIS layout."""
 
 import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,20 +10,22 @@ from PIL import Image
 
 from vfs_jax.data.images import write_index_mask
 from vfs_jax.models import VFS, ResNet
+from vfs_jax.models.resnet import Variables
 
 
 @functools.cache
-def shapes(heads=False):
+def shapes(heads: bool = False) -> Variables:
     """The shapes of a ResNet-18's variables, or of a whole VFS network's."""
-    network, size = (VFS(18), (1, 2, 1, 32, 32, 3)) if heads else (ResNet(18), (1, 32, 32, 3))
+    network: VFS | ResNet = VFS(18) if heads else ResNet(18)
+    size = (1, 2, 1, 32, 32, 3) if heads else (1, 32, 32, 3)
     return jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros(size, jnp.float32)))
 
 
-def draw_variables(seed=0, heads=False):
+def draw_variables(seed: int = 0, heads: bool = False) -> Variables:
     """A ResNet-18, or a whole VFS network on one, with random numbers drawn by NumPy."""
     rng = np.random.default_rng(seed)
 
-    def draw(path, leaf):
+    def draw(path: tuple[jax.tree_util.DictKey, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         name = path[-1].key
         if name == "kernel":
             return rng.normal(0, np.sqrt(2 / np.prod(leaf.shape[:-1])), leaf.shape).astype(np.float32)
@@ -31,7 +34,7 @@ def draw_variables(seed=0, heads=False):
     return jax.tree.map_with_path(draw, shapes(heads))
 
 
-def write_davis(root):
+def write_davis(root: Path) -> Path:
     """Two sequences of four frames of 64x96, a textured square that moves, in the layout of DAVIS 2017."""
     rng = np.random.default_rng(0)
     for name in ("ant", "bee"):
