@@ -2,7 +2,7 @@
 # Lint, types and tests in a virtual environment of their own (.venv-test).
 #   bash launch/test.sh              what CI runs
 #   bash launch/test.sh --all        also the tests that take minutes
-#   bash launch/test.sh -m "not slow" -k records     other arguments go to pytest
+#   bash launch/test.sh -m "not slow" -k records     other arguments go to pytest; long tests are slow ones too
 # Real footage and the official code's outputs are used where VFS_REAL_DATA and VFS_ORACLES name their folders.
 set -euo pipefail
 cd "$(dirname "$0")/.."
