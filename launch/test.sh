@@ -12,6 +12,7 @@ selection=(-m "not long")
 if [[ "${1:-}" == --all ]]; then
   shift
   selection=()
+  export XLA_FLAGS="--xla_backend_optimization_level=3 ${XLA_FLAGS:-}" # compiled as for users; tests/conftest.py takes 1
 fi
 
 echo "== downloads on the first run: this package's dependencies (jax, flax, apache-beam and others, about 0.5 GB),"
