@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 from full_masks import assert_same_but_for_outlines
 from PIL import Image
-from small import write_davis
+from small import draw_variables, write_davis
 
 from vfs_jax.apps import eval as eval_app
 from vfs_jax.apps import score
 from vfs_jax.data.images import read_index_mask, write_index_mask
+from vfs_jax.evaluation.propagation.settings import Settings, Variant
+from vfs_jax.evaluation.runs.evaluation import evaluate_propagation
+from vfs_jax.evaluation.tasks.masks import Vip
+from vfs_jax.models.weights.resolve import NamedWeights
 
 pytestmark = [
     pytest.mark.slow,
@@ -95,14 +99,26 @@ def test_vip_of_many_sizes(tmp_path, command, monkeypatch):
             write_index_mask(tmp_path / f"Annotations/Category_ids/{names[-1]}/{t:05d}.png", mask)
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists/val_videos.txt").write_text("\n".join(names))
-    common = {"square": False, "short_side": 60, "radius": 4.0, "inspect": 0}
+    settings = Settings(short_side=60, output="res2", radius=4.0)
+    weights = [NamedWeights("drawn", "drawn", draw_variables(), {})]
     whole, few = tmp_path / "whole", tmp_path / "few"
     counts = {}
     for run, sizes in ((whole, 6), (few, 1)):
-        status, out, stderr = command(eval_app, *flags("vip", tmp_path, run, max_sizes=sizes, **common))
-        assert status == 0, stderr
-        assert f"{min(sizes, 3)} size(s) of network input" in out
-        counts[sizes] = int(out.split("compiled ")[1].split()[0])
+        task, lines = Vip(), []
+        evaluate_propagation(
+            task,
+            task.open(str(tmp_path), split="val"),
+            weights,
+            [Variant("", {}, settings)],
+            run,
+            data="VIP",
+            config={"task": "vip", "split": "val"},
+            max_sizes=sizes,
+            log=lines.append,
+        )
+        text = "\n".join(lines)
+        assert f"{min(sizes, 3)} size(s) of network input" in text
+        counts[sizes] = int(text.split("compiled ")[1].split()[0])
     assert counts[1] < 0.6 * counts[6], counts
     check_score_again("vip", tmp_path, few, command)
     for name in names:
