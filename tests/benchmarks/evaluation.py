@@ -33,6 +33,7 @@ from PIL import Image
 
 from vfs_jax.data.images import read_index_mask, write_index_mask
 from vfs_jax.data.mask_datasets import MaskSequence, open_davis
+from vfs_jax.evaluation.encoders import ResNetEncoder
 from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
 from vfs_jax.evaluation.propagation.labels import masks_along
 from vfs_jax.evaluation.propagation.padding import Layout
@@ -81,9 +82,10 @@ def time_ours(variables: Variables, sequence: MaskSequence, settings: Settings, 
     with ThreadPoolExecutor() as pool:
         frames = list(pool.map(lambda index: prepare_frame(sequence.frame(index), layout), range(len(sequence))))
     result["reading_s"] = time.perf_counter() - start
-    variables = jax.device_put(variables)
+    encoder = ResNetEncoder(jax.device_put(variables), dtype=settings.dtype)
     start = time.perf_counter()
-    features = (each["res4"] for each in iterate_features(variables, frames, layout, settings, outputs=("res4",)))
+    encoded = iterate_features(encoder, frames, layout, batch_frames=settings.batch_frames)
+    features = (each["res4"] for each in encoded)
     masks = [np.asarray(mask) for mask in masks_along(features, sequence.mask(0), settings, layout)]
     result["computing_s"] = time.perf_counter() - start
     (folder / "png").mkdir()

@@ -43,7 +43,7 @@ def test_measures_a_small_video(davis, tmp_path, capsys):
 def test_the_share_is_of_predicted_pixels(monkeypatch):
     """Masks 4x5, three frames: the first is given and not counted; 1 and 3 of 20 pixels differ in the others."""
 
-    def masks(variables, frames, first, settings):
+    def masks(encoder, frames, first, settings):
         for index, _ in enumerate(frames):
             mask = np.ones((4, 5), np.uint8)
             if settings.dtype == "bfloat16":

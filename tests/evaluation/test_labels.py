@@ -14,9 +14,10 @@ from PIL import Image
 from vfs_jax.data.images import read_frame
 from vfs_jax.data.mask_datasets import open_davis
 from vfs_jax.evaluation import stream
-from vfs_jax.evaluation.propagation.features import batch_features, iterate_features
+from vfs_jax.evaluation.encoders import ResNetEncoder, grid_size
+from vfs_jax.evaluation.propagation.features import encoder_of, iterate_features
 from vfs_jax.evaluation.propagation.labels import propagate_masks
-from vfs_jax.evaluation.propagation.padding import Layout, grid_size
+from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.readout import first_labels, mask_of, resize_frame
 from vfs_jax.evaluation.propagation.settings import Settings
 
@@ -46,12 +47,12 @@ def video(frames=6, h=64, w=96):
 def test_equal_to_the_whole_video_at_once(variables, short_side):
     images, masks = video()
     settings = Settings(short_side=short_side, radius=4.0, num_context=2, batch_frames=4)
-    found = [np.asarray(mask) for mask in propagate_masks(variables, images, masks[0], settings)]
+    found = [np.asarray(mask) for mask in propagate_masks(encoder_of(variables, settings), images, masks[0], settings)]
 
     inner = {64: (64, 96), 48: (48, 72)}[short_side]
     small = np.array(Image.fromarray(masks[0]).resize(inner[::-1], Image.Resampling.NEAREST))
     resized = np.stack([resize_frame(image, inner) for image in images])
-    features = np.concatenate([batch_features(variables, image[None])["res4"] for image in resized])
+    features = np.concatenate([ResNetEncoder(variables)(image[None])["res4"] for image in resized])
     grid = np.array(Image.fromarray(small).resize(grid_size(*inner)[::-1], Image.Resampling.NEAREST))
     soft, slack = full_video(features, np.eye(3)[grid], radius=4.0, num_context=2)
     for mask, *labels in zip(found[1:], soft[1:], slack[1:], strict=True):
@@ -69,8 +70,8 @@ def test_equal_to_the_whole_video_at_once(variables, short_side):
 def test_frames_of_a_filled_batch_do_not_matter(variables):
     images, masks = video(frames=6)  # a whole batch of four, and two frames of the next
     settings = Settings(short_side=64, radius=4.0, num_context=2, batch_frames=4)
-    five = list(propagate_masks(variables, images[:5], masks[0], settings))
-    six = list(propagate_masks(variables, images, masks[0], settings))
+    five = list(propagate_masks(encoder_of(variables, settings), images[:5], masks[0], settings))
+    six = list(propagate_masks(encoder_of(variables, settings), images, masks[0], settings))
     assert (len(five), len(six)) == (5, 6)
     for a, b in zip(five, six, strict=False):
         np.testing.assert_array_equal(a, b)
@@ -80,14 +81,17 @@ def test_frames_are_read_as_they_are_needed(variables):
     images, masks = video(frames=2)
     endless = itertools.cycle(images)
     settings = Settings(short_side=64, radius=4.0, num_context=2, batch_frames=4)
-    assert len(list(itertools.islice(propagate_masks(variables, endless, masks[0], settings), 7))) == 7
+    assert (
+        len(list(itertools.islice(propagate_masks(encoder_of(variables, settings), endless, masks[0], settings), 7)))
+        == 7
+    )
 
 
 def test_features_are_on_the_grid(variables):
     images, _ = video(frames=1, h=61, w=75)
     settings = Settings(short_side=61, batch_frames=1)
     layout = Layout.of((61, 75), settings)
-    (features,) = iterate_features(variables, images, layout, settings, outputs=("res2", "res4"))
+    (features,) = iterate_features(ResNetEncoder(variables, ("res2", "res4")), images, layout, batch_frames=1)
     assert features["res4"].shape == (*layout.grid("res4"), 256) == (8, 10, 256)
     assert features["res2"].shape == (*layout.grid("res2"), 64) == (16, 19, 64)
 
@@ -135,7 +139,7 @@ def test_objects_that_enter_later(variables):
     """Another object enters at frame 2: the first ones do not change, its own mask is kept and followed from there."""
     images, masks = video()
     settings = Settings(short_side=64, radius=4.0, num_context=2)
-    alone = [np.asarray(mask) for mask in propagate_masks(variables, images, masks[0], settings)]
+    alone = [np.asarray(mask) for mask in propagate_masks(encoder_of(variables, settings), images, masks[0], settings)]
     entering = np.where(masks[2] > 0, masks[2], 0).astype(np.uint8)
     entering[48:64, 64:96] = 5
     found = list(stream(images, masks[0], variables, new_labels={2: entering}, **dataclasses.asdict(settings)))
@@ -167,7 +171,9 @@ def test_real_video(real_data, variables):
     """Two frames of a real video at a quarter of its size: random features follow the dog for two frames."""
     (dog,) = open_davis(real_data / "davis_like", sequences=["dog"])
     settings = Settings(short_side=120, radius=12.0)
-    found = list(propagate_masks(variables, map(read_frame, dog.frames[:3]), dog.mask(0), settings))
+    found = list(
+        propagate_masks(encoder_of(variables, settings), map(read_frame, dog.frames[:3]), dog.mask(0), settings)
+    )
     for index, mask in enumerate(found):
         assert mask.shape == (480, 854)
         truth = dog.mask(index) > 0

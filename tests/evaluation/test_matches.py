@@ -8,13 +8,13 @@ import pytest
 from full_affinity import assert_propagated, full_propagation
 from PIL import Image
 
-from vfs_jax.correspondence import propagate_frame
 from vfs_jax.data.images import write_index_mask
 from vfs_jax.data.mask_datasets import MaskSequence
-from vfs_jax.evaluation.propagation.labels import network_features, propagate_labels
+from vfs_jax.evaluation.propagation.features import encoder_of
+from vfs_jax.evaluation.propagation.labels import features_of, propagate_labels
 from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.settings import Settings
-from vfs_jax.evaluation.report.matches import best_keys, key_frames, look, main_colors
+from vfs_jax.evaluation.report.matches import look, main_colors
 
 SETTINGS = Settings(short_side=64, radius=4.0, num_context=3)
 
@@ -44,50 +44,31 @@ def sequence(tmp_path_factory):
     "changes",
     [
         {},
-        {"first_frame_windowed": False},
-        {"window": "square", "radius": 2.0, "topk": 5},
-        {"radius": None, "topk": 3},
-        {"radius": 1.0},  # fewer allowed than ten
+        {"fill_first": True},
+        {"keep_first": False, "first_frame_windowed": False},
+        {"topk": None},  # of all keys the ten best are shown
     ],
+    ids=str,
 )
-def test_the_operators_keys(changes):
-    """Labels blended from these keys by these weights are what the operator gives."""
+def test_matches_are_the_operators(variables, sequence, changes):
+    """Blended by their weights, labels are what propagation gives: frame 2, whose keys repeat frame 0, and frame 6."""
     settings = dataclasses.replace(SETTINGS, **changes)
-    rng = np.random.default_rng(0)
-    query, *keys = rng.standard_normal((4, 9, 11, 6)).astype(np.float32)
-    keys[1][4, 5] = keys[1][4, 6]  # a tie between neighbors,
-    keys[2] = keys[1]  # and between frames
-    labels = rng.random((3, 9, 11, 2)).astype(np.float32)
-    expected = propagate_frame(
-        query, np.stack(keys), labels, radius=settings.radius, topk=settings.topk, window=settings.window,
-        first_frame_windowed=settings.first_frame_windowed,
-    )  # fmt: skip
-    where, scores = best_keys(query, keys, settings)
-    weights = np.exp((scores - scores[..., :1]) / settings.temperature)
-    weights /= weights.sum(-1, keepdims=True)
-    found = np.einsum("hwk,hwkl->hwl", weights, labels[tuple(np.moveaxis(where, -1, 0))])
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert (scores[..., :-1] >= scores[..., 1:]).all()
-
-
-@pytest.mark.parametrize("changes", [{}, {"fill_first": True}, {"keep_first": False}])
-def test_the_right_frames(variables, sequence, changes):
-    """In a whole propagation too: the labels of frame 2, whose keys repeat frame 0, and of frame 6."""
-    settings = dataclasses.replace(SETTINGS, **changes)
-    layout = Layout.of((64, 104), settings)
-    features = list(network_features(variables, map(sequence.frame, range(8)), settings, layout))
+    layout, encoder = Layout.of((64, 104), settings), encoder_of(variables, settings)
+    features = list(features_of(encoder, map(sequence.frame, range(8)), settings, layout))
     first = np.random.default_rng(0).random((8, 13, 4), np.float32)
-    soft = [first, *(np.asarray(each) for each in propagate_labels(features, first, settings, layout))]
+    ten = dataclasses.replace(settings, topk=10)
+    soft = [first, *(np.asarray(each) for each in propagate_labels(features, first, ten, layout))]
     for number in (2, 6):
-        seen = look(variables, settings, sequence, number)
-        assert seen.frames == key_frames(number, settings)
+        seen = look(encoder, settings, sequence, number)
         frame, row, col = np.moveaxis(seen.where, -1, 0)
         blended = np.stack(soft)[np.array(seen.frames)[frame], row, col]
         used, known = (np.stack([each[key] for key in seen.frames]) for each in (features, soft))
-        expected = full_propagation(features[number], used, known, radius=4.0)
-        assert_propagated(
-            (seen.weights[..., None] * blended).sum(2), *expected, tolerance=1e-4
-        )  # other batches' features
+        expected = full_propagation(
+            features[number], used, known, radius=4.0, first_frame_windowed=settings.first_frame_windowed
+        )
+        found = (seen.weights[..., None] * blended).sum(2)
+        assert_propagated(found, *expected, tolerance=1e-4)  # features of another batch
+        assert_propagated(soft[number], *expected, tolerance=1e-4)
 
 
 def test_main_colors_tell_parts_apart():

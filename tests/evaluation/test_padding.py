@@ -10,7 +10,8 @@ from full_affinity import assert_propagated, full_video
 from full_masks import full_mask
 
 from vfs_jax.correspondence.coordinates import resize_bilinear
-from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
+from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.propagation.features import encoder_of, iterate_features, prepare_frame
 from vfs_jax.evaluation.propagation.labels import masks_along, propagate_labels
 from vfs_jax.evaluation.propagation.padding import Layout, plan_canvases, plan_layouts
 from vfs_jax.evaluation.propagation.readout import _axis, _scaled, first_labels, mask_of
@@ -23,8 +24,6 @@ VIEWS = {
     "no window": {"radius": None},
     "all keys": {"topk": None},
     "CRW": {"first_frame_windowed": False, "fill_first": True, "temperature": 0.05},
-    "square": {"window": "square", "radius": 2.0},
-    "few keys": {"radius": 1.0, "num_context": 1},  # fewer allowed than ten
     "res2": {"output": "res2.1"},
     "bfloat16": {"dtype": "bfloat16"},
 }
@@ -78,7 +77,8 @@ def reference(features, first, settings):
 
 def features_of(variables, frames, layout, settings):
     prepared = (prepare_frame(frame, layout) for frame in frames)
-    for each in iterate_features(variables, prepared, layout, settings, outputs=(settings.output,)):
+    encoder = encoder_of(variables, settings)
+    for each in iterate_features(encoder, prepared, layout, batch_frames=settings.batch_frames):
         yield each[settings.output]
 
 
@@ -122,14 +122,33 @@ def test_features_at_every_depth(trained):
     results = []
     for used in (layout, padded(layout)):
         prepared = (prepare_frame(frame, used) for frame in frames)
-        results.append(next(iterate_features(trained, prepared, used, SETTINGS, outputs=outputs)))
+        results.append(next(iterate_features(ResNetEncoder(trained, outputs), prepared, used, batch_frames=2)))
     for output in outputs:
         rows, cols = layout.grid(output)
-        alone, marked = np.asarray(results[0][output]), np.asarray(results[1][output])
-        assert alone.shape[:2] == (rows, cols) < marked.shape[:2]
-        alone = alone / np.linalg.norm(alone, axis=-1, keepdims=True)
-        np.testing.assert_allclose(marked[:rows, :cols, :-1], alone, atol=1e-5)
-        assert (marked[..., -1] < 0).sum() == marked[..., -1].size - rows * cols
+        alone, wide = np.asarray(results[0][output]), np.asarray(results[1][output])
+        assert alone.shape[:2] == (rows, cols) < wide.shape[:2]
+        norm = np.linalg.norm(alone, axis=-1, keepdims=True)
+        np.testing.assert_allclose(wide[:rows, :cols] / norm, alone / norm, atol=1e-5)
+        mask = padded(layout).key_mask(output)
+        assert mask.shape == wide.shape[:2]
+        assert mask[:rows, :cols].all()
+        assert mask.sum() == rows * cols
+        assert not wide[~mask].any()
+
+
+def test_no_padded_position_is_a_key():
+    """Whatever features the padding has, here those of the frame's left part."""
+    rng = np.random.default_rng(2)
+    layout = Layout.of((57, 83), SETTINGS)
+    rows, cols = layout.grid("res4")
+    features = rng.standard_normal((4, rows, cols, 8)).astype(np.float32)
+    first = rng.random((rows, cols, 3), np.float32)
+    expected, slack = reference(features, first, SETTINGS)
+    wide = np.pad(features, ((0, 0), (0, 2), (0, 1), (0, 0)), mode="wrap")
+    for labels, *each in zip(
+        propagate_labels(wide, first, SETTINGS, padded(layout)), expected[1:], slack[1:], strict=True
+    ):
+        assert_propagated(labels[:rows, :cols, :3], *each)
 
 
 def test_output_is_scaled_over_the_frame_alone():
@@ -165,7 +184,7 @@ def test_few_canvases():
 
 
 def test_strides_of_the_network(variables):
-    """grid_size is the size of what the network puts out, for odd sizes too."""
+    """grid_size is the size of what the network gives, for odd sizes too."""
     images = jnp.zeros((1, 57, 83, 3), jnp.float32)
     network = ResNet(18, strides=(1, 2, 1, 1), outputs=("res2", "res3.0", "res4", "res5.1"))
     shapes = jax.eval_shape(lambda: network.apply(variables, images))

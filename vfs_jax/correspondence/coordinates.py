@@ -114,7 +114,7 @@ def bilinear_source(out_size: int, in_size: int) -> tuple[np.ndarray, np.ndarray
     """List the two input pixels that bilinear resizing mixes for every output pixel, along one axis.
 
     Returns:
-        The lower and the higher pixel, int64 [out_size], and the share of the higher one, float32 [out_size].
+        The lower and the higher pixel, int32 [out_size], and the share of the higher one, float32 [out_size].
 
     Example:
         >>> low, high, share = bilinear_source(4, 2)
@@ -124,7 +124,7 @@ def bilinear_source(out_size: int, in_size: int) -> tuple[np.ndarray, np.ndarray
     # PyTorch's scale is float32; it rounds scale * (i + 0.5) - 0.5 once, which float64 here reproduces.
     scale = np.float64(np.float32(in_size) / np.float32(out_size))
     source = np.maximum((scale * (np.arange(out_size) + 0.5) - 0.5).astype(np.float32), np.float32(0))
-    low = np.minimum(source.astype(np.int64), in_size - 1)
+    low = np.minimum(source.astype(np.int32), in_size - 1)
     return low, np.minimum(low + 1, in_size - 1), source - low.astype(np.float32)
 
 

@@ -1,1 +1,1 @@
-"""The first labels of a video, propagated along it: settings, features, labels, readout."""
+"""Propagate the first labels of a video along it: settings, padding, features, labels, readout."""

@@ -1,4 +1,4 @@
-"""Label propagation through whole videos: first labels in, labels of every frame out, as VFS evaluates its features."""
+"""Propagate a first frame's labels through a whole video, as VFS evaluates its features: masks, maps, streams."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -9,7 +9,8 @@ from jaxtyping import Array, Float, UInt8, jaxtyped
 
 from vfs_jax.correspondence import Memory, propagate_next, start_memory
 from vfs_jax.correspondence.coordinates import resize_bilinear, resize_nearest
-from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
+from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.propagation.features import encoder_of, iterate_features, prepare_frame
 from vfs_jax.evaluation.propagation.padding import Layout, network_size
 from vfs_jax.evaluation.propagation.readout import first_labels, mask_of, merge_groups, resize_maps
 from vfs_jax.evaluation.propagation.settings import Settings
@@ -19,7 +20,7 @@ _RELEASE = Settings()
 
 
 def start(features: Array, labels: np.ndarray, settings: Settings, layout: Layout) -> Memory:
-    """Return the memory of a propagation that starts at a frame with these features and labels [rows, cols, l]."""
+    """Start a propagation at a frame with these features and labels [rows, cols, l]."""
     return start_memory(
         features,
         layout.pad_labels(labels, settings.output),
@@ -29,7 +30,7 @@ def start(features: Array, labels: np.ndarray, settings: Settings, layout: Layou
         first_frame_windowed=settings.first_frame_windowed,
         keep_first=settings.keep_first,
         fill_first=settings.fill_first,
-        normalize=not layout.padded,  # padded features are divided by their norms already
+        key_mask=layout.key_mask(settings.output),
     )
 
 
@@ -41,7 +42,7 @@ def propagate_labels(
     Args:
         features: a frame each, in time order, as `iterate_features` gives them.
         labels: of the first frame, float [rows, cols, l].
-        settings: how.
+        settings: of the propagation.
         layout: of the video.
 
     Yields:
@@ -51,8 +52,8 @@ def propagate_labels(
     iterator = iter(features)
     memory = start(next(iterator), pad_channels(labels), settings, layout)
     for frame in iterator:
-        found, memory = propagate_next(memory, frame, topk=settings.topk, temperature=settings.temperature)
-        yield found
+        predicted, memory = propagate_next(memory, frame, topk=settings.topk, temperature=settings.temperature)
+        yield predicted
 
 
 def pad_channels(labels: np.ndarray) -> np.ndarray:
@@ -82,7 +83,7 @@ def masks_along(
     Args:
         features: a frame each, in time order, as `iterate_features` gives them.
         first_mask: index mask of the first frame, uint8 [h, w], 0 for background.
-        settings: how.
+        settings: of the propagation.
         layout: of the video.
         new_masks: index masks of later frames, by frame number; labels that were there before are not read again.
 
@@ -98,9 +99,9 @@ def masks_along(
     for number, frame in enumerate(features):
         maps = []
         for index, (memory, labels) in enumerate(groups):
-            found, memory = propagate_next(memory, frame, topk=settings.topk, temperature=settings.temperature)
+            predicted, memory = propagate_next(memory, frame, topk=settings.topk, temperature=settings.temperature)
             groups[index] = memory, labels
-            maps.append(found)
+            maps.append(predicted)
         mask: Array | np.ndarray = np.zeros(layout.shown, np.uint8)
         if len(groups) == 1:
             mask = mask_of(maps[0], layout, output)
@@ -125,7 +126,7 @@ def masks_along(
 
 @jaxtyped(typechecker=beartype)
 def propagate_masks(
-    variables: Variables,
+    encoder: ResNetEncoder,
     frames: Iterable[np.ndarray],
     first_mask: UInt8[np.ndarray, "h w"],
     settings: Settings = _RELEASE,
@@ -135,37 +136,37 @@ def propagate_masks(
     """Propagate the first frame's mask through a video: features, then `masks_along`.
 
     Args:
-        variables: of a ResNet.
+        encoder: gives the features that the settings name.
         frames: RGB uint8 [h, w, 3] each, in time order, of the mask's size.
         first_mask: index mask of the first frame, uint8 [h, w], 0 for background.
-        settings: how.
+        settings: of the propagation.
         new_masks: index masks of later frames, by frame number.
 
     Yields:
         An index mask a frame, the first included, uint8 [h, w], on the device.
     """
     layout = Layout.of((first_mask.shape[0], first_mask.shape[1]), settings)
-    features = network_features(variables, frames, settings, layout)
+    features = features_of(encoder, frames, settings, layout)
     yield from masks_along(features, first_mask, settings, layout, new_masks=new_masks)
 
 
-def network_features(
-    variables: Variables, frames: Iterable[np.ndarray], settings: Settings, layout: Layout
+def features_of(
+    encoder: ResNetEncoder, frames: Iterable[np.ndarray], settings: Settings, layout: Layout
 ) -> Iterator[Array]:
-    """Return features of frames as they are, RGB uint8 [h, w, 3] of the layout's picture: [rows, cols, c] each."""
+    """Encode frames as they are, RGB uint8 [h, w, 3] of the layout's picture: features [rows, cols, c] each."""
     prepared = (prepare_frame(frame, layout) for frame in frames)
-    outputs = (settings.output,)
-    return (each[settings.output] for each in iterate_features(variables, prepared, layout, settings, outputs=outputs))
+    encoded = iterate_features(encoder, prepared, layout, batch_frames=settings.batch_frames)
+    return (each[settings.output] for each in encoded)
 
 
 def first_maps_on_grid(maps: np.ndarray, settings: Settings, layout: Layout) -> np.ndarray:
-    """Maps of the first frame, float [h, w, l], brought to the network's size and then to the grid, both bilinear."""
+    """Bring maps of the first frame, float [h, w, l], to the network's size and then to the grid, both bilinear."""
     return np.asarray(resize_bilinear(resize_maps(maps, layout.network), layout.grid(settings.output)))
 
 
 @jaxtyped(typechecker=beartype)
 def propagate_maps(
-    variables: Variables,
+    encoder: ResNetEncoder,
     frames: Iterable[np.ndarray],
     first_maps: Float[np.ndarray, "h w l"],
     settings: Settings = _RELEASE,
@@ -173,17 +174,17 @@ def propagate_maps(
     """Propagate soft maps, of joints for instance: no min-max, no argmax.
 
     Args:
-        variables: of a ResNet.
+        encoder: gives the features that the settings name.
         frames: RGB uint8 [h, w, 3] each, in time order, of the maps' size.
         first_maps: of the first frame, float [h, w, l].
-        settings: how.
+        settings: of the propagation.
 
     Yields:
         The soft labels of every frame but the first, on the grid: float32 [rows, cols, l], on the device.
         `resize_bilinear` brings them to the frame's size.
     """
     layout = Layout.of((first_maps.shape[0], first_maps.shape[1]), settings)
-    features = network_features(variables, frames, settings, layout)
+    features = features_of(encoder, frames, settings, layout)
     grid = first_maps_on_grid(first_maps, settings, layout)
     for labels in propagate_labels(features, grid, settings, layout):
         yield labels[..., : grid.shape[-1]]
@@ -226,13 +227,14 @@ def stream(
         (3, (48, 64), dtype('uint8'))
     """
     options = Settings(**settings)
+    encoder = encoder_of(variables, options)
     if first_labels.dtype == np.uint8:
-        for mask in propagate_masks(variables, frames, first_labels, options, new_masks=new_labels):
+        for mask in propagate_masks(encoder, frames, first_labels, options, new_masks=new_labels):
             yield np.asarray(mask)
         return
     if new_labels:
         raise ValueError("new_labels come with index masks only, first_labels holds maps")
     inner = network_size(first_labels.shape[0], first_labels.shape[1], options)
     yield np.asarray(resize_bilinear(resize_maps(first_labels, inner), first_labels.shape[:2]))
-    for labels in propagate_maps(variables, frames, first_labels, options):
+    for labels in propagate_maps(encoder, frames, first_labels, options):
         yield np.asarray(resize_bilinear(labels, first_labels.shape[:2]))

@@ -1,9 +1,9 @@
-"""The sizes of a video on its way through the network, and how few sizes serve a data set of many.
+"""The sizes of a video on its way through propagation, and the padding by which many sizes share few of them.
 
 Programs are compiled for one size of frames. A data set with more sizes than programs are wanted for has its frames
 padded: several sizes share the smallest canvas that holds them. What is padded takes no part in anything: the network
-sees zeros beyond the frame's edge in every layer, as it does without padding, no padded position is ever a key, and
-output is scaled over the frame alone.
+sees zeros beyond the frame's edge in every layer, as it does without padding, no padded position is a key, and output
+is scaled over the frame alone.
 """
 
 import dataclasses
@@ -11,26 +11,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from vfs_jax.evaluation.encoders import grid_size
 from vfs_jax.evaluation.propagation.settings import Settings
 
 Size = tuple[int, int]  # height and width, or rows and columns
 
-# Of the stages res2..res5: res3, res4 and res5 all lie at an eighth of the image's size.
-STRIDES = (1, 2, 1, 1)
-
-
-def grid_size(height: int, width: int, output: str = "res4") -> Size:
-    """Return the rows and columns of the features of an image.
-
-    >>> grid_size(480, 854), grid_size(480, 854, "res2.1")
-    ((60, 107), (120, 214))
-    """
-    stride = 4 if output.startswith("res2") else 8
-    return -(-height // stride), -(-width // stride)
-
 
 def network_size(height: int, width: int, settings: Settings) -> Size:
-    """Return the height and width of the network's input for frames of a size.
+    """Give the height and width of the network's input for frames of a size.
 
     >>> network_size(480, 854, Settings()), network_size(1080, 1920, Settings()), network_size(640, 360, Settings())
     ((480, 854), (480, 853), (853, 480))
@@ -62,27 +50,34 @@ class Layout:
 
     @classmethod
     def of(cls, picture: Size, settings: Settings) -> "Layout":
-        """Without any padding."""
+        """Lay out a video of this size of picture without any padding."""
         network = network_size(picture[0], picture[1], settings)
         return cls(picture, network, network, picture)
 
     def grid(self, output: str) -> Size:
-        """Return the rows and columns of the features that belong to the frame."""
+        """Give the rows and columns of the features that belong to the frame."""
         return grid_size(self.network[0], self.network[1], output)
 
+    def key_mask(self, output: str) -> np.ndarray | None:
+        """Tell which positions of the canvas's grid belong to the frame, bool [rows, cols]; None where all do."""
+        if not self.padded:
+            return None
+        (rows, cols), canvas = self.grid(output), grid_size(self.canvas[0], self.canvas[1], output)
+        return (np.arange(canvas[0]) < rows)[:, None] & (np.arange(canvas[1]) < cols)[None]
+
     def pad_labels(self, labels: np.ndarray, output: str) -> np.ndarray:
-        """Return labels [rows, cols, l] of the grid with zeros up to the canvas's grid."""
+        """Pad labels [rows, cols, l] of the grid with zeros up to the canvas's grid."""
         rows, cols = grid_size(self.canvas[0], self.canvas[1], output)
         return np.pad(labels, ((0, rows - labels.shape[0]), (0, cols - labels.shape[1]), (0, 0)))
 
     def pad_frame(self, frame: np.ndarray) -> np.ndarray:
-        """Return a frame of the network's size with zeros up to the canvas: uint8 [h, w, 3]."""
+        """Pad a frame of the network's size with zeros up to the canvas: uint8 [h, w, 3]."""
         rows, cols = (full - part for full, part in zip(self.canvas, self.network, strict=True))
         return np.pad(frame, ((0, rows), (0, cols), (0, 0))) if rows or cols else frame
 
 
 def plan_layouts(pictures: Mapping[Size, int], settings: Settings, *, max_sizes: int) -> dict[Size, Layout]:
-    """Return the layouts for a data set's sizes of pictures, with few different canvases.
+    """Plan the layouts for a data set's sizes of pictures, with few different canvases.
 
     Args:
         pictures: how many frames there are of each size.
@@ -91,7 +86,7 @@ def plan_layouts(pictures: Mapping[Size, int], settings: Settings, *, max_sizes:
             more.
 
     Returns:
-        the layout of each size of pictures.
+        The layout of each size of pictures.
     """
     networks: dict[Size, int] = {}
     for picture, frames in pictures.items():
@@ -108,7 +103,7 @@ def plan_layouts(pictures: Mapping[Size, int], settings: Settings, *, max_sizes:
 
 
 def plan_canvases(sizes: Mapping[Size, int], limit: int) -> dict[Size, Size]:
-    """For each size a canvas that holds it: at most `limit` canvases, made by joining what adds the least padding.
+    """Plan for each size a canvas that holds it: at most `limit` of them, made by joining what adds the least padding.
 
     >>> plan_canvases({(480, 854): 1000, (480, 910): 100, (854, 480): 100}, limit=2)
     {(480, 854): (480, 910), (480, 910): (480, 910), (854, 480): (854, 480)}

@@ -1,4 +1,4 @@
-"""Between label maps on the feature grid and what people give and want: frames, masks, maps in full size."""
+"""Convert frames, index masks and label maps between full size and the feature grid."""
 
 import functools
 from typing import NamedTuple
@@ -10,19 +10,19 @@ import numpy as np
 from beartype import beartype
 from jaxtyping import Array, Float, UInt8, jaxtyped
 
-from vfs_jax.correspondence.coordinates import resize_nearest
+from vfs_jax.correspondence.coordinates import bilinear_source, resize_nearest
 from vfs_jax.evaluation.propagation.padding import Layout, Size
 
 _EPSILON = 1e-12
 
 
 def resize_frame(frame: np.ndarray, size: Size) -> np.ndarray:
-    """Return bilinear without antialiasing, as OpenCV does it: uint8 [h, w, 3] to a (height, width)."""
+    """Resize a frame, uint8 [h, w, 3], to a (height, width): bilinear without antialiasing, by OpenCV."""
     return frame if frame.shape[:2] == size else cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def resize_maps(maps: np.ndarray, size: Size) -> np.ndarray:
-    """Return bilinear without antialiasing, as OpenCV does it: float [h, w, l] to float32 of a (height, width)."""
+    """Resize label maps, float [h, w, l], to float32 of a (height, width): bilinear without antialiasing, by OpenCV."""
     maps = maps.astype(np.float32)
     if maps.shape[:2] == size:
         return maps
@@ -57,16 +57,14 @@ class _Axis(NamedTuple):
     low: np.ndarray
     high: np.ndarray
     share: np.ndarray
-    inside: np.ndarray
+    in_bounds: np.ndarray
 
 
 @functools.lru_cache(maxsize=64)
 def _axis(cells: int, pixels: int, shown: int) -> _Axis:
-    """Return the table of an axis, which programs take as data: that of `resize_bilinear`, filled up to `shown`."""
-    scale = np.float64(np.float32(cells) / np.float32(pixels))
-    source = np.maximum((scale * (np.arange(shown) + 0.5) - 0.5).astype(np.float32), np.float32(0))
-    low = np.minimum(source.astype(np.int32), cells - 1)
-    return _Axis(low, np.minimum(low + 1, cells - 1), source - low.astype(np.float32), np.arange(shown) < pixels)
+    """Make the table of an axis, which programs take as data: that of `resize_bilinear`, filled up to `shown`."""
+    low, high, share = (np.pad(table, (0, shown - pixels)) for table in bilinear_source(pixels, cells))
+    return _Axis(low, high, share, np.arange(shown) < pixels)
 
 
 def mask_of(labels: Array, layout: Layout, output: str) -> Array:
@@ -99,19 +97,19 @@ def _mask(labels: Array, rows: _Axis, cols: _Axis) -> Array:
 
 
 def _scaled(labels: Array, rows: _Axis, cols: _Axis) -> Array:
-    """Soft labels at a frame's size, every channel scaled to 0..1 over the frame."""
+    """Enlarge soft labels to a frame's size, and scale every channel to 0..1 over the frame."""
     share = rows.share[:, None, None]
     large = jnp.take(labels, rows.low, axis=0) * (1 - share) + jnp.take(labels, rows.high, axis=0) * share
     share = cols.share[None, :, None]
     large = jnp.take(large, cols.low, axis=1) * (1 - share) + jnp.take(large, cols.high, axis=1) * share
-    inside = (rows.inside[:, None] & cols.inside[None, :])[..., None]
-    low = jnp.min(jnp.where(inside, large, jnp.inf), axis=(0, 1), keepdims=True)
-    high = jnp.max(jnp.where(inside, large, -jnp.inf), axis=(0, 1), keepdims=True)
+    in_bounds = (rows.in_bounds[:, None] & cols.in_bounds[None, :])[..., None]
+    low = jnp.min(jnp.where(in_bounds, large, jnp.inf), axis=(0, 1), keepdims=True)
+    high = jnp.max(jnp.where(in_bounds, large, -jnp.inf), axis=(0, 1), keepdims=True)
     return jnp.where(high > 0, (large - low) / (high - low + _EPSILON), large)
 
 
 def merge_groups(maps: list[Array], labels: list[tuple[int, ...]], layout: Layout, output: str) -> Array:
-    """Return one index mask from the soft labels of several groups of objects.
+    """Merge the soft labels of several groups of objects into one index mask.
 
     A pixel goes to the object with the highest map, or to the background where the least of the groups' background maps
     is higher still.

@@ -1,38 +1,36 @@
-"""Looking into the features: which keys a point of a frame is compared with best, and what the features are alike."""
+"""The matches of a frame's positions, as propagation blends them, and colors that show what its features are alike."""
 
 import dataclasses
-import functools
-from collections.abc import Sequence
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
-from vfs_jax.correspondence import affinity
+from vfs_jax.correspondence import top_matches
+from vfs_jax.correspondence.memory import ContextSpec
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.propagation.labels import network_features
+from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.propagation.features import encoder_of
+from vfs_jax.evaluation.propagation.labels import features_of
 from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.settings import Settings
-from vfs_jax.evaluation.tasks.base import ScoredTask
+from vfs_jax.evaluation.tasks.base import LabeledSequence, ScoredTask
 from vfs_jax.models.resnet import Variables
 
-_SHOWN_KEYS = 10  # of each position, where all keys share the weight
+_SHOWN_MATCHES = 10  # of each position, where all keys share the weight
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What one network sees in one frame.
+    """The matches of every position of one frame under one network, and the features in color.
 
     Attributes:
         frames: numbers of the key frames in the operator's order; frame 0 may be there twice.
-        where: the best keys of every position of the frame, best first: indices (into `frames`, row, col), int32 [rows,
+        where: the matches of every position of the frame, best first: (index into `frames`, row, column), int32 [rows,
             cols, k, 3]; -1 where there are fewer.
         scores: their cosines, float32 [rows, cols, k], -inf where there are fewer.
-        weights: their softmax, float32 [rows, cols, k]; what the operator multiplies their labels with.
-        colors: of the features of the distinct key frames and of the frame itself (the last), RGB uint8 [t, rows, cols,
-            3]: their three main directions.
+        weights: their softmax, float32 [rows, cols, k]: what the operator multiplies their labels with.
+        colors: features of the distinct key frames and of the frame itself (the last) by their three main directions,
+            RGB uint8 [t, rows, cols, 3].
         colored: numbers of those frames.
     """
 
@@ -45,144 +43,82 @@ class Look:
 
 
 class Inspector:
-    """Looks at the frame and the point that were asked for, once for every run and sequence."""
+    """The frame and the point that the report looks into; looks are made once for every run and sequence."""
 
-    def __init__(self, count: int, frame: int = -1, point: str = ""):
-        """Choose.
+    def __init__(self, count: int, inspect_frame: int = -1, inspect_point: str = ""):
+        """Choose the frame and the point.
 
         Args:
-            count: of sequences to look at.
-            frame: number of the frame; -1 for the middle one.
-            point: "x,y" in pixels of the frame; the middle of what is labeled in it where empty.
+            count: number of sequences to look into.
+            inspect_frame: number of the frame; -1 for the middle one.
+            inspect_point: "x,y" in pixels of the frame; the middle of what is labeled in it where empty.
 
         Raises:
-            InputError: the point is none.
+            InputError: the point is not of that form.
         """
-        self.count, self._frame = count, frame
+        self.count, self._frame = count, inspect_frame
         self._looks: dict[tuple[str, str], Look] = {}
         try:
-            self._point = tuple(float(part) for part in point.split(",")) if point else None
+            self._point = tuple(float(part) for part in inspect_point.split(",")) if inspect_point else None
             if self._point is not None and len(self._point) != 2:
                 raise ValueError
         except ValueError:
-            raise InputError(f"inspect_point={point}: write x,y in pixels") from None
+            raise InputError(f"inspect_point={inspect_point}: write x,y in pixels") from None
 
-    def frame_of(self, sequence: Any) -> int:
-        """Return the number of the frame that is looked at; at least 1, since frame 0 has no keys."""
+    def frame_of(self, sequence: LabeledSequence) -> int:
+        """Give the number of the frame that is looked into; at least 1, since frame 0 has no keys."""
         wanted = self._frame if self._frame >= 0 else len(sequence) // 2
         return min(max(wanted, 1), len(sequence) - 1)
 
-    def point_of(self, task: ScoredTask, sequence: Any) -> tuple[float, float]:
-        """(x, y) in pixels of the frame where the look begins."""
+    def point_of(self, task: ScoredTask, sequence: LabeledSequence) -> tuple[float, float]:
+        """Give the point, (x, y) in pixels of the frame, whose matches are shown first."""
         height, width = sequence.size
         if self._point is not None:
             return min(max(self._point[0], 0), width - 1), min(max(self._point[1], 0), height - 1)
-        truth = task.ground_truth(sequence, self.frame_of(sequence))
-        if truth.dtype == np.uint8:
-            rows, cols = np.nonzero(truth == truth[truth > 0].min() if truth.any() else truth == 0)
+        labels = task.ground_truth(sequence, self.frame_of(sequence))
+        if labels.dtype == np.uint8:
+            rows, cols = np.nonzero(labels == labels[labels > 0].min() if labels.any() else labels == 0)
             # Of the labeled pixels the one nearest to their mean, which itself may lie outside.
             nearest = np.argmin((rows - rows.mean()) ** 2 + (cols - cols.mean()) ** 2)
             return float(cols[nearest]), float(rows[nearest])
-        seen = truth[(truth >= 0).all(axis=1) & (truth < [width, height]).all(axis=1)]
+        seen = labels[(labels >= 0).all(axis=1) & (labels < [width, height]).all(axis=1)]
         return (float(seen[0, 0]), float(seen[0, 1])) if len(seen) else (width / 2, height / 2)
 
-    def look(self, name: str, variables: Variables, settings: Settings, sequence: Any) -> Look:
-        """Look at a sequence with the weights and settings of the run of that name."""
+    def look(self, name: str, variables: Variables, settings: Settings, sequence: LabeledSequence) -> Look:
+        """Look into a sequence with the weights and settings of the run of that name."""
         key = name, sequence.name
         if key not in self._looks:
-            self._looks[key] = look(variables, settings, sequence, self.frame_of(sequence))
+            self._looks[key] = look(encoder_of(variables, settings), settings, sequence, self.frame_of(sequence))
         return self._looks[key]
 
 
-def key_frames(number: int, settings: Settings) -> tuple[int, ...]:
-    """Return the numbers of the frames that serve as keys for a frame, in the operator's order.
-
-    >>> key_frames(2, Settings(num_context=3)), key_frames(2, Settings(num_context=3, fill_first=True))
-    ((0, 0, 1), (0, 0, 0, 1))
-    """
-    previous = [frame for frame in range(number - settings.num_context, number)]
-    if settings.fill_first:
-        previous = [max(frame, 0) for frame in previous]
-    return (*((0,) if settings.keep_first else ()), *(frame for frame in previous if frame >= 0))
-
-
-def look(variables: Variables, settings: Settings, sequence: Any, number: int) -> Look:
-    """Find the best keys of all positions of a frame, and the main directions of its features and theirs.
+def look(encoder: ResNetEncoder, settings: Settings, sequence: LabeledSequence, number: int) -> Look:
+    """Find the matches of all positions of a frame, and color its features and those of its key frames.
 
     Args:
-        variables: of a ResNet.
-        settings: of the propagation.
+        encoder: gives the features that the settings name.
+        settings: of the propagation. Of all keys (topk None) the ten best are given.
         sequence: of a data set.
         number: of the frame, at least 1.
     """
-    frames = key_frames(number, settings)
+    frames = ContextSpec(settings.num_context, settings.keep_first, settings.fill_first).key_frames(number)
     distinct = sorted({*frames})
-    layout = Layout.of(sequence.size, settings)
     images = (sequence.frame(frame) for frame in (*distinct, number))
-    features = [np.asarray(each, np.float32) for each in network_features(variables, images, settings, layout)]
-    keys = [features[distinct.index(frame)] for frame in frames]
-    where, scores = best_keys(features[-1], keys, settings)
+    features = list(features_of(encoder, images, settings, Layout.of(sequence.size, settings)))
+    best, where = top_matches(
+        features[-1],
+        jnp.stack([features[distinct.index(frame)] for frame in frames]),
+        radius=settings.radius,
+        topk=settings.topk or _SHOWN_MATCHES,
+        window=settings.window,
+        first_frame_windowed=settings.first_frame_windowed,
+    )
+    scores = np.asarray(best)
     largest = scores.max(axis=-1, keepdims=True)
     weights = np.exp((scores - np.where(np.isfinite(largest), largest, 0)) / settings.temperature)
     weights /= np.maximum(weights.sum(axis=-1, keepdims=True), 1e-30)
-    return Look(frames, where, scores, weights, main_colors(np.stack(features)), (*distinct, number))
-
-
-def best_keys(query: np.ndarray, keys: Sequence[np.ndarray], settings: Settings) -> tuple[np.ndarray, np.ndarray]:
-    """Return the keys whose labels the operator blends, for every position of a frame.
-
-    Args:
-        query: features [rows, cols, c].
-        keys: the same of the key frames, in order.
-        settings: radius, window, topk, first_frame_windowed. Of all keys (topk None) the ten best are given.
-
-    Returns:
-        where int32 [rows, cols, k, 3] and scores float32 [rows, cols, k], as in `Look`.
-    """
-    rows, cols, _ = query.shape
-    count = settings.topk or _SHOWN_KEYS
-    # A strip of query rows at a time, against the rows that its windows reach: all scores of two frames fill gigabytes.
-    strip = max(1, min(rows, 2**24 // (rows * cols * cols)))
-    where = np.full((rows, cols, count, 3), -1, np.int32)
-    scores = np.full((rows, cols, count), -np.inf, np.float32)
-    for start in range(0, rows, strip):
-        found = []
-        part = query[start : start + strip]
-        for index, key in enumerate(keys):
-            free = settings.radius is None or (index == 0 and not settings.first_frame_windowed)
-            best, place = _best(
-                part, key, start, radius=None if free else settings.radius, window=settings.window, count=count
-            )
-            found.append((np.asarray(best), np.asarray(place), np.full(place.shape, index)))
-        best, place, frame = (np.concatenate(each, axis=-1) for each in zip(*found, strict=True))
-        # Of equals the lowest (frame, row, col) first, as the operator has it: the frames come in order, top_k's too.
-        order = np.argsort(-best, axis=-1, kind="stable")[..., :count]
-        best, place, frame = (np.take_along_axis(each, order, axis=-1) for each in (best, place, frame))
-        triples = np.stack([frame, place // cols, place % cols], axis=-1)
-        end = start + len(part)
-        scores[start:end, :, : best.shape[-1]] = best
-        where[start:end, :, : best.shape[-1]] = np.where(np.isfinite(best)[..., None], triples, -1)
-    return where, scores
-
-
-@functools.partial(jax.jit, static_argnames=("radius", "window", "count"))
-def _best(
-    query: Array, key: Array, start: Array, *, radius: float | None, window: str, count: int
-) -> tuple[Array, Array]:
-    """Return the best keys of some rows of queries in one frame: scores and flat places [rows, cols, k]."""
-    height, width = key.shape[:2]
-    scores = affinity(query, key)
-    if radius is not None:
-        down = (jnp.arange(query.shape[0]) + start)[:, None, None, None] - jnp.arange(height)[None, None, :, None]
-        right = jnp.arange(width)[None, :, None, None] - jnp.arange(width)[None, None, None, :]
-        down, right = down.astype(jnp.float32), right.astype(jnp.float32)
-        if window == "circle":
-            allowed = down * down + right * right < radius * radius
-        else:
-            allowed = (abs(down) <= radius) & (abs(right) <= radius)
-        scores = jnp.where(allowed, scores, -jnp.inf)
-    flat = scores.reshape(*scores.shape[:2], height * width)
-    return jax.lax.top_k(flat, min(count, height * width))
+    colors = main_colors(np.stack([np.asarray(each, np.float32) for each in features]))
+    return Look(frames, np.asarray(where), scores, weights, colors, (*distinct, number))
 
 
 def main_colors(features: np.ndarray) -> np.ndarray:

@@ -15,8 +15,9 @@ from vfs_jax.correspondence.coordinates import resize_nearest
 from vfs_jax.data.images import write_index_mask
 from vfs_jax.data.video_files import open_video
 from vfs_jax.errors import InputError
+from vfs_jax.evaluation.propagation.features import encoder_of
 from vfs_jax.evaluation.propagation.heatmaps import point_maps_on_grid, positions_of
-from vfs_jax.evaluation.propagation.labels import network_features, pad_channels, start
+from vfs_jax.evaluation.propagation.labels import features_of, pad_channels, start
 from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.readout import first_labels, mask_of
 from vfs_jax.evaluation.propagation.settings import Settings
@@ -169,7 +170,7 @@ def carry(
         yield first
         yield from _sized(frames, first.shape, video)
 
-    features = network_features(variables, read(), settings, layout)
+    features = features_of(encoder_of(variables, settings), read(), settings, layout)
     memory = start(next(features), pad_channels(labels.grid(layout, settings)), settings, layout)
     waiting: tuple[int, R] | None = None  # written when the next frame is under way
     result = labels.read(None, layout, settings)

@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 import jax
 import numpy as np
 
+from vfs_jax.evaluation.encoders import ResNetEncoder
 from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
 from vfs_jax.evaluation.propagation.padding import Layout, plan_layouts
 from vfs_jax.evaluation.propagation.settings import Settings
@@ -168,7 +169,8 @@ class _Worker(Generic[S]):
             shutil.rmtree(folder / place, ignore_errors=True)
         outputs = tuple(dict.fromkeys(settings.output for settings in left.values()))
         common = next(iter(left.values()))  # variants differ in nothing that features depend on
-        features = iterate_features(variables, frames, layout, common, outputs=outputs)
+        encoder = ResNetEncoder(variables, outputs, common.dtype)
+        features = iterate_features(encoder, frames, layout, batch_frames=common.batch_frames)
         # Each variant draws from a copy of its own of the features, all of them frame by frame in step.
         copies = itertools.tee(features, len(left))
         jobs = [
