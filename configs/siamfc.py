@@ -55,5 +55,14 @@ def get_config(variants: str = "") -> ConfigDict:
     config.keep_checkpoints = 3
     config.log_every = 50
     config.num_workers = 8
-    config.watchdog_seconds = 1800.0  # a step that takes longer ends the process with its stacks
+    config.peak_flops = 0.0  # a second of one device, for the MFU; 0 looks it up
+
+    config.eval_every = 0  # steps; 0 for no evaluation within the run
+    config.eval_data = ""  # a folder of OTB's layout
+    config.eval_sequences = ""  # comma-separated names; all of the folder where empty
+    config.eval_max_frames = 0  # of each sequence; 0 for all
+
+    config.max_bad_steps = 10  # non-finite steps in a row that end the run
+    config.max_unreadable = 0.01  # share of the sequences
+    config.watchdog_seconds = 1800.0  # a step or an evaluation that takes longer ends the process with its stacks
     return common.vary(config, variants, VARIANTS)

@@ -15,14 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfs_jax.apps import cli, train
+from vfs_jax.apps import cli, train, training
 from vfs_jax.data.images import decode_jpeg
 from vfs_jax.data.records import ClipRecords
 from vfs_jax.distributed import meet
 from vfs_jax.errors import InputError
 from vfs_jax.training.options import TrainOptions, read_options
-from vfs_jax.training.program import Program, make_program
+from vfs_jax.training.program import Program
 from vfs_jax.training.sharding import batch_sharding, make_mesh, replicated
+from vfs_jax.training.vfs import make_program
 
 MIB = 2**20
 
@@ -116,7 +117,7 @@ def memory(program: Program) -> str:
 
 def run(_: list[str]) -> None:
     """Make all checks, also after one has failed."""
-    config, workdir = train.start()
+    config, workdir = training.start(train.FLAGS)
     options = read_options(config.to_dict())
     checks: dict[str, Callable[[], str]] = {
         "devices": devices,

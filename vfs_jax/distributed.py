@@ -1,7 +1,6 @@
-"""What the processes of a run arrange among themselves outside of the step, through the run's coordinator."""
+"""Coordination of a run's processes outside of its steps: they join, wait for each other, and let one do the work."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from orbax.checkpoint import multihost
@@ -13,7 +12,7 @@ _SECOND = 1000
 
 
 def join(processes: str) -> None:
-    """Make the devices of all processes of a run known to each.
+    """Join the other processes of a run, so that each knows the devices of all.
 
     Args:
         processes: "auto" where the cluster tells (SLURM, TPU slices, GKE, MPI); "HOST:PORT,INDEX,COUNT", with the
@@ -25,20 +24,20 @@ def join(processes: str) -> None:
     # Jax would take SIGTERM for itself until the loop asks for it: until then it is to end the process.
     jax.config.update("jax_enable_preemption_service", False)
     # A process that fails alone waits so long for the others, which wait for it, before it ends and they learn of it.
-    options: dict[str, Any] = {"shutdown_timeout_seconds": 30}
+    shutdown = 30  # seconds
     if processes == "auto":
-        jax.distributed.initialize(**options)
+        jax.distributed.initialize(shutdown_timeout_seconds=shutdown)
     elif processes:
         try:
             address, index, count = processes.split(",")
-            place = int(index), int(count)
+            place, number = int(index), int(count)
         except ValueError:
             raise InputError(f"processes={processes}: give auto or HOST:PORT,INDEX,COUNT") from None
-        jax.distributed.initialize(address, process_id=place[0], num_processes=place[1], **options)
+        jax.distributed.initialize(address, process_id=place, num_processes=number, shutdown_timeout_seconds=shutdown)
 
 
 def from_first(name: str, work: Callable[[], str]) -> str:
-    """Let process 0 do something once, while all others wait, and tells all what came of it.
+    """Let process 0 do something once, while all others wait, and tell all what came of it.
 
     The devices take no part: collectives give up, or block signals, where one process comes much later than the others.
 

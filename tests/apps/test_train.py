@@ -38,12 +38,12 @@ def lines(path):
 def test_trains_evaluates_and_continues(real_data, records, tmp_path, command):
     """In a process with one device, as on a laptop; then in this one, which has eight, from the same checkpoint."""
     workdir = tmp_path / "run"
-    flags = [CONFIG, f"--workdir={workdir}", f"--config.data={records}"]
+    flags = [CONFIG, f"--workdir={workdir}", f"--config.data={records}", "--config.image_size=32"]
     evaluation = [
         *("--config.eval_every=3", f"--config.eval_data={real_data / 'davis_like'}", "--config.eval_max_frames=4"),
         *("--config.eval_sequences=blackswan", "--config.eval_short_side=96"),
     ]
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
+    environment = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")} | os.environ | {"XLA_FLAGS": ""}
 
     def start(*more):
         command = [sys.executable, "-m", "vfs_jax.apps.train", *flags, *more]

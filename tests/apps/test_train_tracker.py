@@ -32,9 +32,21 @@ def call(command, workdir, data, *, variant="smoke", **changes):
 @pytest.mark.slow
 def test_trains_and_goes_on(real_data, tmp_path, command):
     data = real_data / "got10k_like"
-    status, out, stderr = call(command, tmp_path / "run", data)
+    otb, (sequence,) = tmp_path / "otb" / "one", open_got10k(data, "val")
+    (otb / "img").mkdir(parents=True)
+    for t, frame in enumerate(sequence.frames[:3], 1):
+        shutil.copy(frame, otb / "img" / f"{t:04d}.jpg")
+    np.savetxt(otb / "groundtruth_rect.txt", sequence.boxes[:3], fmt="%g", delimiter=",")
+    evaluation = {"eval_every": 2, "eval_data": otb.parent, "eval_max_frames": 2}
+    status, out, stderr = call(command, tmp_path / "run", data, **evaluation)
     assert status == 0, stderr
+    assert "training the tracking head on" in out
     assert "step 2/2" in out
+    assert "peak off by" in out
+    (scores,) = (json.loads(line) for line in (tmp_path / "run/evaluation.jsonl").read_text().splitlines())
+    assert scores["step"] == 2
+    assert 0 <= scores["Success"] <= 1
+    assert (tmp_path / "run/evaluation/2/boxes/one.txt").read_text().count("\n") == 2
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
     assert lines[1]["learning_rate"] == pytest.approx(1e-4)  # halfway from 1e-3 to 1e-5

@@ -23,7 +23,6 @@ from typing import Any
 
 import cv2
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -34,12 +33,10 @@ from vfs_jax.data.pairs import PairBatches, PairSettings
 from vfs_jax.evaluation.runs.tracking import track_sequences
 from vfs_jax.evaluation.tasks.boxes import Otb
 from vfs_jax.evaluation.tracking.siamfc import TrackerSettings
-from vfs_jax.models import SiamFCHead
 from vfs_jax.models.resnet import Variables
 from vfs_jax.models.tracking import tracking_features
 from vfs_jax.models.weights.resolve import resolve
-from vfs_jax.training.state import TrainState
-from vfs_jax.training.tracker_head import HeadOptions, make_head_step
+from vfs_jax.training.tracker_head import HeadOptions, init_head_state, make_head_step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,11 +122,7 @@ def train(
 
     schedule = optax.exponential_decay(options.learning_rate, sizes.steps, 0.1)
     optimizer = optax.adam(schedule)
-    cells = jnp.asarray(pool["exemplar"][:1, :1, :1])
-    head = SiamFCHead(cells.shape[-1]).init(jax.random.key(options.seed), cells, cells)["params"]
-    zero = jnp.zeros((), jnp.int32)
-    params, statistics = {"backbone": backbone["params"], "head": head}, {"backbone": backbone["batch_stats"]}
-    state = TrainState(zero, params, statistics, optimizer.init(head), zero)
+    state = init_head_state(options.seed, backbone, optimizer)
     step = jax.jit(make_head_step(options, 18, optimizer, schedule, features=lambda _, computed: computed))
     rng, order, losses = np.random.default_rng(options.seed), np.array([], int), []
     for _ in range(sizes.steps):

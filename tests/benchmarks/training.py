@@ -30,8 +30,8 @@ from vfs_jax.data.transforms import random_crop_box
 from vfs_jax.models.heads import head_widths
 from vfs_jax.models.resnet import BLOCKS, IMAGE_MEAN, IMAGE_STD, feature_width, is_bottleneck
 from vfs_jax.training.options import TrainOptions
-from vfs_jax.training.program import make_program
 from vfs_jax.training.sharding import make_mesh, put_batch
+from vfs_jax.training.vfs import make_program
 
 TURNS = 5
 

@@ -126,8 +126,8 @@ def test_nothing_readable_ends_with_one_line():
     ("number", "options", "message"),
     [
         (0, {}, "no clips to train on"),
-        (2, {"segments": 3}, "segments=3 must be even"),
-        (2, {"process_count": 3}, "batch_size=4 must be a positive multiple of the 3 processes"),
+        (2, {"segments": 3}, "segments=3: must be even"),
+        (2, {"process_count": 3}, "batch_size=4: must be a positive multiple of the 3 processes"),
     ],
 )
 def test_bad_input_is_named(number, options, message):

@@ -87,6 +87,21 @@ def test_batches_follow_from_seed_and_step(sequences):
     assert {np.sum(filled == number) for number in range(5)} == {2, 3}
 
 
+def test_what_cannot_be_read_is_replaced_and_told(sequences, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_text("no image")
+    mixed = [BoxSequence("broken", (broken,) * 3, sequences[0].boxes), *sequences[1:]]
+    batch, again = (PairBatches(mixed, 10, 0, 0, 0, 1, SMALL)[0] for _ in range(2))
+    assert len(batch["id"]) == 10
+    assert set(batch["id"]) <= {"1", "2", "3", "4"}
+    assert batch["unreadable"]
+    assert all(message.startswith(f"broken: {broken}") for message in batch["unreadable"])
+    assert again["id"] == batch["id"]
+    np.testing.assert_array_equal(again["search"], batch["search"])
+    with pytest.raises(InputError, match="sequences cannot be read; verify the data"):
+        PairBatches([mixed[0]] * 3, 2, 0, 0, 0, 1, SMALL)[0]
+
+
 def test_what_is_not_fit_is_replaced_or_named(sequences):
     tiny = [BoxSequence(s.name, s.frames, s.boxes * (1, 1, 0.1, 0.1)) for s in sequences]
     batch = PairBatches([sequences[0], *tiny[1:]], 8, 0, 0, 0, 1, SMALL)[0]

@@ -10,8 +10,8 @@ from jax import lax
 from vfs_jax.models import winograd
 from vfs_jax.training.flops import count_flops
 from vfs_jax.training.options import TrainOptions
-from vfs_jax.training.program import make_program
 from vfs_jax.training.sharding import make_mesh
+from vfs_jax.training.vfs import make_program
 
 OPTIONS = TrainOptions(
     data="",

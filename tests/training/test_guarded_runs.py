@@ -2,20 +2,15 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from train_clips import OPTIONS, clips
+from child_runs import finish, start
+from train_clips import OPTIONS, clips, train_small
 
 from vfs_jax.errors import InputError
-from vfs_jax.training.loop import train
-from vfs_jax.training.options import read_options
 
 # Eight devices here. The first update throws the weights out of all bounds.
-BROKEN = OPTIONS | {"batch_size": 8, "steps": 9, "learning_rate": 1e30, "max_bad_steps": 3, "checkpoint_every": 100}
+BROKEN = OPTIONS | {"steps": 9, "learning_rate": 1e30, "max_bad_steps": 3, "checkpoint_every": 100}
 
 
 def with_a_broken_record():
@@ -24,11 +19,10 @@ def with_a_broken_record():
     return records
 
 
-@pytest.mark.slow
 def test_a_run_that_goes_astray_warns_skips_counts_and_ends_with_the_records_on_disk(tmp_path, caplog):
-    options = read_options(BROKEN | {"max_unreadable": 0.5, "collapse_below": 5.0})
+    options = BROKEN | {"max_unreadable": 0.5, "collapse_below": 5.0}
     with caplog.at_level(logging.WARNING), pytest.raises(InputError, match=r"3 steps in a row up to 4 .*nonfinite-0"):
-        train(options, tmp_path, with_a_broken_record())
+        train_small(options, tmp_path, with_a_broken_record())
     batches = json.loads((tmp_path / "nonfinite-0.json").read_text())
     assert [batch["step"] for batch in batches] == [2, 3, 4]
     known = {clip["id"] for clip in clips()} - {"clip2"}
@@ -43,28 +37,18 @@ def test_a_run_that_goes_astray_warns_skips_counts_and_ends_with_the_records_on_
     assert not list((tmp_path / "checkpoints").glob("[0-9]*"))  # nothing that is astray is kept
 
 
-@pytest.mark.slow
 def test_too_many_unreadable_records_end_the_run(tmp_path):
     with pytest.raises(InputError, match=r"1 of 5 records are unreadable, more than the share max_unreadable=0\.1"):
-        train(read_options(BROKEN | {"max_unreadable": 0.1}), tmp_path, with_a_broken_record())
+        train_small(BROKEN | {"max_unreadable": 0.1}, tmp_path, with_a_broken_record())
 
 
 @pytest.mark.slow
 def test_a_hung_evaluation_ends_the_process_with_its_stacks(tmp_path):
-    program = Path(__file__).with_name("train_clips.py")
-    changes = ["eval_every=1", 'eval_data="forever"', "watchdog_seconds=20"]
-    process = subprocess.Popen(
-        [sys.executable, str(program), str(tmp_path), "1", *changes],
-        env=os.environ | {"XLA_FLAGS": ""},
-        text=True,
-        stdin=subprocess.PIPE,  # the evaluation waits for a line that never comes
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    process.wait(timeout=300)
-    stacks = process.stderr.read()
-    process.communicate()
-    assert process.returncode == 1
-    assert "Timeout (0:00:20)!" in stacks
-    assert "in evaluate" in stacks
+    changes = ["eval_every=1", 'eval_data="forever"', "watchdog_seconds=8"]
+    process = start("train_clips.py", tmp_path, 1, *changes)
+    process.wait(timeout=300)  # the evaluation waits for a line that never comes
+    status, printed = finish(process)
+    assert status == 1
+    assert "Timeout (0:00:08)!" in printed
+    assert "in evaluate" in printed
     assert (tmp_path / "checkpoints" / "1" / "manifest.json").exists()  # saved before it was evaluated

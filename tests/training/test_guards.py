@@ -43,7 +43,7 @@ def test_collapse_warns_once_each_time(caplog):
     guard = guards.Collapse(below=0.1)
     with caplog.at_level(logging.WARNING):
         for step, std in enumerate([0.9, 0.05, 0.04, 0.2, 0.03]):
-            guard.check(step, std)
+            guard.check(step, {"embedding_std": std})
     assert [record.getMessage()[:7] for record in caplog.records] == ["step 1:", "step 4:"]
 
 

@@ -56,7 +56,7 @@ class Terminal(io.StringIO):
 def test_progress_is_one_line_on_a_terminal_and_lines_elsewhere():
     terminal, file = Terminal(), io.StringIO()
     for stream in (terminal, file):
-        progress = Progress(10, stream)
+        progress = Progress(10, unit="clips", detail="std {embedding_std:.2f}", stream=stream)
         for step in (1, 2, 10):
             progress.show(step, NUMBERS)
     assert terminal.getvalue().count("\r") == 3

@@ -60,7 +60,7 @@ def test_free_fields_are_options():
         ({"steps": 0}, "steps=0: must be at least 1"),
         ({"dtype": "float16"}, "dtype=float16: take float32 or bfloat16"),
         ({"accumulate": 3}, "accumulate=3: must divide batch_size=4"),
-        ({"eval_every": 5}, "eval_every needs --config.eval_data"),
+        ({"eval_every": 5}, "eval_every=5: needs eval_data"),
     ],
 )
 def test_nonsense_is_named(change, message):

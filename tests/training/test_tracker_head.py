@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from vfs_jax.data.pairs import PairSettings
-from vfs_jax.models import SiamFCHead, backbone_of, init_variables
+from vfs_jax.models import backbone_of, init_variables
 from vfs_jax.models.tracking import tracking_features
-from vfs_jax.training.state import TrainState
-from vfs_jax.training.tracker_head import HeadOptions, focal_loss, make_head_step, response_labels
+from vfs_jax.training.tracker_head import HeadOptions, focal_loss, init_head_state, make_head_step, response_labels
 
 
 def torch_focal(responses, labels, gamma):
@@ -51,11 +50,8 @@ def test_two_steps_are_those_of_pytorch():
     options = HeadOptions(out_scale=0.1)
     schedule = optax.exponential_decay(1e-3, 1, 0.5, staircase=True)
     optimizer = optax.adam(schedule)
-    cells = jnp.zeros((1, 1, 1, 512), jnp.float32)
-    head = SiamFCHead(512).init(jax.random.key(1), cells, cells)["params"]
-    zero = jnp.zeros((), jnp.int32)
-    params = {"backbone": backbone["params"], "head": head}
-    state = TrainState(zero, params, {"backbone": backbone["batch_stats"]}, optimizer.init(head), zero)
+    state = init_head_state(1, backbone, optimizer)
+    head = state.params["head"]
     rng = np.random.default_rng(0)
     batch = {
         "exemplar": rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8),
@@ -97,6 +93,29 @@ def test_two_steps_are_those_of_pytorch():
     np.testing.assert_array_equal(state.params["backbone"]["conv1"]["kernel"], backbone["params"]["conv1"]["kernel"])
 
 
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted():
+    """On features instead of patches, of which one is no number."""
+    backbone, optimizer = backbone_of(init_variables(0, 18)), optax.adam(1e-3)
+    step = jax.jit(
+        make_head_step(HeadOptions(out_scale=0.1), 18, optimizer, lambda _: 1e-3, features=lambda _, computed: computed)
+    )
+    rng = np.random.default_rng(0)
+    batch = {
+        name: rng.standard_normal((2, side, side, 512), np.float32) for name, side in (("exemplar", 2), ("search", 4))
+    }
+    broken = batch | {"search": np.where(np.arange(512) == 7, np.nan, batch["search"])}
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to an int
+        before, metrics = step(init_head_state(0, backbone, optimizer), batch)
+        assert (metrics["finite"], metrics["skipped"]) == (True, 0)
+        after, metrics = step(before, broken)
+        assert (metrics["finite"], metrics["skipped"], after.skipped, after.step) == (False, 1, 1, 2)
+        jax.tree.map(np.testing.assert_array_equal, after.params, before.params)
+        jax.tree.map(np.testing.assert_array_equal, after.opt_state[0].mu, before.opt_state[0].mu)
+        again, metrics = step(after, batch)
+    assert (metrics["finite"], metrics["skipped"]) == (True, 1)
+    assert np.abs(again.params["head"]["search"]["bias"] - after.params["head"]["search"]["bias"]).max() > 0
+
+
 def test_options_are_checked():
-    with pytest.raises(ValueError, match=r"--config\.epochs=0: must be at least 1"):
+    with pytest.raises(ValueError, match=r"^epochs=0: must be at least 1"):
         HeadOptions(epochs=0, pairs=PairSettings())

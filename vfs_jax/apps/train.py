@@ -9,69 +9,48 @@ by the same command, needs --processes=auto (SLURM, TPU slices, GKE, MPI) or --p
 SIGTERM saves and ends with status 143.
 """
 
-import sys
 from pathlib import Path
-from typing import Any
 
-import jax
-from absl import flags
-from ml_collections import ConfigDict, config_flags
-
-from vfs_jax.apps import cli
-from vfs_jax.claims import claim_folder, with_versions
+from vfs_jax.apps import cli, training
 from vfs_jax.data.records import ClipRecords
-from vfs_jax.distributed import from_first, join
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.propagation.settings import Settings, default_radius
 from vfs_jax.evaluation.runs import propagation as runs
 from vfs_jax.evaluation.tasks import TASKS
 from vfs_jax.evaluation.tasks.base import write_tables
 from vfs_jax.models import backbone_of
-from vfs_jax.training.loop import Evaluate, train
+from vfs_jax.models.resnet import Variables
+from vfs_jax.training.loop import Evaluate
 from vfs_jax.training.options import FREE_FIELDS, TrainOptions, read_options
+from vfs_jax.training.vfs import train_vfs
 
-FLAGS = flags.FlagValues()
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.", flag_values=FLAGS)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints and logs go.", flag_values=FLAGS)
-_PROCESSES = flags.DEFINE_string(
-    "processes", "", "auto, or HOST:PORT,INDEX,COUNT, in a run over several processes.", flag_values=FLAGS
-)
-flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
+FLAGS = training.training_flags()
 
 
 def run(arguments: list[str]) -> None:
     """Train as the flags say."""
     if arguments:
         raise InputError(f"{arguments[0]}: vfs-train takes no arguments, only --config, --workdir, --config.KEY=VALUE")
-    config, workdir = start()
+    config, workdir = training.start(FLAGS)
     options = read_options(config.to_dict())
     records = ClipRecords(options.data)
     evaluate = evaluator(options, workdir)
-
-    def claim() -> str:
-        claim_folder(workdir, with_versions(config.to_dict()), free=FREE_FIELDS)
-        print(
+    lacking = records.shortfall()
+    training.claim(
+        workdir,
+        config.to_dict(),
+        free=FREE_FIELDS,
+        announcement=(
             f"training ResNet-{options.depth} on {len(records)} clips of {options.data} for {options.steps} steps of "
-            f"{options.batch_size} clips, {options.segments} frames each, on {jax.device_count()} "
-            f"{jax.default_backend()} device(s), {jax.process_count()} process(es); checkpoints and logs in {workdir}",
-            flush=True,
-        )
-        if lacking := records.shortfall():
-            print(f"vfs-train: WARNING: {lacking}", file=sys.stderr, flush=True)
-        return ""
-
-    from_first("claim the workdir", claim)
-    train(options, workdir, records, evaluate=evaluate)
-
-
-def start() -> tuple[ConfigDict, Path]:
-    """Join the processes of the run; returns the configuration and the workdir."""
-    join(str(_PROCESSES.value))
-    return _CONFIG.value, Path(str(_WORKDIR.value))
+            f"{options.batch_size} clips, {options.segments} frames each"
+        ),
+        warning=f"vfs-train: WARNING: {lacking}" if lacking else "",
+    )
+    train_vfs(options, workdir, records, evaluate=evaluate)
 
 
 def evaluator(options: TrainOptions, workdir: Path) -> Evaluate | None:
-    """Return the evaluation within a run, of masks in a folder of DAVIS layout; None where it is off.
+    """Make the evaluation within a run, of masks in a folder of DAVIS layout; None where it is off.
 
     Args:
         options: its eval_* fields say what is evaluated.
@@ -87,7 +66,7 @@ def evaluator(options: TrainOptions, workdir: Path) -> Evaluate | None:
     ]
     settings = Settings(short_side=options.eval_short_side, radius=default_radius(options.depth))
 
-    def evaluate(variables: dict[str, Any], step: int) -> dict[str, float]:
+    def evaluate(variables: Variables, step: int) -> dict[str, float]:
         folder = workdir / "evaluation" / str(step)
         for sequence in sequences:
             if not runs.finished(task, [folder], sequence):

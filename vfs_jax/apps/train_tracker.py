@@ -4,33 +4,33 @@
 
 WEIGHTS are those of the backbone: a folder of vfs-train, one of its checkpoints, a .pth file or random:SEED. DATA is a
 folder of the GOT-10k layout (its split "train"), or of OTB's with --config.layout=otb. DIR gets config.json,
-metrics.jsonl, tensorboard/ and checkpoints/STEP, which vfs-eval-tracker, vfs-track and vfs-convert read. SIGTERM saves
-and ends with status 143.
+metrics.jsonl, tensorboard/ and checkpoints/STEP, which vfs-eval-tracker, vfs-track and vfs-convert read, and, where
+config.eval_every is set, evaluation.jsonl and evaluation/STEP: tracks through config.eval_data, a folder of OTB's
+layout. All devices of the machine take part; --processes, and SIGTERM, are as in vfs-train.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-from absl import flags
-from ml_collections import config_flags
 
-from vfs_jax.apps import cli
-from vfs_jax.claims import claim_folder, with_versions
+from vfs_jax.apps import cli, training
 from vfs_jax.data.box_datasets import BoxSequence, open_got10k, open_otb
 from vfs_jax.data.pairs import PairSettings
 from vfs_jax.errors import InputError
+from vfs_jax.evaluation.runs.tracking import track_sequences
+from vfs_jax.evaluation.tasks.base import write_tables
+from vfs_jax.evaluation.tasks.boxes import Otb
+from vfs_jax.evaluation.tracking.siamfc import TrackerSettings
+from vfs_jax.models.resnet import Variables
 from vfs_jax.models.weights.resolve import resolve
+from vfs_jax.training.loop import Evaluate
+from vfs_jax.training.options import LOOP_FIELDS
 from vfs_jax.training.tracker_head import HeadOptions, train_head
 
-FLAGS = flags.FlagValues()
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.", flag_values=FLAGS)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints and logs go.", flag_values=FLAGS)
-flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
-
-# What may change when a run is continued, since the numbers that it computes do not depend on it.
-_FREE = ("checkpoint_every", "keep_checkpoints", "log_every", "num_workers", "watchdog_seconds")
+FLAGS = training.training_flags()
 
 
 def run(arguments: list[str]) -> None:
@@ -39,32 +39,35 @@ def run(arguments: list[str]) -> None:
         raise InputError(
             f"{arguments[0]}: vfs-train-tracker takes no arguments, only --config, --workdir, --config.KEY="
         )
-    config, workdir = _CONFIG.value, Path(str(_WORKDIR.value))
+    config, workdir = training.start(FLAGS)
     options = head_options(config.to_dict())
     sequences = open_sequences(config.data, config.layout, config.split)
     backbone, about = resolve(config.weights, config.depth)
-    whole = with_versions({**config.to_dict(), "weights_found": about})
-    # The same weights may lie elsewhere than at the first run: what counts is their checksum.
-    claim_folder(workdir, whole, free=[*_FREE, "weights", "weights_found.weights"])
-    print(
-        f"training the tracking head on {len(sequences)} sequences of {config.data} for {options.epochs} epochs of "
-        f"{options.batch_size} pairs a step, over {config.weights} (ResNet-{config.depth}, frozen), on "
-        f"{jax.device_count()} {jax.default_backend()} device(s); checkpoints and logs in {workdir}",
-        flush=True,
+    evaluate = evaluator(options, workdir)
+    training.claim(
+        workdir,
+        {**config.to_dict(), "weights_found": about},
+        # The same weights may lie elsewhere than at the first run: what counts is their checksum.
+        free=[*LOOP_FIELDS, "weights", "weights_found.weights"],
+        announcement=(
+            f"training the tracking head on {len(sequences)} sequences of {config.data} for {options.epochs} epochs of "
+            f"{options.batch_size} pairs a step, over {config.weights} (ResNet-{config.depth}, frozen)"
+        ),
     )
-    train_head(options, workdir, sequences, backbone)
-    print(f"wrote {workdir / 'checkpoints'}; use it as --config.weights={workdir}")
+    train_head(options, workdir, sequences, backbone, evaluate=evaluate)
+    if jax.process_index() == 0:
+        print(f"wrote {workdir / 'checkpoints'}; use it as --config.weights={workdir}")
 
 
-def head_options(config: dict[str, Any]) -> HeadOptions:
-    """Return the part of a configuration that says how the head is trained."""
+def head_options(config: Mapping[str, Any]) -> HeadOptions:
+    """Pick the part of a configuration that says how the head is trained."""
     names = {field.name for field in dataclasses.fields(HeadOptions)}
     chosen = {name: value for name, value in config.items() if name in names}
     return HeadOptions(**{**chosen, "pairs": PairSettings(**config["pairs"])})
 
 
 def open_sequences(data: str, layout: str, split: str) -> list[BoxSequence]:
-    """Return the sequences to train on.
+    """Open the sequences to train on.
 
     Args:
         data: the folder.
@@ -75,8 +78,43 @@ def open_sequences(data: str, layout: str, split: str) -> list[BoxSequence]:
         InputError: they cannot be read, or the layout is another one.
     """
     if layout not in ("got10k", "otb"):
-        raise InputError(f"--config.layout={layout}: take got10k or otb")
+        raise InputError(f"layout={layout}: take got10k or otb")
     return open_got10k(data, split) if layout == "got10k" else open_otb(data)
+
+
+def evaluator(options: HeadOptions, workdir: Path) -> Evaluate | None:
+    """Make the evaluation within a run, of tracks in a folder of OTB's layout; None where it is off.
+
+    Args:
+        options: its eval_* fields say what is evaluated.
+        workdir: gets evaluation/STEP/boxes and the tables beside them.
+    """
+    if not options.eval_every:
+        return None
+    task = Otb()
+    wanted = [name for name in options.eval_sequences.split(",") if name]
+    sequences = [
+        sequence.cut(options.eval_max_frames or None)
+        for sequence in task.open(options.eval_data, split="otb100", sequences=wanted)
+    ]
+    pairs = options.pairs
+    settings = TrackerSettings(
+        out_scale=options.out_scale,
+        exemplar_size=pairs.exemplar_size,
+        search_size=pairs.search_size,
+        context=pairs.context,
+    )
+
+    def evaluate(variables: Variables, step: int) -> dict[str, float]:
+        folder = workdir / "evaluation" / str(step)
+        results = folder / task.folder
+        left = [sequence for sequence in sequences if not task.output(results, sequence).exists()]
+        track_sequences(task, variables, left, results, settings=settings)
+        scores = [task.score(results, sequence) for sequence in sequences]
+        write_tables(folder, task, scores)
+        return task.summary(scores)
+
+    return evaluate
 
 
 def main() -> None:

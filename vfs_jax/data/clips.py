@@ -2,17 +2,13 @@
 
 import dataclasses
 import functools
-import multiprocessing
-import os
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
-import grain
 import numpy as np
-from absl import flags
 
+from vfs_jax.data.background import load_in_background
 from vfs_jax.data.images import decode_jpeg
 from vfs_jax.data.sampling import sample_frames
 from vfs_jax.data.transforms import random_resized_crop
@@ -20,6 +16,16 @@ from vfs_jax.errors import InputError
 
 # How many records are tried in place of one that cannot be read, before the run is given up.
 _TRIES = 10
+
+Clip = Mapping[str, Any]  # a record: see `vfs_jax.data.records`
+
+
+class ClipBatch(TypedDict):
+    """One process's part of a batch; see `clip_batches`."""
+
+    views: np.ndarray
+    id: list[str]
+    unreadable: list[str]
 
 
 @functools.lru_cache(maxsize=4)
@@ -29,7 +35,7 @@ def _order(seed: int, epoch: int, num_records: int) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipBatches(Sequence[dict[str, Any]]):
+class ClipBatches(Sequence[ClipBatch]):
     """The endless sequence of one process's batches: item i is step start_step + i, whoever asks for it and whenever.
 
     Position k of the run (k = step * batch_size + row) reads record k % n of pass k // n in that pass's order, with a
@@ -39,7 +45,7 @@ class ClipBatches(Sequence[dict[str, Any]]):
     See `clip_batches` for the arguments.
     """
 
-    records: Sequence[Mapping[str, Any]]
+    records: Sequence[Clip]
     batch_size: int
     segments: int
     image_size: int
@@ -52,7 +58,7 @@ class ClipBatches(Sequence[dict[str, Any]]):
     def __len__(self) -> int:
         return sys.maxsize
 
-    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]  # slices have no use here
+    def __getitem__(self, index: int) -> ClipBatch:  # type: ignore[override]  # slices have no use here
         rows = self.batch_size // self.process_count
         start = (self.start_step + index) * self.batch_size + self.process_index * rows
         size = self.image_size
@@ -91,7 +97,7 @@ class ClipBatches(Sequence[dict[str, Any]]):
 
 
 def clip_batches(
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[Clip],
     *,
     batch_size: int,
     segments: int,
@@ -102,7 +108,7 @@ def clip_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[ClipBatch]:
     """Read, decodes, crops and mirrors clips in the background and hand them out batch by batch, without end.
 
     Only the sampled frames are decoded. View 1 holds the first half of the sampled frames, view 2 the second
@@ -131,30 +137,10 @@ def clip_batches(
     if len(records) == 0:
         raise InputError("there are no clips to train on; prepare some videos first")
     if segments < 2 or segments % 2:
-        raise InputError(f"segments={segments} must be even, since each of the two views takes half of the frames")
+        raise InputError(f"segments={segments}: must be even, since each of the two views takes half of the frames")
     if batch_size < 1 or batch_size % process_count:
-        raise InputError(f"batch_size={batch_size} must be a positive multiple of the {process_count} processes")
+        raise InputError(f"batch_size={batch_size}: must be a positive multiple of the {process_count} processes")
     batches = ClipBatches(
         records, batch_size, segments, image_size, min_area, seed, start_step, process_index, process_count
     )
-    if num_workers and not flags.FLAGS.is_parsed():  # grain's worker processes read absl's global flags
-        flags.FLAGS.mark_as_parsed()
-    threads = min(4, os.cpu_count() or 1)
-    dataset = (
-        grain.MapDataset.source(batches)
-        .to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
-        .mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers), worker_init_fn=_end_with_parent)
-    )
-    return iter(dataset)
-
-
-def _end_with_parent(index: int, count: int) -> None:
-    """End this worker process when the one that reads from it is gone; after a kill it would wait for ever."""
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    return load_in_background(batches, num_workers)

@@ -1,20 +1,32 @@
 """Exemplar and search patches of box sequences to train a Siamese tracker, a pure function of the seed and the step."""
 
 import dataclasses
-import os
 import sys
 from collections.abc import Iterator, Sequence
+from typing import TypedDict
 
 import cv2
-import grain
 import numpy as np
 
+from vfs_jax.data.background import load_in_background
 from vfs_jax.data.box_datasets import BoxSequence
 from vfs_jax.data.images import image_size
 from vfs_jax.data.target_crops import center_of, crop_target, exemplar_extent
 from vfs_jax.errors import InputError
 
+# How many sequences are tried in place of one that cannot be read, before the run is given up.
+_TRIES = 10
+
 _INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_NEAREST, cv2.INTER_LANCZOS4)
+
+
+class PairBatch(TypedDict):
+    """One process's part of a batch; see `pair_batches`."""
+
+    exemplar: np.ndarray
+    search: np.ndarray
+    id: list[str]
+    unreadable: list[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +138,7 @@ def steps_per_epoch(num_sequences: int, batch_size: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class PairBatches(Sequence[dict[str, np.ndarray]]):
+class PairBatches(Sequence[PairBatch]):
     """The endless sequence of batches: item i is step start_step + i, whoever asks for it and whenever.
 
     See `pair_batches` for the arguments.
@@ -143,31 +155,46 @@ class PairBatches(Sequence[dict[str, np.ndarray]]):
     def __len__(self) -> int:
         return sys.maxsize
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:  # type: ignore[override]  # slices have no use here
+    def __getitem__(self, index: int) -> PairBatch:  # type: ignore[override]  # slices have no use here
         step = self.start_step + index
         epoch, batch = divmod(step, steps_per_epoch(len(self.sequences), self.batch_size))
         order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.sequences))
         order = np.resize(order, max(len(order), self.batch_size))  # repeated where they do not fill a batch
         rows = self.batch_size // self.process_count
         places = np.arange(rows) + batch * self.batch_size + self.process_index * rows
-        pairs = [
-            self._pair(int(order[place]), np.random.default_rng((self.seed, 1, epoch, int(place)))) for place in places
-        ]
-        exemplars, searches = zip(*pairs, strict=True)
-        return {"exemplar": np.stack(exemplars), "search": np.stack(searches)}
+        patches, ids, unreadable = [], [], []
+        for place in places:
+            rng = np.random.default_rng((self.seed, 1, epoch, int(place)))
+            pair, name, failed = self._pair(int(order[place]), rng)
+            patches.append(pair)
+            ids.append(name)
+            unreadable += failed
+        exemplars, searches = zip(*patches, strict=True)
+        return {"exemplar": np.stack(exemplars), "search": np.stack(searches), "id": ids, "unreadable": unreadable}
 
-    def _pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        # A sequence with fewer than two fit frames is replaced by any other one.
+    def _pair(self, index: int, rng: np.random.Generator) -> tuple[tuple[np.ndarray, np.ndarray], str, list[str]]:
+        """Cut a pair of a sequence; with it the sequence's name, and what had to be passed over for it.
+
+        A sequence with fewer than two fit frames, or that cannot be read, is replaced by any other one.
+        """
+        failed: list[str] = []
         for candidate in (index, *rng.permutation(len(self.sequences)).tolist()):
-            sequence, kept = self.sequences[candidate], kept_frames(self.sequences[candidate])
-            if len(kept) >= 2:
-                break
-        else:
-            raise InputError(f"{sequence.frames[0].parent}: no sequence has two frames that are fit to train on")
-        first, second = sample_pair(rng, kept, self.settings.max_gap)
-        z = cut_patch(rng, sequence.frame(first), sequence.boxes[first], self.settings, exemplar=True)
-        x = cut_patch(rng, sequence.frame(second), sequence.boxes[second], self.settings, exemplar=False)
-        return z, x
+            sequence = self.sequences[candidate]
+            try:
+                kept = kept_frames(sequence)
+                if len(kept) < 2:
+                    continue
+                first, second = sample_pair(rng, kept, self.settings.max_gap)
+                z = cut_patch(rng, sequence.frame(first), sequence.boxes[first], self.settings, exemplar=True)
+                x = cut_patch(rng, sequence.frame(second), sequence.boxes[second], self.settings, exemplar=False)
+                return (z, x), sequence.name, failed
+            except InputError as error:
+                failed.append(f"{sequence.name}: {error}")
+                if len(failed) == _TRIES:
+                    break
+        if failed:
+            raise InputError(f"{len(failed)} sequences cannot be read; verify the data ({'; '.join(failed)})")
+        raise InputError(f"{sequence.frames[0].parent}: no sequence has two frames that are fit to train on")
 
 
 def pair_batches(
@@ -180,7 +207,7 @@ def pair_batches(
     process_count: int = 1,
     num_workers: int = 0,
     settings: PairSettings = PairSettings(),
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Iterator[PairBatch]:
     """Read, cut and augment pairs in the background and hand them out batch by batch, without end.
 
     Args:
@@ -194,7 +221,9 @@ def pair_batches(
         settings: of the pairs.
 
     Yields:
-        Dicts of "exemplar" uint8 [b, e, e, 3] and "search" uint8 [b, s, s, 3]; a function of (seed, step) alone.
+        Dicts of "exemplar" uint8 [b, e, e, 3] and "search" uint8 [b, s, s, 3] with b = batch_size / process_count, "id"
+        list of b str, the sequences' names, and "unreadable", a list of what could not be read ("id: why") and was
+        replaced by other sequences. A function of (seed, step) alone.
 
     Raises:
         InputError: there are no sequences, none is fit to train on, or batch_size is no multiple of process_count.
@@ -202,12 +231,6 @@ def pair_batches(
     if not sequences:
         raise InputError("there are no sequences to train on")
     if batch_size < 1 or batch_size % process_count:
-        raise InputError(f"batch_size={batch_size} must be a positive multiple of the {process_count} processes")
+        raise InputError(f"batch_size={batch_size}: must be a positive multiple of the {process_count} processes")
     batches = PairBatches(sequences, batch_size, seed, start_step, process_index, process_count, settings)
-    threads = min(4, os.cpu_count() or 1)
-    dataset = (
-        grain.MapDataset.source(batches)
-        .to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
-        .mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
-    )
-    return iter(dataset)
+    return load_in_background(batches, num_workers)

@@ -30,7 +30,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Path, *, keep: int):
-        """Open or makes the folder and remove what interrupted saves have left.
+        """Open or make the folder and remove what interrupted saves have left.
 
         Args:
             workdir: of the run.
@@ -45,7 +45,7 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, state: TrainState) -> None:
-        """Write a checkpoint of the state's step; keeps the one that is there where there is one."""
+        """Write a checkpoint of the state's step, unless there is one already."""
         step = int(state.step)
         if step in self._manager.all_steps():
             return
@@ -81,7 +81,7 @@ class Checkpoints:
         self._manager.close()
 
     def _newest_whole(self, like: TrainState) -> int | None:
-        """Return the newest step whose checkpoint is whole; put newer ones, and interrupted saves, aside."""
+        """Find the newest step whose checkpoint is whole; put newer ones, and interrupted saves, aside."""
         damaged: list[Path] = []
         for step in sorted(self._manager.all_steps(), reverse=True):
             folder = self.folder / str(step)
@@ -109,7 +109,7 @@ def _write_manifest(folder: Path, state: TrainState) -> None:
 
 
 def _fault(folder: Path, like: TrainState) -> str | None:
-    """Return what is wrong with a checkpoint; None where it is whole and of this network."""
+    """Tell what is wrong with a checkpoint; None where it is whole and of this network."""
     path = folder / _MANIFEST
     if not path.is_file():
         return f"its save was cut off, or it is not of a run ({_MANIFEST} is missing)"
@@ -131,7 +131,7 @@ def _fault(folder: Path, like: TrainState) -> str | None:
 
 
 def _arrays(state: TrainState) -> dict[str, str]:
-    """Return the name -> dtype and shape of every array."""
+    """List the arrays of a state: name to dtype and shape."""
     return {jax.tree_util.keystr(path): f"{a.dtype}{list(a.shape)}" for path, a in jax.tree.leaves_with_path(state)}
 
 

@@ -1,14 +1,15 @@
-"""The variant with negatives: InfoNCE over the other clips of the batch, and over a slower network's past."""
+"""InfoNCE, the variant with negatives: other clips of the batch, and a queue of a slower network's embeddings."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from beartype import beartype
-from jaxtyping import Array, Float, jaxtyped
+from jaxtyping import Array, Float, PyTree, jaxtyped
 
+from vfs_jax.models.resnet import Variables
 from vfs_jax.training.losses import normalize
 
 
@@ -79,11 +80,11 @@ class Queue:
         embeddings: [k, d], of length 1, the newest first.
     """
 
-    params: Any
-    batch_stats: Any
+    params: optax.Params
+    batch_stats: PyTree
     embeddings: jax.Array
 
-    def follow(self, params: Any, batch_stats: Any, z: jax.Array, momentum: float) -> "Queue":
+    def follow(self, params: optax.Params, batch_stats: PyTree, z: jax.Array, momentum: float) -> "Queue":
         """Return the queue after a step.
 
         Args:
@@ -98,8 +99,8 @@ class Queue:
         return Queue(slow, batch_stats, embeddings)
 
 
-def init_queue(seed: int, variables: Any, *, size: int, width: int) -> Queue:
-    """Return the queue before the first step: a copy of the network, and random directions that stand in for a past.
+def init_queue(seed: int, variables: Variables, *, size: int, width: int) -> Queue:
+    """Make the queue before the first step: a copy of the network, and random directions that stand in for a past.
 
     Args:
         seed: of the directions.

@@ -1,12 +1,12 @@
-"""What a training step computes, and how much of the devices' speed it uses."""
+"""Floating-point operations of a training step, and the share of the devices' peak that it reaches."""
 
 import math
-from collections.abc import Iterator
-from typing import Any
+import typing
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
-from jax.extend.core import Jaxpr
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 # Peak of dense bfloat16 multiply-adds a second of one device, from the makers' data sheets; by jax's device_kind.
 PEAK_FLOPS = {
@@ -28,7 +28,7 @@ PEAK_FLOPS = {
 
 
 def utilization(flops_per_second: float, peak: float = 0.0) -> float | None:
-    """Return the model FLOP/s utilization (MFU), a share of all devices' peak; None where the peak is not known.
+    """Compute the model FLOP/s utilization (MFU), a share of all devices' peak; None where the peak is not known.
 
     Args:
         flops_per_second: over all devices.
@@ -44,8 +44,8 @@ def utilization(flops_per_second: float, peak: float = 0.0) -> float | None:
     return flops_per_second / sum(known) if len(known) == len(peaks) else None
 
 
-def count_flops(jaxpr: Any) -> int:
-    """Return floating-point operations of a program's convolutions and matrix products; a multiply-add counts as two.
+def count_flops(jaxpr: Jaxpr | ClosedJaxpr) -> int:
+    """Count floating-point operations of a program's convolutions and matrix products; a multiply-add counts as two.
 
     Counted from the program, since compilers tell their count before they optimize on CPUs only, and afterwards no
     compiler knows what its calls of libraries compute. Products with the zeros of padding and of dilated inputs do not
@@ -60,7 +60,7 @@ def count_flops(jaxpr: Any) -> int:
         >>> count_flops(jax.make_jaxpr(lambda a, b: jax.numpy.sin(a @ b))(matrix, matrix))
         2000
     """
-    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    jaxpr = jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
     flops, used = 0, set(map(id, jaxpr.outvars))
     for equation in reversed(jaxpr.eqns):
         if not used.isdisjoint(map(id, equation.outvars)):
@@ -69,15 +69,15 @@ def count_flops(jaxpr: Any) -> int:
     return flops
 
 
-def _equation_flops(equation: Any) -> int:
+def _equation_flops(equation: JaxprEqn) -> int:
     params = equation.params
     match equation.primitive.name:
         case "conv_general_dilated":
             return _convolution_flops(equation)
         case "dot_general":
             (contracted, _), _ = params["dimension_numbers"]
-            lhs = equation.invars[0].aval.shape
-            return 2 * equation.outvars[0].aval.size * math.prod(lhs[axis] for axis in contracted)
+            lhs, _, out = _shapes([*equation.invars, *equation.outvars])
+            return 2 * math.prod(out) * math.prod(lhs[axis] for axis in contracted)
         case "cond":
             return max(map(count_flops, params["branches"]))
         case "scan":
@@ -85,18 +85,21 @@ def _equation_flops(equation: Any) -> int:
     return sum(map(count_flops, _inner(params)))
 
 
-def _inner(params: dict[str, Any]) -> Iterator[Jaxpr]:
-    """Return the programs that an equation calls."""
+def _shapes(variables: Sequence[Var | Literal]) -> list[tuple[int, ...]]:
+    return [typing.cast(jax.core.ShapedArray, variable.aval).shape for variable in variables]
+
+
+def _inner(params: Mapping[str, object]) -> Iterator[Jaxpr]:
+    """Iterate over the programs that an equation calls."""
     for value in params.values():
         jaxpr = getattr(value, "jaxpr", value)
         if isinstance(jaxpr, Jaxpr):
             yield jaxpr
 
 
-def _convolution_flops(equation: Any) -> int:
+def _convolution_flops(equation: JaxprEqn) -> int:
     params = equation.params
-    lhs, rhs = (variable.aval.shape for variable in equation.invars)
-    out = equation.outvars[0].aval.shape
+    lhs, rhs, out = _shapes([*equation.invars, *equation.outvars])
     of_lhs, of_rhs, of_out = params["dimension_numbers"]  # each: batch or output channel, channel, rows, columns
     flops = 2 * out[of_out[0]] * out[of_out[1]] * rhs[of_rhs[1]]
     for axis, (pad, _) in enumerate(params["padding"]):

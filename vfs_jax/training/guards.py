@@ -1,4 +1,4 @@
-"""What ends, or warns about, a run that nobody watches."""
+"""Guards of a run that nobody watches: they skip, warn, save or end it when something goes wrong."""
 
 import contextlib
 import faulthandler
@@ -6,7 +6,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Self
@@ -62,7 +62,7 @@ class Unreadable:
         self._seen: set[str] = set()
 
     def count(self, messages: Iterable[str]) -> int:
-        """Take note of what a batch had to replace ("id: why"); returns the number of different records so far."""
+        """Take note of what a batch had to replace ("id: why") and return the number of different records so far."""
         for message in messages:
             record = message.partition(": ")[0]
             if record not in self._seen:
@@ -79,7 +79,7 @@ class Unreadable:
         if total > self._share * self._num_records:
             raise InputError(
                 f"{total} of {self._num_records} records are unreadable, more than the share "
-                f"max_unreadable={self._share:g}; the log names them; run vfs-prepare verify on the data"
+                f"max_unreadable={self._share:g}; the log names them; verify the data"
             )
 
 
@@ -90,8 +90,9 @@ class Collapse:
         self._below = below
         self._warned = False
 
-    def check(self, step: int, embedding_std: float) -> None:
-        """Take note of one step."""
+    def check(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Take note of the "embedding_std" of one step."""
+        embedding_std = numbers["embedding_std"]
         if embedding_std >= self._below:
             self._warned = False
         elif not self._warned:

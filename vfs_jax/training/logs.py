@@ -1,4 +1,4 @@
-"""Where a run's numbers go: JSON lines, TensorBoard, and one progress line."""
+"""The logs of a run: JSON lines, TensorBoard, and one progress line."""
 
 import json
 import sys
@@ -36,7 +36,7 @@ class JsonLines:
         self._file = path.open("a")
 
     def write(self, step: int, numbers: Numbers) -> None:
-        """Add a line and flushes it."""
+        """Add a line and flush it."""
         self._file.write(json.dumps({"step": step, **numbers}) + "\n")
         self._file.flush()
         self.steps.add(step)
@@ -47,7 +47,7 @@ class JsonLines:
 
 
 class RunLog:
-    """Writes what a run measures: WORKDIR/metrics.jsonl, WORKDIR/evaluation.jsonl, and both under WORKDIR/tensorboard.
+    """The numbers of a run in files: WORKDIR/metrics.jsonl, evaluation.jsonl, and both under WORKDIR/tensorboard.
 
     Attributes:
         evaluated: the steps that are evaluated already.
@@ -88,9 +88,18 @@ class RunLog:
 class Progress:
     """One line on the terminal that is written over; plain lines, at most one every ten seconds, everywhere else."""
 
-    def __init__(self, steps: int, stream: TextIO | None = None):
-        """Start a line for a run of `steps` steps, on stdout unless told otherwise."""
+    def __init__(self, steps: int, *, unit: str, detail: str, stream: TextIO | None = None):
+        """Start the line.
+
+        Args:
+            steps: of the whole run.
+            unit: of the speed: the numbers have its UNIT_per_second.
+            detail: what else to show, a format string of the numbers.
+            stream: where to; stdout when None.
+        """
         self._steps = steps
+        self._unit = unit
+        self._detail = detail
         self._stream = stream or sys.stdout
         self._is_terminal = self._stream.isatty()
         self._shown = float("-inf")
@@ -103,8 +112,8 @@ class Progress:
         self._shown = now
         line = (
             f"step {step}/{self._steps}  loss {numbers['loss']:.4f}  lr {numbers['learning_rate']:.2e}  "
-            f"std {numbers['embedding_std']:.2f}  {numbers['steps_per_second']:.3g} steps/s  "
-            f"{numbers['clips_per_second']:.4g} clips/s  waited {numbers['data_wait']:.0%}  "
+            f"{self._detail.format_map(numbers)}  {numbers['steps_per_second']:.3g} steps/s  "
+            f"{numbers[f'{self._unit}_per_second']:.4g} {self._unit}/s  waited {numbers['data_wait']:.0%}  "
             f"{duration((self._steps - step) / numbers['steps_per_second'])} left"
         )
         end = "\n" if not self._is_terminal or step == self._steps else ""

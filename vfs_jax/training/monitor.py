@@ -1,17 +1,17 @@
-"""Watches the steps of a run: reads their metrics one step late, asks the guards, and logs."""
+"""The monitor of a run: it reads the metrics of every step one step late, asks the guards, and logs."""
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from vfs_jax.training import guards
 from vfs_jax.training.flops import utilization
 from vfs_jax.training.logs import Progress, RunLog
-from vfs_jax.training.options import TrainOptions
+from vfs_jax.training.options import LoopOptions
+from vfs_jax.training.program import HostBatch, Metrics, Plan
 
 
 class Monitor:
@@ -24,26 +24,26 @@ class Monitor:
         stop: whether a process has asked all to stop, in a step that is finished; all learn it at the same step.
     """
 
-    def __init__(self, options: TrainOptions, workdir: Path, *, start: int, num_records: int, step_flops: float):
+    def __init__(self, plan: Plan, options: LoopOptions, workdir: Path, *, start: int, step_flops: float):
         """Open the logs.
 
         Args:
-            options: of the run.
+            plan: what is read, and what it is called.
+            options: limits of the guards, and how often to log.
             workdir: where to.
             start: steps taken so far.
-            num_records: of the data set.
             step_flops: floating-point operations of one step over all devices.
         """
         self.stop = False
+        self._plan = plan
         self._options = options
         self._step_flops = step_flops
         self._log = RunLog(workdir, start_step=start) if jax.process_index() == 0 else None
-        self._progress = Progress(options.steps)
+        self._progress = Progress(plan.steps, unit=plan.unit, detail=plan.progress)
         bad_batches = workdir / f"nonfinite-{jax.process_index()}.json"
         self._nonfinite = guards.NonFinite(bad_batches, options.max_bad_steps)
-        self._unreadable = guards.Unreadable(num_records, options.max_unreadable)
-        self._collapse = guards.Collapse(options.collapse_below)
-        self._pending: tuple[int, dict[str, jax.Array], list[str]] | None = None
+        self._unreadable = guards.Unreadable(plan.num_records, options.max_unreadable)
+        self._pending: tuple[int, Metrics, list[str]] | None = None
         self._logged = start
         self._since = time.monotonic()
         self._waited = 0.0
@@ -62,12 +62,12 @@ class Monitor:
         yield
         self._since += time.monotonic() - start
 
-    def unreadable(self, batch: Mapping[str, Any]) -> int:
-        """Return how many different records this process could not read so far, with those of a batch."""
+    def unreadable(self, batch: HostBatch) -> int:
+        """Count the different records that this process could not read so far, with those of a batch."""
         return self._unreadable.count(batch["unreadable"])
 
-    def add(self, step: int, metrics: dict[str, jax.Array], ids: list[str]) -> None:
-        """Take a step that was just started, and finishes the one before.
+    def add(self, step: int, metrics: Metrics, ids: list[str]) -> None:
+        """Take a step that was just started, and finish the one before.
 
         Args:
             step: its number, the first is 1.
@@ -81,7 +81,7 @@ class Monitor:
         self._pending = step, metrics, ids
 
     def finish(self) -> None:
-        """Wait for the last step that was added, and checks and log it.
+        """Wait for the last step that was added, check it and log it.
 
         Raises:
             InputError: a guard ends the run.
@@ -94,8 +94,9 @@ class Monitor:
         self.stop |= numbers.pop("stop")
         self._unreadable.check(numbers["unreadable"])
         self._nonfinite.check(step, numbers.pop("finite"), ids)
-        self._collapse.check(step, numbers["embedding_std"])
-        if step % self._options.log_every == 0 or step == self._options.steps:
+        for watch in self._plan.watch:
+            watch(step, numbers)
+        if step % self._options.log_every == 0 or step == self._plan.steps:
             self._write(step, numbers)
 
     def evaluation(self, step: int, scores: dict[str, float]) -> None:
@@ -104,7 +105,7 @@ class Monitor:
             self._log.evaluation(step, scores)
 
     def is_evaluated(self, step: int) -> bool:
-        """Return whether an earlier start of this run has evaluated the weights after a step."""
+        """Tell whether the weights after a step are evaluated, maybe by an earlier start of this run."""
         return self._log is not None and step in self._log.evaluated
 
     def close(self) -> None:
@@ -118,7 +119,7 @@ class Monitor:
         rate = (step - self._logged) / seconds
         numbers |= {
             "steps_per_second": rate,
-            "clips_per_second": rate * self._options.batch_size,
+            f"{self._plan.unit}_per_second": rate * self._plan.batch_size,
             "data_wait": self._waited / seconds,
             "flops_per_second": rate * self._step_flops,
         }

@@ -1,4 +1,4 @@
-"""Everything that a training configuration may say, with its meaning and its default."""
+"""The options of training: what a configuration may say, with its meaning and its default."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,8 +8,46 @@ from vfs_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """A training run.
+class LoopOptions:
+    """How a run is saved, logged, guarded and evaluated, whatever it trains; no number that it computes depends on it.
+
+    Attributes:
+        checkpoint_every: steps between checkpoints.
+        keep_checkpoints: how many of the newest checkpoints are kept.
+        log_every: steps between lines in metrics.jsonl.
+        peak_flops: a second of one device, of which the MFU is a share; 0 takes the maker's figure for bfloat16.
+        num_workers: processes that read and decode; 0 works in threads.
+        max_bad_steps: non-finite steps in a row that end the run; each is skipped.
+        max_unreadable: share of the records that may be unreadable before the run ends.
+        watchdog_seconds: a step, or an evaluation, that takes longer ends the process with all its stacks on stderr.
+        eval_every: steps between evaluations; 0 for none.
+        eval_data: folder to evaluate on.
+        eval_sequences: comma-separated names; all of them where empty.
+        eval_max_frames: frames of each sequence; 0 for all.
+    """
+
+    checkpoint_every: int
+    keep_checkpoints: int = 3
+    log_every: int
+    peak_flops: float = 0.0
+    num_workers: int = 0
+    max_bad_steps: int = 10
+    max_unreadable: float = 0.01
+    watchdog_seconds: float = 1800.0
+    eval_every: int = 0
+    eval_data: str = ""
+    eval_sequences: str = ""
+    eval_max_frames: int = 0
+
+    def __post_init__(self) -> None:
+        require_positive(self, "checkpoint_every", "keep_checkpoints", "log_every")
+        if self.eval_every and not self.eval_data:
+            raise InputError(f"eval_every={self.eval_every}: needs eval_data, a folder to evaluate on")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainOptions(LoopOptions):
+    """A training run of VFS.
 
     Attributes:
         data: folder of records.
@@ -33,20 +71,8 @@ class TrainOptions:
         dtype: of the network's computation, float32 or bfloat16.
         accumulate: parts into which a batch is cut to save memory; BatchNorm sees one part at a time.
         remat: whether activations other than those of convolutions are computed twice to save memory.
-        checkpoint_every: steps between checkpoints.
-        keep_checkpoints: how many of the newest checkpoints are kept.
-        log_every: steps between lines in metrics.jsonl.
-        peak_flops: a second of one device, of which the MFU is a share; 0 takes the maker's figure for bfloat16.
-        num_workers: processes that decode; 0 decodes in threads.
-        max_bad_steps: non-finite steps in a row that end the run; each is skipped.
-        max_unreadable: share of the records that may be unreadable before the run ends.
         collapse_below: the embedding's standard deviation (1 is spread out, 0 is collapsed) below which the log warns.
-        watchdog_seconds: a step, or an evaluation, that takes longer ends the process with all its stacks on stderr.
-        eval_every: steps between evaluations; 0 for none.
-        eval_data: folder of DAVIS layout to evaluate on.
-        eval_split: of its sequences.
-        eval_sequences: comma-separated names; all of the split where empty.
-        eval_max_frames: frames of each sequence; 0 for all.
+        eval_split: of the sequences in eval_data, which has DAVIS's layout.
         eval_short_side: of the frames that are evaluated, in pixels.
     """
 
@@ -59,7 +85,7 @@ class TrainOptions:
     image_size: int
     min_area: float = 0.2
     color: bool = False
-    color_augmentation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    color_augmentation: Mapping[str, object] = dataclasses.field(default_factory=dict)
     symmetric: bool = True
     negatives: str = "none"
     temperature: float = 0.2
@@ -71,56 +97,40 @@ class TrainOptions:
     dtype: str = "float32"
     accumulate: int = 1
     remat: bool = False
-    checkpoint_every: int
-    keep_checkpoints: int = 3
-    log_every: int
-    peak_flops: float = 0.0
-    num_workers: int = 0
-    max_bad_steps: int = 10
-    max_unreadable: float = 0.01
     collapse_below: float = 0.1
-    watchdog_seconds: float = 1800.0
-    eval_every: int = 0
-    eval_data: str = ""
     eval_split: str = "val"
-    eval_sequences: str = ""
-    eval_max_frames: int = 0
     eval_short_side: int = 480
 
     def __post_init__(self) -> None:
-        positive = (
-            "steps",
-            "batch_size",
-            "image_size",
-            "accumulate",
-            "checkpoint_every",
-            "keep_checkpoints",
-            "log_every",
-            "queue_size",
-        )
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise InputError(f"--config.{name}={getattr(self, name)}: must be at least 1")
+        super().__post_init__()
+        require_positive(self, "steps", "batch_size", "image_size", "accumulate", "queue_size")
         if self.dtype not in ("float32", "bfloat16"):
-            raise InputError(f"--config.dtype={self.dtype}: take float32 or bfloat16")
+            raise InputError(f"dtype={self.dtype}: take float32 or bfloat16")
         if self.batch_size % self.accumulate:
-            raise InputError(f"--config.accumulate={self.accumulate}: must divide batch_size={self.batch_size}")
+            raise InputError(f"accumulate={self.accumulate}: must divide batch_size={self.batch_size}")
         if self.negatives not in ("none", "batch", "queue"):
-            raise InputError(f"--config.negatives={self.negatives}: take none, batch or queue")
+            raise InputError(f"negatives={self.negatives}: take none, batch or queue")
         if self.negatives == "batch" and self.batch_size == self.accumulate:
-            raise InputError("--config.negatives=batch: needs at least two clips in a part of the batch")
+            raise InputError("negatives=batch: needs at least two clips in a part of the batch")
         if self.temperature <= 0:
-            raise InputError(f"--config.temperature={self.temperature}: must be above 0")
-        if self.eval_every and not self.eval_data:
-            raise InputError("--config.eval_every needs --config.eval_data, a folder of DAVIS layout")
+            raise InputError(f"temperature={self.temperature}: must be above 0")
 
 
-# What may change when a run is continued, since the numbers that it computes do not depend on it.
-FREE_FIELDS = (
-    *("checkpoint_every", "keep_checkpoints", "log_every", "peak_flops", "num_workers"),
-    *("max_bad_steps", "max_unreadable", "collapse_below", "watchdog_seconds"),
-    *("eval_every", "eval_data", "eval_split", "eval_sequences", "eval_max_frames", "eval_short_side"),
-)
+# What may change when a run is continued, since the numbers that it computes do not depend on it: of any run, of VFS's.
+LOOP_FIELDS = tuple(field.name for field in dataclasses.fields(LoopOptions))
+FREE_FIELDS = (*LOOP_FIELDS, "collapse_below", "eval_split", "eval_short_side")
+
+
+def require_positive(options: object, *names: str) -> None:
+    """Refuse options below 1.
+
+    Raises:
+        InputError: names the option.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if value < 1:
+            raise InputError(f"{name}={value}: must be at least 1")
 
 
 def read_options(config: Mapping[str, Any]) -> TrainOptions:

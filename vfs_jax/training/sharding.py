@@ -1,13 +1,12 @@
 """One mesh over all devices of all processes: the state is replicated, batches are cut along their first axis."""
 
-from typing import Any
-
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
-    """Return a mesh with the one axis "data".
+    """Make a mesh with the one axis "data".
 
     Args:
         num_devices: take only the first ones; all devices of all processes when None.
@@ -23,16 +22,16 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Return a whole copy on every device."""
+    """Return the sharding of arrays that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Return the first axis cut into one part a device."""
+    """Return the sharding of arrays whose first axis is cut into one part a device."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def put_batch(mesh: Mesh, batch: Any) -> Any:
+def put_batch(mesh: Mesh, batch: PyTree) -> PyTree:
     """Place host arrays on the devices, as parts of global arrays that are cut along the first axis.
 
     Args:

@@ -1,33 +1,39 @@
-"""Trains the SiamFC head on frozen res5 features: pairs in, a response out, focal loss on where the target is."""
+"""The SiamFC head as a run of the training loop: pairs in, a response out, focal loss on where the target is."""
 
 import dataclasses
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from vfs_jax.correspondence import cross_correlate
 from vfs_jax.data.box_datasets import BoxSequence
 from vfs_jax.data.pairs import PairSettings, pair_batches, steps_per_epoch
-from vfs_jax.errors import InputError
 from vfs_jax.models import SiamFCHead, depth_of
 from vfs_jax.models.resnet import Variables, feature_width
 from vfs_jax.models.tracking import STRIDE, out_scale, tracking_features
-from vfs_jax.training.checkpoints import Checkpoints
-from vfs_jax.training.guards import Termination, Watchdog
-from vfs_jax.training.logs import RunLog, duration
-from vfs_jax.training.sharding import batch_sharding, make_mesh, put_batch, replicated
-from vfs_jax.training.state import TrainState
+from vfs_jax.training.loop import Evaluate, train
+from vfs_jax.training.options import LoopOptions, require_positive
+from vfs_jax.training.program import (
+    Batch,
+    Metrics,
+    Plan,
+    Program,
+    TrainStep,
+    batch_layout,
+    skip_unless_finite,
+    state_layout,
+)
+from vfs_jax.training.sharding import make_mesh, replicated
+from vfs_jax.training.state import TrainState, init_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HeadOptions:
+class HeadOptions(LoopOptions):
     """A training run of the tracking head; the defaults are the release's.
 
     Attributes:
@@ -42,11 +48,6 @@ class HeadOptions:
             high.
         out_scale: times the correlation; None for 1e-3, or 1e-5 from ResNet-50 on.
         pairs: how pairs are drawn and augmented.
-        checkpoint_every: steps between checkpoints.
-        keep_checkpoints: how many of the newest checkpoints are kept.
-        log_every: steps between lines in metrics.jsonl.
-        num_workers: processes that read and cut; 0 works in threads.
-        watchdog_seconds: a step that takes longer ends the process with all its stacks on stderr.
     """
 
     seed: int = 0
@@ -59,19 +60,15 @@ class HeadOptions:
     out_scale: float | None = None
     pairs: PairSettings = dataclasses.field(default_factory=PairSettings)
     checkpoint_every: int = 1000
-    keep_checkpoints: int = 3
     log_every: int = 50
-    num_workers: int = 0
-    watchdog_seconds: float = 1800.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "checkpoint_every", "keep_checkpoints", "log_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--config.{name}={getattr(self, name)}: must be at least 1")
+        super().__post_init__()
+        require_positive(self, "epochs", "batch_size")
 
 
 def response_labels(rows: int, cols: int, radius: float) -> np.ndarray:
-    """Return where the response is to be high: 1 at most `radius` cells from the center by the sum of both distances.
+    """Mark where the response is to be high: 1 at most `radius` cells from the center by the sum of both distances.
 
     >>> int(response_labels(16, 16, 2.0).sum())
     12
@@ -81,7 +78,7 @@ def response_labels(rows: int, cols: int, radius: float) -> np.ndarray:
 
 
 def focal_loss(responses: jax.Array, labels: jax.Array, gamma: float) -> jax.Array:
-    """Return binary cross-entropy, each cell weighted by its error to the power gamma, over the mean weight.
+    """Compute binary cross-entropy, each cell weighted by its error to the power gamma, over the mean weight.
 
     mean(w * -log p) / mean(w) with p the probability given to the cell's label and w = (1 - p) ** gamma. Quirk of the
     release: the weights carry gradient.
@@ -105,9 +102,9 @@ def make_head_step(
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     *,
-    features: Callable[[Variables, Any], jax.Array] = tracking_features,
-) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
-    """Return a training step: (state, batch) -> (state, metrics); the backbone stays as it is.
+    features: Callable[[Variables, jax.Array], jax.Array] = tracking_features,
+) -> TrainStep:
+    """Build the step: features, head, correlation, loss, gradient, update; the backbone stays as it is.
 
     Args:
         options: loss and scale.
@@ -118,133 +115,141 @@ def make_head_step(
             features that were computed before; then this hands the array on.
 
     Returns:
-        The function. State: params {"backbone", "head"}, batch_stats {"backbone"}, opt_state of the head. Batch:
-        "exemplar" and "search", uint8. Metrics: "loss", "learning_rate", "gradient_norm", "peak_error" (pixels of the
-        search patch between the response's peak and the target, mean), "finite". A step whose loss or gradient is not
-        finite changes nothing.
+        step(state, batch) -> (state, metrics). State: params {"backbone", "head"}, batch_stats {"backbone"}, opt_state
+        of the head. Batch: "exemplar" and "search", uint8. Metrics: "loss", "learning_rate", "gradient_norm",
+        "peak_error" (pixels of the search patch between the response's peak and the target, mean), "skipped" and
+        "finite".
     """
     scale = out_scale(depth) if options.out_scale is None else options.out_scale
     head = SiamFCHead(feature_width(depth))
 
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         backbone = {"params": state.params["backbone"], "batch_stats": state.batch_stats["backbone"]}
         z, x = jax.lax.stop_gradient((features(backbone, batch["exemplar"]), features(backbone, batch["search"])))
 
-        def loss_of(parameters: Any) -> tuple[jax.Array, jax.Array]:
+        def loss_of(parameters: optax.Params) -> tuple[jax.Array, jax.Array]:
             responses = cross_correlate(*head.apply({"params": parameters}, z, x)) * scale
             labels = response_labels(responses.shape[1], responses.shape[2], options.positive_radius / STRIDE)
             return focal_loss(responses, jnp.asarray(labels), options.gamma), responses
 
         (loss, responses), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params["head"])
-        norm = optax.tree.norm(gradient)
-        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         updates, opt_state = optimizer.update(gradient, state.opt_state)
-        changed = optax.apply_updates(state.params["head"], updates), opt_state
-        parameters, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old), changed, (state.params["head"], state.opt_state)
-        )
+        params = state.params | {"head": optax.apply_updates(state.params["head"], updates)}
         metrics = {
             "loss": loss,
             "learning_rate": jnp.asarray(schedule(state.step)),
-            "gradient_norm": norm,
+            "gradient_norm": optax.tree.norm(gradient),
             "peak_error": _peak_error(responses),
-            "finite": finite,
         }
-        params = {"backbone": state.params["backbone"], "head": parameters}
-        skipped = state.skipped + (~finite).astype(jnp.int32)
-        return TrainState(state.step + 1, params, state.batch_stats, opt_state, skipped), metrics
+        return skip_unless_finite(state, dataclasses.replace(state, params=params, opt_state=opt_state), metrics)
 
     return step
 
 
 def _peak_error(responses: jax.Array) -> jax.Array:
-    """Return the mean distance of the peak from the response's center, in pixels of the search patch."""
+    """Measure the mean distance of the peak from the response's center, in pixels of the search patch."""
     _, rows, cols = responses.shape
     peak = jnp.argmax(responses.reshape(len(responses), -1), axis=1)
     away = jnp.stack([peak // cols - (rows - 1) // 2, peak % cols - (cols - 1) // 2], axis=-1).astype(jnp.float32)
     return STRIDE * jnp.mean(jnp.linalg.norm(away, axis=-1))
 
 
-def train_head(
-    options: HeadOptions, workdir: Path, sequences: Sequence[BoxSequence], backbone: Mapping[str, Any]
-) -> Variables:
-    """Train until options.epochs are over, from the newest checkpoint in the workdir where there is one.
+def init_head_state(seed: int, backbone: Variables, optimizer: optax.GradientTransformation) -> TrainState:
+    """Make the state before the first step: the backbone, a new head and its optimizer."""
+    width = feature_width(depth_of(backbone))
+    cells = jnp.zeros((1, 1, 1, width), jnp.float32)
+    head = SiamFCHead(width).init(jax.random.key(seed), cells, cells)["params"]
+    variables = {
+        "params": {"backbone": backbone["params"], "head": head},
+        "batch_stats": {"backbone": backbone["batch_stats"]},
+    }
+    return init_state(variables, optimizer.init(head))
+
+
+def make_head_program(options: HeadOptions, mesh: Mesh, backbone: Variables, *, epoch_steps: int) -> Program:
+    """Lay out the state and the step of a run on a mesh.
 
     Args:
         options: of the run.
-        workdir: exists, and belongs to these options; gets checkpoints, metrics.jsonl and tensorboard.
-        sequences: to train on.
-        backbone: variables of a ResNet, which stay as they are.
+        mesh: from `make_mesh`.
+        backbone: variables of a ResNet.
+        epoch_steps: steps in an epoch; the learning rate falls after each, and the metrics tell the "epoch".
 
     Returns:
-        {"params": {"backbone", "head"}, "batch_stats": {"backbone"}}.
+        The program; its batches have "exemplar" and "search", as `pair_batches` gives them.
 
     Raises:
-        InputError: data or checkpoints cannot be used, the batch does not divide, or the loss is not finite.
+        InputError: the batch cannot be cut into equal parts for the devices.
+    """
+    decay = (options.final_learning_rate / options.learning_rate) ** (1 / options.epochs)
+    schedule = optax.exponential_decay(options.learning_rate, epoch_steps, decay, staircase=True)
+    optimizer = optax.adam(schedule)
+    head_step = make_head_step(options, depth_of(backbone), optimizer, schedule)
+
+    def init(backbone: Variables) -> TrainState:
+        return init_head_state(options.seed, backbone, optimizer)
+
+    def create() -> TrainState:
+        # A copy, since the first step overwrites the state in place.
+        placed = jax.device_put(backbone, replicated(mesh), may_alias=False)
+        return jax.jit(init, out_shardings=replicated(mesh))(placed)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        after, metrics = head_step(state, batch)
+        return after, metrics | {"epoch": state.step // epoch_steps}
+
+    exemplar, search = options.pairs.exemplar_size, options.pairs.search_size - 2 * options.pairs.crop_margin
+    patches = {"exemplar": (exemplar, exemplar, 3), "search": (search, search, 3)}
+    return Program(
+        mesh=mesh,
+        create=create,
+        step=step,
+        state_shapes=state_layout(mesh, jax.eval_shape(init, backbone)),
+        batch_shapes=batch_layout(mesh, options.batch_size, patches),
+    )
+
+
+def train_head(
+    options: HeadOptions,
+    workdir: Path,
+    sequences: Sequence[BoxSequence],
+    backbone: Variables,
+    *,
+    evaluate: Evaluate | None = None,
+) -> TrainState:
+    """Train the head until options.epochs are over; see `vfs_jax.training.loop.train`.
+
+    Args:
+        options: of the run.
+        workdir: exists, and belongs to these options (the command claims it).
+        sequences: to train on.
+        backbone: variables of a ResNet, which stay as they are.
+        evaluate: called with the variables of the tracker, {"params": {"backbone", "head"}, "batch_stats": ...}.
+
+    Returns:
+        The state after the last step.
+
+    Raises:
+        InputError: data or checkpoints cannot be used, the batch does not divide, or a guard ended the run.
         SystemExit: SIGTERM came; the state is saved.
     """
-    mesh = make_mesh()
-    if options.batch_size % mesh.size:
-        raise InputError(f"--config.batch_size={options.batch_size}: must be a multiple of {mesh.size} devices")
-    per_epoch = steps_per_epoch(len(sequences), options.batch_size)
-    steps, depth = options.epochs * per_epoch, depth_of(backbone)
-    decay = (options.final_learning_rate / options.learning_rate) ** (1 / options.epochs)
-    schedule = optax.exponential_decay(options.learning_rate, per_epoch, decay, staircase=True)
-    optimizer = optax.adam(schedule)
-
-    def create(variables: Any) -> TrainState:
-        width = feature_width(depth)
-        cells = jnp.zeros((1, 1, 1, width), jnp.float32)
-        head = SiamFCHead(width).init(jax.random.key(options.seed), cells, cells)["params"]
-        params = {"backbone": variables["params"], "head": head}
-        zero = jnp.zeros((), jnp.int32)
-        return TrainState(zero, params, {"backbone": variables["batch_stats"]}, optimizer.init(head), zero)
-
-    placed = jax.device_put(backbone, replicated(mesh))
-    shapes = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)),
-        jax.eval_shape(create, placed),
-    )
-    checkpoints = Checkpoints(workdir, keep=options.keep_checkpoints)
-    state = checkpoints.restore(shapes) or jax.jit(create, out_shardings=replicated(mesh))(placed)
-    start = int(state.step)
-    batches = pair_batches(
-        sequences,
+    epoch_steps = steps_per_epoch(len(sequences), options.batch_size)
+    plan = Plan(
+        steps=options.epochs * epoch_steps,
+        batches=lambda start: pair_batches(
+            sequences,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            start_step=start,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            num_workers=options.num_workers,
+            settings=options.pairs,
+        ),
+        num_records=len(sequences),
         batch_size=options.batch_size,
-        seed=options.seed,
-        start_step=start,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        num_workers=options.num_workers,
-        settings=options.pairs,
+        unit="pairs",
+        progress="peak off by {peak_error:.1f} px",
     )
-    train_step = jax.jit(
-        make_head_step(options, depth, optimizer, schedule),
-        in_shardings=(replicated(mesh), batch_sharding(mesh)),
-        out_shardings=(replicated(mesh), replicated(mesh)),
-        donate_argnums=0,
-    )
-    log, clock = RunLog(workdir, start_step=start), time.monotonic()
-    with Watchdog(options.watchdog_seconds) as watchdog, Termination() as termination:
-        for step in range(start + 1, steps + 1):
-            watchdog.alive()
-            state, metrics = train_step(state, put_batch(mesh, next(batches)))
-            due = termination.asked or step == steps
-            if due or step % options.log_every == 0:
-                numbers = {name: float(value) for name, value in metrics.items() if name != "finite"}
-                if not metrics["finite"]:
-                    raise InputError(f"step {step}: the loss is not finite; lower learning_rate, or take other weights")
-                log.metrics(step, {"epoch": (step - 1) // per_epoch, **numbers})
-                left = (time.monotonic() - clock) / (step - start) * (steps - step)
-                print(
-                    f"step {step}/{steps}  loss {numbers['loss']:.4f}  peak off by {numbers['peak_error']:.1f} px  "
-                    f"lr {numbers['learning_rate']:.2e}  {duration(left)} left",
-                    flush=True,
-                )
-            if due or step % options.checkpoint_every == 0:
-                checkpoints.save(state)
-            if termination.asked and step < steps:
-                sys.exit(Termination.STATUS)
-    log.close()
-    checkpoints.close()
-    return state.variables
+    program = make_head_program(options, make_mesh(), backbone, epoch_steps=epoch_steps)
+    return train(program, plan, options, workdir, evaluate=evaluate)
