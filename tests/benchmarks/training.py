@@ -188,7 +188,7 @@ class Noted(list):
 def taken_frames(records: Sequence[Mapping[str, Any]], batches: int, **sizes: int) -> list[bytes]:
     """The JPEGs that so many batches decode, in their order."""
     taken: list[bytes] = []
-    noting = [{"id": record["id"], "frames": Noted(record["frames"], taken)} for record in records]
+    noting: list[Any] = [{"id": record["id"], "frames": Noted(record["frames"], taken)} for record in records]
     order = ClipBatches(noting, **sizes, min_area=0.2, seed=0, start_step=0, process_index=0, process_count=1)
     for batch in range(batches):
         order[batch]

@@ -7,7 +7,9 @@ import dataclasses
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jax
@@ -15,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from small_steps import SmallVFS
 
+from vfs_jax.data.record_fields import ClipRecord
 from vfs_jax.distributed import join
 from vfs_jax.errors import InputError
 from vfs_jax.training.loop import Evaluate, train
@@ -33,7 +36,8 @@ OPTIONS = {
 }
 
 
-def clips() -> list[dict]:
+def clips() -> list[Any]:
+    """Make records of the fields that training reads."""
     rng = np.random.default_rng(0)
 
     def frames(number: int) -> list[bytes]:
@@ -64,7 +68,7 @@ def small_program(options: TrainOptions) -> Program:
 
 
 def train_small(
-    options: dict, workdir: Path, records: list[dict], *, pause: float = 0.0, evaluate: Evaluate | None = None
+    options: dict, workdir: Path, records: Sequence[ClipRecord], *, pause: float = 0.0, evaluate: Evaluate | None = None
 ) -> TrainState:
     """Runs the loop; a pause after every step gives a test time to kill it."""
     read = read_options(options)

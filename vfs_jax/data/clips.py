@@ -3,21 +3,20 @@
 import dataclasses
 import functools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypedDict
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
 
 import numpy as np
 
 from vfs_jax.data.background import load_in_background
 from vfs_jax.data.images import decode_jpeg
+from vfs_jax.data.record_fields import ClipRecord
 from vfs_jax.data.sampling import sample_frames
 from vfs_jax.data.transforms import random_resized_crop
 from vfs_jax.errors import InputError
 
 # How many records are tried in place of one that cannot be read, before the run is given up.
 _TRIES = 10
-
-Clip = Mapping[str, Any]  # a record: see `vfs_jax.data.records`
 
 
 class ClipBatch(TypedDict):
@@ -45,7 +44,7 @@ class ClipBatches(Sequence[ClipBatch]):
     See `clip_batches` for the arguments.
     """
 
-    records: Sequence[Clip]
+    records: Sequence[ClipRecord]
     batch_size: int
     segments: int
     image_size: int
@@ -97,7 +96,7 @@ class ClipBatches(Sequence[ClipBatch]):
 
 
 def clip_batches(
-    records: Sequence[Clip],
+    records: Sequence[ClipRecord],
     *,
     batch_size: int,
     segments: int,

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from vfs_jax.data.clips import Clip, clip_batches
+from vfs_jax.data.clips import clip_batches
+from vfs_jax.data.record_fields import ClipRecord
 from vfs_jax.models import VFS, init_variables
 from vfs_jax.models.heads import head_widths
 from vfs_jax.training.contrastive import init_queue
@@ -25,7 +26,7 @@ from vfs_jax.training.step import make_train_step
 def train_vfs(
     options: TrainOptions,
     workdir: Path,
-    records: Sequence[Clip],
+    records: Sequence[ClipRecord],
     *,
     evaluate: Evaluate | None = None,
 ) -> TrainState:
@@ -48,7 +49,7 @@ def train_vfs(
     return train(program, plan, options, workdir, evaluate=evaluate)
 
 
-def make_plan(options: TrainOptions, records: Sequence[Clip]) -> Plan:
+def make_plan(options: TrainOptions, records: Sequence[ClipRecord]) -> Plan:
     """Plan what a run reads and what its log says.
 
     Args:

@@ -157,7 +157,7 @@ class YoutubeVos:
     def score(self, results: Path, sequence: LateMaskSequence) -> SequenceScore:
         """Raise InputError: the official server alone can score."""
         raise InputError(
-            f"{results / sequence.name}: the truth of YouTube-VOS is not public; send the masks to its server"
+            f"{results / sequence.name}: the ground truth of YouTube-VOS is not public; send the masks to its server"
         )
 
     def summary(self, scores: Sequence[SequenceScore]) -> dict[str, float]:
