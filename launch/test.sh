@@ -30,4 +30,4 @@ export JAX_COMPILATION_CACHE_DIR=$PWD/.venv-test/compiled
 if [[ -z "${VFS_REAL_DATA:-}" ]]; then
   echo "VFS_REAL_DATA is not set: tests on real footage are skipped"
 fi
-python -m pytest --numprocesses=2 "${selection[@]}" "$@"
+python -m pytest --numprocesses=2 --dist=worksteal "${selection[@]}" "$@"

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 # Level 1 compiles random numbers in less than half the time and steps as fast as level 3; what it gives runs as fast.
@@ -43,11 +43,9 @@ def oracles() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _root_log_level() -> Iterator[None]:
-    """Commands that run in this process set the level of all logs; the next test starts from the usual one."""
-    level = logging.root.level
-    yield
-    logging.root.setLevel(level)
+def _root_log_level() -> None:
+    """Commands that run in this process set the level of all logs; every test starts from the usual one."""
+    logging.root.setLevel(logging.WARNING)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses

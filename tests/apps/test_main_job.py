@@ -25,6 +25,7 @@ def read_rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.long
 def test_main_job(real_data, tmp_path, command):
     videos, records, workdir = tmp_path / "videos", tmp_path / "records", tmp_path / "train"
     videos.mkdir()

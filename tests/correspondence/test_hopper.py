@@ -54,7 +54,7 @@ def search(query, keys, offsets, topk, *, by_kernel):
         pytest.param("bfloat16", 5.0, "circle", (9, 8), 130, marks=pytest.mark.slow),
         pytest.param("float16", 2, "square", (5, 6), 64, marks=pytest.mark.slow),
         # 56 key columns, for which key tiles have three rows and not four.
-        pytest.param("bfloat16", 21.0, "circle", (8, 30), 8, marks=pytest.mark.slow),
+        pytest.param("bfloat16", 21.0, "circle", (8, 30), 8, marks=pytest.mark.long),
     ],
 )
 def test_kernel_finds_what_tiles_find(interpreted, dtype, radius, window, grid, channels):

@@ -57,7 +57,7 @@ def assert_boxes_are_those_of_pytorch(oracles, tmp_path, monkeypatch, found, fra
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head", [True, False])
+@pytest.mark.parametrize("head", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_boxes_are_those_of_pytorch(real_data, oracles, tmp_path, monkeypatch, head):
     assert_boxes_are_those_of_pytorch(oracles, tmp_path, monkeypatch, sequence(real_data, "Crossing"), 6, head=head)
 

@@ -15,7 +15,7 @@ from vfs_jax.errors import InputError
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_check_and_train(real_data, tmp_path):
     videos, workdir = tmp_path / "videos", tmp_path / "run"
     videos.mkdir()
@@ -75,7 +75,7 @@ def test_a_failing_check_is_named_and_the_others_go_on(tmp_path, monkeypatch, ca
     spec.loader.exec_module(preflight)
     config = quickstart.get_config("smoke")
     config.data, config.batch_size = "nowhere", 8  # a clip for each of the devices here
-    monkeypatch.setattr(preflight.train, "start", lambda: (config, tmp_path))
+    monkeypatch.setattr(preflight.training, "start", lambda flag_values: (config, tmp_path))
     monkeypatch.setattr(preflight, "memory", lambda program: "not compiled here")
     with pytest.raises(InputError, match=r"^process 0: records failed$"):
         preflight.run([])

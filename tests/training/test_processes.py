@@ -33,7 +33,7 @@ def test_two_processes_of_two_devices_equal_one_of_one(tmp_path):
     np.testing.assert_allclose(result["norms"], norms, rtol=1e-7, atol=1e-10)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_any_number_of_processes_goes_on_with_the_same_records(tmp_path):
     """Two processes are killed, two go on until one is sent SIGTERM, and this one, of eight devices, ends the run."""
     process = start(PROGRAM, tmp_path, STEPS, processes=2, devices=2)

@@ -30,7 +30,7 @@ def difference(params, others):
     return max(np.abs(a - b).max() / max(np.abs(b).max(), 1e-3) for a, b in leaves)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_eight_devices_compute_the_loss_of_one():
     """ResNet-18 in float32. Loss and statistics are continuous: float32's rounding, 1e-7, over some 20 layers.
 

@@ -128,6 +128,7 @@ def test_too_many_sequences_that_cannot_be_read_end_the_run(data, tmp_path, capl
     assert "unreadable record replaced by another one: sequence0:" in caplog.text
 
 
+@pytest.mark.long
 def test_two_processes_train_as_one(undisturbed, tmp_path):
     status, printed = finish(start("train_pairs.py", tmp_path, processes=2))
     assert status == 0, printed
