@@ -50,6 +50,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_masks_tables_config_and_report(data, weights, tmp_path, command):
     status, out, stderr = command(eval_app, *flags(data, tmp_path, weights=weights))
     assert status == 0
@@ -87,6 +88,7 @@ def test_masks_tables_config_and_report(data, weights, tmp_path, command):
     assert "topk: 10 there, 3 here" in stderr
 
 
+@pytest.mark.slow
 def test_several_runs_share_a_report(data, weights, tmp_path, command):
     """Two weights under two settings: a folder each, one table, one report with a chart, and the differences."""
     shutil.copy(weights, tmp_path / "other.pth")

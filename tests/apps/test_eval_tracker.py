@@ -66,6 +66,7 @@ def read_csv(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_otb(otb, command):
     folder, truth = otb
     (folder / "att").mkdir()

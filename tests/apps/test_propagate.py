@@ -42,6 +42,7 @@ def flags(folder, **changes):
     return [f"--{name}={value}" for name, value in values.items() if value is not None]
 
 
+@pytest.mark.slow
 def test_masks_and_overlay(video, command):
     status, out, stderr = command(propagate, video / "clip.mp4", *flags(video))
     assert status == 0
@@ -89,6 +90,7 @@ def test_points_and_a_pose(video, command):
     assert again == [(row["x"], row["y"], row["visible"]) for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mask", "points"])
 def test_goes_on_where_it_was_killed(video, command, monkeypatch, kind):
     """The same results as without the interruption; frames that were saved are not propagated again."""

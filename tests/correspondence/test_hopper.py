@@ -47,12 +47,13 @@ def search(query, keys, offsets, topk, *, by_kernel):
     return jax.jit(lambda: matching._match_by_kernel(query, keys, offsets, topk, if_tied=lambda: nothing))()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "radius", "window", "grid", "channels"),
     [
         ("float32", 2.5, "circle", (5, 9), 40),
-        pytest.param("bfloat16", 5.0, "circle", (9, 8), 130, marks=pytest.mark.slow),
-        pytest.param("float16", 2, "square", (5, 6), 64, marks=pytest.mark.slow),
+        ("bfloat16", 5.0, "circle", (9, 8), 130),
+        ("float16", 2, "square", (5, 6), 64),
         # 56 key columns, for which key tiles have three rows and not four.
         pytest.param("bfloat16", 21.0, "circle", (8, 30), 8, marks=pytest.mark.long),
     ],
@@ -81,7 +82,8 @@ def test_kernel_finds_what_tiles_find(interpreted, dtype, radius, window, grid, 
     assert (index[there] // mask[0].size != 2).all()
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_largest_scores_are_those_of_float64(interpreted, dtype):
     """Numbers of very different size, whose small parts a product of bfloat16 parts alone would lose."""
     rng = np.random.default_rng(1)
@@ -102,6 +104,7 @@ def test_largest_scores_are_those_of_float64(interpreted, dtype):
         assert abs(largest[row, col, number] - (vectors @ query[row, col]).max()) < limit
 
 
+@pytest.mark.slow
 def test_ties_are_left_to_the_tiles(interpreted):
     """All features alike: every choice is a tie."""
     query, frames = (feature_maps(jnp.ones((count, 4, 5, 8)), normalize=True) for count in (1, 2))

@@ -68,6 +68,7 @@ def test_matches_are_the_naive_ones(options):
         np.testing.assert_array_equal(index, expected_index)
 
 
+@pytest.mark.slow
 def test_matches_are_what_frames_blend():
     rng = np.random.default_rng(0)
     query, keys = (rng.standard_normal((*n, 9, 13, 8)).astype(np.float32) for n in ((), (4,)))
@@ -81,6 +82,7 @@ def test_matches_are_what_frames_blend():
     assert np.any(gradient)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("topk", [3, None])
 def test_masked_positions_are_no_keys(topk):
     """One mask for all frames, one for each, and none left; also as batches, under jit."""
@@ -127,6 +129,7 @@ def test_masked_positions_of_a_video():
         assert_propagated(labels, expected[number], slack[number])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_norms_of_any_size(dtype):
     """Large and small vectors weigh as their directions do; where the norm is below 1e-12, as the vector over that."""

@@ -114,6 +114,7 @@ def test_of_ties_the_lowest_frame_row_column_wins(options):
         np.testing.assert_allclose(result, expected, rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_sixteen_bits_are_multiplied_as_they_are():
     """The full version on the same rounded features; sums in float32, norms applied to the sums."""
     for dtype in (jnp.bfloat16, jnp.float16):
@@ -192,6 +193,7 @@ def rolling_video(frames):
     return np.stack(video).astype(np.float32)[:frames]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some_slow(OFFICIAL_VIDEOS, {"r5"}))
 def test_official_videos(oracles, name):
     """The release's recurrence over 26 frames: longer than the context, so that old frames leave it."""
@@ -222,6 +224,7 @@ VIDEOS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some_slow(VIDEOS, {"short_context", "without_first_oldest_free", "filled"}))
 def test_video_and_stream_are_the_full_recurrence(name):
     options = {"radius": 3.0, **VIDEOS[name]}

@@ -189,6 +189,7 @@ def augmented(image):
     return Augmented(result, jitter < 0.8, gray < 0.2, blur < 0.5, *drawn)
 
 
+@pytest.mark.slow
 def test_every_image_of_a_batch_draws_for_itself(image, augmented):
     assert augmented.result.min() >= 0
     assert augmented.result.max() <= 255

@@ -43,6 +43,7 @@ def video(frames=6, h=64, w=96):
     return images, masks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("short_side", [64, 48])
 def test_equal_to_the_whole_video_at_once(variables, short_side):
     images, masks = video()

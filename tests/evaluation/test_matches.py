@@ -40,6 +40,7 @@ def sequence(tmp_path_factory):
     return MaskSequence("drift", tuple(frames), tuple(masks))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -82,6 +82,7 @@ def features_of(variables, frames, layout, settings):
         yield each[settings.output]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
 def test_padding_changes_nothing(trained, view):
     settings = dataclasses.replace(SETTINGS, **VIEWS[view])
@@ -114,6 +115,7 @@ def test_padding_changes_nothing(trained, view):
             np.testing.assert_array_equal(ours[clear], expected[clear])
 
 
+@pytest.mark.slow
 def test_features_at_every_depth(trained):
     """Equal up to rounding right to the frame's edges, at every block."""
     frames, _ = video(frames=2)

@@ -49,6 +49,7 @@ def test_official_first_maps(oracles, mouse, name, size):
     np.testing.assert_allclose(resize_bilinear(maps, grid.shape[:2]), grid, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_official_positions_and_pck(oracles, inputs, mouse):
     expected = json.loads((oracles / "jhmdb.json").read_text())
     maps = inputs.jhmdb_maps(mouse.transpose(2, 1, 0))

@@ -114,6 +114,7 @@ def test_the_peak_is_that_of_the_obvious_way():
         )
 
 
+@pytest.mark.slow
 def test_the_heads_search_half_moves_to_the_exemplar(variables):
     """Correlating behind the head is correlating features with the kernel, plus the constant: it is linear."""
     rng = np.random.default_rng(0)
@@ -167,6 +168,7 @@ def test_a_box_that_is_none_is_refused(variables, box):
         SiamFCTracker(variables, **SMALL).init(frames[0], box)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "box",
     [
@@ -186,6 +188,7 @@ def test_odd_boxes_are_followed(variables, box):
     assert (boxes[:, 2:] > 0).all()
 
 
+@pytest.mark.slow
 def test_odd_frames(variables):
     frames, box = moving_square()
     expected = follow(variables, frames, box)

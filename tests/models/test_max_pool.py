@@ -8,6 +8,7 @@ import torch
 from vfs_jax.models.max_pool import max_pool
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (6, 5), (1, 1), (2, 3)])
 def test_torch(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)

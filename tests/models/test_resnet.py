@@ -120,6 +120,7 @@ def test_a_seed_gives_its_own_numbers(variables):
     assert np.abs(kernel[0] - kernel[2]).max() > 0.01
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_and_returns_bfloat16(variables):
     images = np.random.default_rng(0).standard_normal((2, 48, 48, 3)).astype(np.float32)
     features = {
@@ -132,6 +133,7 @@ def test_bfloat16_computes_and_returns_bfloat16(variables):
     assert 1e-4 < np.abs(half - full).max() / full.std() < 0.2
 
 
+@pytest.mark.slow
 def test_bfloat16_training_keeps_statistics_in_float32(variables):
     views = np.random.default_rng(0).standard_normal((2, 2, 2, 32, 32, 3)).astype(np.float32)
     model = VFS(18, dtype=jnp.bfloat16)
@@ -156,6 +158,7 @@ def embed(variables):
     return embed
 
 
+@pytest.mark.slow
 def test_views_are_independent_but_for_running_statistics(embed):
     views = np.random.default_rng(0).standard_normal((4, 2, 1, 32, 32, 3))
     (z, p), stats = embed(views)

@@ -87,6 +87,7 @@ def test_vfs_layout_comes_back_bit_for_bit(tmp_path, depth):
     assert_same_bits(load_torch(tmp_path / "out.pth"), backbone_of(variables))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [18, 34, pytest.param(50, marks=pytest.mark.long)])
 def test_torchvision_layout_comes_back_bit_for_bit_without_fc(tmp_path, caplog, depth):
     state = torchvision_names(randomise(Backbone(depth), seed=4).state_dict())
@@ -117,6 +118,7 @@ def test_siamfc_layout_comes_back_bit_for_bit(tmp_path, state18):
         np.testing.assert_allclose(found, theirs.numpy().transpose(0, 2, 3, 1), rtol=0, atol=1e-3)  # sums of 512, sd 22
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "depth"),
     [

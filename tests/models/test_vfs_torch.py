@@ -48,6 +48,7 @@ def both(request, tmp_path_factory):
     }, theirs
 
 
+@pytest.mark.slow
 def test_embeddings_equal_torch(both):
     ours, theirs = both
     for name in ("z", "p"):

@@ -41,6 +41,7 @@ def _large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Narrow and wide kernels' gradients are computed in different ways: each at an even and at odd sizes.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "dilation", "width"),
     [((8, 8), 1, 130), ((1, 1), 1, 5), ((7, 9), 2, 130), ((2, 13), 2, 5), ((16, 4), 4, 5), ((9, 20), 4, 130)],

@@ -86,6 +86,7 @@ def test_only_the_newest_are_kept(workdir):
     assert sorted(folder.name for folder in checkpoints.folder.iterdir() if folder.is_dir()) == ["30", "40"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "fault"),
     [

@@ -34,6 +34,7 @@ def naive_loss(z, p, temperature, queue, symmetric):
     return torch.stack(losses).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize(("b", "t", "queued"), [(3, 1, 0), (3, 2, 0), (2, 2, 5), (1, 2, 5)])
 def test_equals_cross_entropy_and_its_gradient(b, t, queued, symmetric):
@@ -57,6 +58,7 @@ def test_one_clip_without_a_queue_is_refused():
         contrastive_loss(jnp.float32(z), jnp.float32(p), temperature=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e15])
 def test_is_finite_at_any_length(scale):
     z, p, queue = (jnp.float32(array) for array in embeddings(2, 2))
@@ -79,6 +81,7 @@ def test_the_queue_drops_its_oldest():
     np.testing.assert_array_equal(after.embeddings[4], start.embeddings[0])
 
 
+@pytest.mark.slow
 def test_a_step_with_a_queue_is_the_same_on_eight_devices_and_in_parts():
     """One step by hand: the slow network starts as a copy, so that its projections are the network's own."""
     options = {"temperature": 0.2, "encoder_momentum": 0.9}

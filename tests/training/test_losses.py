@@ -43,6 +43,7 @@ def test_no_gradient_flows_into_the_projections():
     assert np.abs(for_p).max() > 0
 
 
+@pytest.mark.slow
 def test_gradient_equals_differences():
     with jax.enable_x64(True):
         z, p = embeddings(2, 2, d=5)

@@ -52,6 +52,7 @@ def test_eight_devices_compute_the_loss_of_one():
     assert difference(jax.device_get(state.batch_stats), after["batch_stats"]) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [4, 8])
 def test_ten_steps_on_many_devices_equal_one_in_float64(devices):
     with jax.enable_x64(True):
@@ -85,6 +86,7 @@ def test_three_steps_of_resnet_on_eight_devices_equal_one_in_float64():
     assert difference(*ended) <= 1e-7
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_give_their_mean_gradient():
     """Each clip is there twice, once in each part: the parts' statistics and gradients are those of the whole."""
     with jax.enable_x64(True):
@@ -133,6 +135,7 @@ def initial_vfs(queue_size=0):
     return init_state(variables, OPTIMIZER.init(variables["params"]), queue)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_the_step_lowers_for_accelerators(platform):
     step = step_function(VFS(18, dtype=jnp.bfloat16), color={}, accumulate=2, remat=True, temperature=0.2)
@@ -145,6 +148,7 @@ def test_the_step_lowers_for_accelerators(platform):
     assert set(map(str, kept)) == {"float32", "int32", "bool"}  # computed in bfloat16, kept in float32
 
 
+@pytest.mark.slow
 def test_rematerialization_convolves_once(monkeypatch):
     monkeypatch.setattr(winograd, "_LARGE", 0)  # what large convolutions are made of, which "cuda" lowers to plain ones
     shapes = jax.eval_shape(initial_vfs)
