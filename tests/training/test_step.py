@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_steps import BATCH, OPTIMIZER, host_batch, initial, put, run, step_function
+from small_steps import BATCH, OPTIMIZER, SmallVFS, host_batch, initial, put, run, step_function
 
 from vfs_jax.models import VFS, init_variables, normalize_images, winograd
 from vfs_jax.training.contrastive import init_queue
@@ -50,6 +50,39 @@ def test_eight_devices_compute_the_loss_of_one():
     (z, p), after = forward(variables, normalize_images(batch["views"]))
     assert abs(metrics["loss"].item() - frame_similarity_loss(z, p).item()) <= 1e-5
     assert difference(jax.device_get(state.batch_stats), after["batch_stats"]) <= 1e-5
+
+
+def test_two_steps_descend_the_gradient_of_the_loss():
+    """Normalization, both views, loss, gradient, decay and momentum, written out in float64."""
+    batches = [host_batch(0), host_batch(1)]
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        state, history = run(1, batches, np.float64)
+        start = jax.device_get(initial(make_mesh(1), np.float64))
+        params, stats = start.params, start.batch_stats
+        velocity = jax.tree.map(np.zeros_like, params)
+        for number, batch in enumerate(batches):
+            images = (batch["views"] - np.array([123.675, 116.28, 103.53])) / np.array([58.395, 57.12, 57.375])
+
+            def loss_of(params, stats=stats, images=images):
+                variables = {"params": params, "batch_stats": stats}
+                (z, p), updated = SmallVFS(np.float64).apply(variables, images, train=True, mutable=["batch_stats"])
+                z, p = (x[:, :, 0] / jnp.linalg.norm(x[:, :, 0], axis=-1, keepdims=True) for x in (z, p))
+                z = jax.lax.stop_gradient(z)
+                cosines = (p[:, 0] * z[:, 1] + p[:, 1] * z[:, 0]).sum(-1)
+                return 2 - cosines.mean(), updated["batch_stats"]
+
+            (loss, stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
+            rate = 0.05 * (1 + np.cos(np.pi * number / 10)) / 2
+            velocity = jax.tree.map(lambda v, g, w: 0.9 * v + g + 1e-4 * w, velocity, gradient, params)
+            params = jax.tree.map(lambda w, v, rate=rate: w - rate * v, params, velocity)
+            # Images are normalized and the rate is computed in float32.
+            np.testing.assert_allclose(history[number]["loss"], loss, rtol=1e-5)
+        params, stats = jax.device_get((params, stats))
+    assert difference(state.batch_stats, stats) < 1e-5
+    moved, expected = (jax.tree.map(np.subtract, each, start.params) for each in (state.params, params))
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
+    for ours, theirs in zip(jax.tree.leaves(moved), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * largest)
 
 
 @pytest.mark.slow
