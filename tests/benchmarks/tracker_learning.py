@@ -115,12 +115,11 @@ def train(
     """Trains a head on the features of the first pairs of `sequences`: the tracker's variables and the losses."""
     pairs = PairBatches(sequences, options.batch_size, options.seed, 0, 0, 1, options.pairs)
     extract = jax.jit(tracking_features)
-    patches = ("exemplar", "search")
     batches = [
-        {name: np.asarray(extract(backbone, batch[name])) for name in patches}
+        {name: np.asarray(extract(backbone, batch[name])) for name in ("exemplar", "search")}
         for batch in (pairs[i] for i in range(sizes.pool))
     ]
-    pool = {name: np.concatenate([batch[name] for batch in batches]) for name in patches}
+    pool = {name: np.concatenate([batch[name] for batch in batches]) for name in ("exemplar", "search")}
 
     schedule = optax.exponential_decay(options.learning_rate, sizes.steps, 0.1)
     optimizer = optax.adam(schedule)
