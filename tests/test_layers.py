@@ -87,6 +87,13 @@ def test_pictures_and_videos_are_decoded_in_one_place():
     assert found == {"vfs_jax/data/images.py", "vfs_jax/data/video_files.py"}
 
 
+def test_no_command_imports_another():
+    shared = {"vfs_jax.apps.cli", "vfs_jax.apps.training"}
+    for file in sorted((ROOT / "vfs_jax/apps").glob("*.py")):
+        ours = {name for name in imports(file) if name.startswith("vfs_jax.apps.")}
+        assert {name for name in ours if not any(f"{name}.".startswith(f"{up}.") for up in shared)} == set(), file.name
+
+
 def test_torch_is_imported_where_it_is_needed_alone():
     """The package works without torch: no module imports it at its top level."""
     for file in [*(ROOT / "vfs_jax").rglob("*.py"), *(ROOT / "data_prep").rglob("*.py")]:
