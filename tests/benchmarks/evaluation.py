@@ -37,7 +37,7 @@ from vfs_jax.evaluation.encoders import ResNetEncoder
 from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
 from vfs_jax.evaluation.propagation.labels import masks_along
 from vfs_jax.evaluation.propagation.padding import Layout
-from vfs_jax.evaluation.propagation.readout import first_labels, mask_of
+from vfs_jax.evaluation.propagation.readout import first_labels, merge_groups
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.runs import propagation as runs
 from vfs_jax.evaluation.tasks.masks import Davis
@@ -161,7 +161,8 @@ def time_official(
             if number <= 2 and number == len(soft):
                 soft.append(found)
                 labels_ = jax.numpy.asarray(found.cpu().numpy().reshape(height, width, -1))
-                masks[number] = np.asarray(mask_of(labels_, layout, settings.output))
+                names = tuple(range(labels_.shape[-1]))
+                masks[number] = np.asarray(merge_groups([labels_], [names], layout, settings.output))
     return {"features_s": per_frame, "propagation_s": seconds}, masks
 
 

@@ -16,10 +16,11 @@ from vfs_jax.data.mask_datasets import open_davis
 from vfs_jax.evaluation import stream
 from vfs_jax.evaluation.encoders import ResNetEncoder, grid_size
 from vfs_jax.evaluation.propagation.features import encoder_of, iterate_features
-from vfs_jax.evaluation.propagation.labels import propagate_masks
+from vfs_jax.evaluation.propagation.labels import pad_channels, propagate_masks
 from vfs_jax.evaluation.propagation.padding import Layout
-from vfs_jax.evaluation.propagation.readout import first_labels, mask_of, resize_frame
+from vfs_jax.evaluation.propagation.readout import first_labels, merge_groups, resize_frame
 from vfs_jax.evaluation.propagation.settings import Settings
+from vfs_jax.evaluation.runs.own_video import Masks
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,8 @@ def test_official_first_labels(oracles, inputs):
 def test_official_masks(oracles, name):
     expected = np.load(oracles / "label_propagation.npz")
     layout = Layout.of((96, 160), Settings(short_side=96))
-    found = [mask_of(jnp.asarray(soft), layout, "res4") for soft in expected[f"video.{name}.soft"]]
+    softs = expected[f"video.{name}.soft"]
+    found = [merge_groups([jnp.asarray(soft)], [tuple(range(soft.shape[-1]))], layout, "res4") for soft in softs]
     np.testing.assert_array_equal(found, expected[f"video.{name}.pred"][1:])
 
 
@@ -125,15 +127,36 @@ def test_highest_label_that_is_lost_has_no_channel():
     assert labels[..., 1].sum() == 0
 
 
-def test_mask_of_by_hand():
+def test_labels_cost_what_occurs(variables, monkeypatch):
+    """Labels {3, 200, 255} go as {1, 2, 3} do, in as many channels; the highest, lost in shrinking, has none."""
+    images, masks = video(frames=4)
+    masks[0][0, 0] = 3  # one pixel that the grid skips
+    settings = Settings(short_side=64, radius=4.0, num_context=2)
+    shapes = []
+    target = "vfs_jax.evaluation.propagation.labels.pad_channels"
+    monkeypatch.setattr(target, lambda maps: shapes.append(maps.shape[-1]) or pad_channels(maps))
+
+    def run(first):
+        frames = propagate_masks(encoder_of(variables, settings), images, first, settings)
+        return np.stack([np.asarray(mask) for mask in frames])
+
+    expected = run(masks[0])
+    renamed = np.array([0, 3, 200, 255], np.uint8)
+    np.testing.assert_array_equal(run(renamed[masks[0]]), renamed[expected])
+    assert shapes == [3, 3]
+    assert Masks(renamed[masks[0]]).grid(Layout.of((64, 96), settings), settings).shape[-1] == 3
+    assert set(np.unique(expected[1:])) == {0, 1, 2}
+
+
+def test_mask_by_hand():
     # Two cells side by side to four pixels: weights 0, 1/4, 3/4, 1 of the right cell.
     # Label 1 is 0.2 on the left and 0.4 on the right: 0.2 .25 .35 .4, scaled to 0 .25 .75 1.
     # Label 0 is 0.9 and 0.6: 0.9 .825 .675 .6, scaled to 1 .75 .25 0: larger everywhere, it wins the left half alone.
     labels = jnp.asarray([[[0.9, 0.2, 0.0], [0.6, 0.4, 0.0]]], jnp.float32)
     four, two = (Layout((1, width), (8, 16), (8, 16), (1, width)) for width in (4, 2))
-    assert mask_of(labels, four, "res4").tolist() == [[0, 0, 1, 1]]
+    assert merge_groups([labels], [(0, 9)], four, "res4").tolist() == [[0, 0, 9, 9]]
     # Equal maps: the lowest label wins; a map of zeros stays zero and never wins.
-    assert mask_of(jnp.ones((1, 2, 2), jnp.float32), two, "res4").tolist() == [[0, 0]]
+    assert merge_groups([jnp.ones((1, 2, 2), jnp.float32)], [(0, 1)], two, "res4").tolist() == [[0, 0]]
 
 
 def test_objects_that_enter_later(variables):

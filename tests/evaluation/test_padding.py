@@ -14,7 +14,7 @@ from vfs_jax.evaluation.encoders import ResNetEncoder
 from vfs_jax.evaluation.propagation.features import encoder_of, iterate_features, prepare_frame
 from vfs_jax.evaluation.propagation.labels import masks_along, propagate_labels
 from vfs_jax.evaluation.propagation.padding import Layout, plan_canvases, plan_layouts
-from vfs_jax.evaluation.propagation.readout import _axis, _scaled, first_labels, mask_of
+from vfs_jax.evaluation.propagation.readout import _axis, _scaled, first_labels, merge_groups
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.models import ResNet
 
@@ -161,9 +161,10 @@ def test_output_is_scaled_over_the_frame_alone():
     alone = Layout((33, 50), (40, 56), (40, 56), (33, 50))
     canvas = np.full((7, 9, 3), 1e6, np.float32)
     canvas[:5, :7] = labels
-    found = np.asarray(mask_of(jnp.asarray(canvas), layout, "res4"))
+    found = np.asarray(merge_groups([jnp.asarray(canvas)], [(0, 1, 2)], layout, "res4"))
     assert found.shape == (40, 64)
-    np.testing.assert_array_equal(found[:33, :50], mask_of(jnp.asarray(labels), alone, "res4"))
+    expected = merge_groups([jnp.asarray(labels)], [(0, 1, 2)], alone, "res4")
+    np.testing.assert_array_equal(found[:33, :50], expected)
 
     spread = np.asarray(_scaled(jnp.asarray(labels), _axis(5, 33, 33), _axis(7, 50, 50)))
     large = np.asarray(resize_bilinear(labels, (33, 50)))

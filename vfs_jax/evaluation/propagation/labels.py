@@ -12,7 +12,7 @@ from vfs_jax.correspondence.coordinates import resize_bilinear, resize_nearest
 from vfs_jax.evaluation.encoders import ResNetEncoder
 from vfs_jax.evaluation.propagation.features import encoder_of, iterate_features, prepare_frame
 from vfs_jax.evaluation.propagation.padding import Layout, network_size
-from vfs_jax.evaluation.propagation.readout import first_labels, mask_of, merge_groups, resize_maps
+from vfs_jax.evaluation.propagation.readout import first_labels, merge_groups, number_labels, resize_maps
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.models.resnet import Variables
 
@@ -103,24 +103,20 @@ def masks_along(
             groups[index] = memory, labels
             maps.append(predicted)
         mask: Array | np.ndarray = np.zeros(layout.shown, np.uint8)
-        if len(groups) == 1:
-            mask = mask_of(maps[0], layout, output)
-        elif groups:
+        if groups:
             mask = merge_groups(maps, [labels for _, labels in groups], layout, output)
         if number in new_masks:
             entering = np.where(np.isin(new_masks[number], list(known)), np.uint8(0), new_masks[number])
-            known |= set(np.unique(entering).tolist())
+            numbered, labels = number_labels(entering)
+            known |= set(labels)
             small = np.asarray(resize_nearest(entering, layout.network))
             back = np.asarray(resize_nearest(small, layout.picture, origin="corner"))
             mask = np.array(mask)
             there = mask[: back.shape[0], : back.shape[1]]
             there[...] = back if number == 0 else np.where(back > 0, back, there)
-            grid = first_labels(small, layout.grid(output))
-            labels = tuple(range(grid.shape[-1]))
-            if number > 0:  # only the channels of what enters; the others would be empty
-                labels = (0, *(label for label in labels[1:] if grid[..., label].any()))
-            if number == 0 or len(labels) > 1:
-                groups.append((start(frame, pad_channels(grid[..., labels]), settings, layout), labels))
+            grid = first_labels(np.asarray(resize_nearest(numbered, layout.network)), layout.grid(output))
+            if number == 0 or grid.shape[-1] > 1:
+                groups.append((start(frame, pad_channels(grid), settings, layout), labels))
         yield mask
 
 

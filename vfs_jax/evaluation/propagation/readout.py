@@ -30,6 +30,26 @@ def resize_maps(maps: np.ndarray, size: Size) -> np.ndarray:
     return np.stack(each, axis=-1)
 
 
+def number_labels(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Number the labels that occur in an index mask, so that labels cost no more than there are objects.
+
+    Args:
+        mask: index mask uint8 [h, w], 0 for background.
+
+    Returns:
+        the mask with numbers for labels, uint8 [h, w], and the label of each number; 0 is the background in both, and
+        the order of the labels is kept.
+
+    >>> numbered, labels = number_labels(np.array([[0, 255, 7]], np.uint8))
+    >>> numbered.tolist(), labels
+    ([[0, 2, 1]], (0, 7, 255))
+    """
+    there = np.bincount(mask.ravel(), minlength=256) > 0
+    there[0] = True
+    numbers = (np.cumsum(there) - 1).astype(np.uint8)
+    return numbers[mask], tuple(np.flatnonzero(there).tolist())
+
+
 @jaxtyped(typechecker=beartype)
 def first_labels(mask: UInt8[np.ndarray, "h w"], size: Size) -> Float[np.ndarray, "rows cols l"]:
     """Shrink an index mask to a grid, by nearest neighbor, and make it one-hot.
@@ -67,33 +87,11 @@ def _axis(cells: int, pixels: int, shown: int) -> _Axis:
     return _Axis(low, high, share, np.arange(shown) < pixels)
 
 
-def mask_of(labels: Array, layout: Layout, output: str) -> Array:
-    """Turn soft labels on a layout's grid into an index mask at the frame's own size.
-
-    Bilinear with half-pixel centers; every channel is then scaled to 0..1 over the frame (a channel whose maximum is 0
-    stays); the highest channel wins, of equals the lowest label.
-
-    Args:
-        labels: float [rows, cols, l] of the canvas.
-        layout: of the video.
-        output: of the ResNet.
-
-    Returns:
-        uint8 of the size `layout.shown`; what is outside of `layout.picture` means nothing.
-    """
-    return _mask(labels, *_axes(layout, output))
-
-
 def _axes(layout: Layout, output: str) -> tuple[_Axis, ...]:
     return tuple(
         _axis(cells, pixels, shown)
         for cells, pixels, shown in zip(layout.grid(output), layout.picture, layout.shown, strict=True)
     )
-
-
-@jax.jit
-def _mask(labels: Array, rows: _Axis, cols: _Axis) -> Array:
-    return jnp.argmax(_scaled(labels, rows, cols), axis=-1).astype(jnp.uint8)
 
 
 def _scaled(labels: Array, rows: _Axis, cols: _Axis) -> Array:
@@ -109,24 +107,25 @@ def _scaled(labels: Array, rows: _Axis, cols: _Axis) -> Array:
 
 
 def merge_groups(maps: list[Array], labels: list[tuple[int, ...]], layout: Layout, output: str) -> Array:
-    """Merge the soft labels of several groups of objects into one index mask.
+    """Turn the soft labels of one or several groups of objects into one index mask at the frame's own size.
 
-    A pixel goes to the object with the highest map, or to the background where the least of the groups' background maps
-    is higher still.
+    Bilinear with half-pixel centers; every channel is then scaled to 0..1 over the frame (a channel whose maximum is 0
+    stays); the highest channel wins, of equals the lowest label. A group's background is all that is none of its own
+    objects: that of several groups is the least of theirs.
 
     Args:
-        maps: [rows, cols, l] a group; channel i is that of the group's label i, channel 0 all that is none of its
-            objects, channels past its labels are empty.
-        labels: of the channels of each group.
+        maps: [rows, cols, l] of the canvas a group; channel i is that of the group's label i, channel 0 that of the
+            background, channels past its labels are empty.
+        labels: of the channels of each group; it may hold more than there are channels (`first_labels` loses some).
         layout: of the video.
         output: of the ResNet.
 
     Returns:
-        uint8 of the size `layout.shown`.
+        uint8 of the size `layout.shown`; what is outside of `layout.picture` means nothing.
     """
     names = [0]
     for group, found in zip(maps, labels, strict=True):
-        names += [*found[1:], *(0 for _ in range(group.shape[-1] - len(found)))]
+        names += [*found[1:], *(0 for _ in range(group.shape[-1] - len(found)))][: group.shape[-1] - 1]
     return _merge(maps, np.array(names, np.uint8), *_axes(layout, output))
 
 

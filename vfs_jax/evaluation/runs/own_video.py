@@ -19,7 +19,7 @@ from vfs_jax.evaluation.propagation.features import encoder_of
 from vfs_jax.evaluation.propagation.heatmaps import point_maps_on_grid, positions_of
 from vfs_jax.evaluation.propagation.labels import features_of, pad_channels, start
 from vfs_jax.evaluation.propagation.padding import Layout
-from vfs_jax.evaluation.propagation.readout import first_labels, mask_of
+from vfs_jax.evaluation.propagation.readout import first_labels, merge_groups, number_labels
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.models.resnet import Variables
 
@@ -52,15 +52,16 @@ class Masks:
     def __init__(self, mask: np.ndarray):
         """Take the index mask of the first frame, uint8 [h, w], 0 for background."""
         self._mask = mask
+        self._numbered, self._labels = number_labels(mask)
 
     def grid(self, layout: Layout, settings: Settings) -> np.ndarray:
         """Return the first mask on the grid, one-hot."""
-        return first_labels(np.asarray(resize_nearest(self._mask, layout.network)), layout.grid(settings.output))
+        return first_labels(np.asarray(resize_nearest(self._numbered, layout.network)), layout.grid(settings.output))
 
     def read(self, labels: Array | None, layout: Layout, settings: Settings) -> Array | np.ndarray:
         """Return the mask of a frame; that of the first one went to the network's size and back."""
         if labels is not None:
-            return mask_of(labels, layout, settings.output)
+            return merge_groups([labels], [self._labels], layout, settings.output)
         small = np.asarray(resize_nearest(self._mask, layout.network))
         return np.asarray(resize_nearest(small, layout.picture, origin="corner"))
 
