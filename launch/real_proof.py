@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from vfs_jax.data.images import write_index_mask
 from vfs_jax.data.mask_datasets import MaskSequence
+from vfs_jax.evaluation.encoders import ResNetEncoder
 from vfs_jax.evaluation.propagation.features import prepare_frame
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.runs import propagation as runs
@@ -41,7 +42,7 @@ def copied_masks(sequence: MaskSequence, out: Path) -> None:
 
 def patch_masks(sequence: MaskSequence, out: Path) -> None:
     """Propagate as VFS does, with the colors of the 8x8 pixels of each grid cell in place of a network's features."""
-    layout = runs.layouts_of([sequence], SETTINGS, max_sizes=1)[sequence.name]
+    layout = runs.layouts_of([sequence], SETTINGS, ResNetEncoder({}), max_sizes=1)[sequence.name]
 
     def patches() -> Iterator[Array]:
         rows, cols = layout.grid(SETTINGS.output)

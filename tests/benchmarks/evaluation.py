@@ -68,13 +68,14 @@ def toy_sequence(folder: Path) -> MaskSequence:
 
 def time_ours(variables: Variables, sequence: MaskSequence, settings: Settings, folder: Path) -> dict[str, float]:
     """Seconds of the whole and of each stage alone, programs compiled before."""
-    layout = Layout.of(sequence.size, settings)
+    encoder = ResNetEncoder(variables)
+    layout = Layout.of(sequence.size, settings, encoder)
     task = Davis()
-    runs.propagate_sequence(task, variables, sequence.cut(min(6, len(sequence))), folder / "compile", settings)
+    runs.propagate_sequence(task, encoder, sequence.cut(min(6, len(sequence))), folder / "compile", settings)
 
     def whole(name: str) -> float:
         start = time.perf_counter()
-        runs.propagate_sequence(task, variables, sequence, folder / name, settings)
+        runs.propagate_sequence(task, encoder, sequence, folder / name, settings)
         return time.perf_counter() - start
 
     result = {"whole_s": whole("first")}
@@ -82,9 +83,8 @@ def time_ours(variables: Variables, sequence: MaskSequence, settings: Settings, 
     with ThreadPoolExecutor() as pool:
         frames = list(pool.map(lambda index: prepare_frame(sequence.frame(index), layout), range(len(sequence))))
     result["reading_s"] = time.perf_counter() - start
-    encoder = ResNetEncoder(jax.device_put(variables), dtype=settings.dtype)
     start = time.perf_counter()
-    encoded = iterate_features(encoder, frames, layout, batch_frames=settings.batch_frames)
+    encoded = iterate_features(encoder.on_device(), frames, settings, layout)
     features = (each["res4"] for each in encoded)
     masks = [np.asarray(mask) for mask in masks_along(features, sequence.mask(0), settings, layout)]
     result["computing_s"] = time.perf_counter() - start
@@ -133,7 +133,7 @@ def time_official(
             features = network(torch.tensor(image).permute(2, 0, 1)[None].to(device))["res4"]
         return torch.nn.functional.normalize(features[0].permute(1, 2, 0).reshape(-1, features.shape[1]), dim=1)
 
-    layout = Layout.of(sequence.size, settings)
+    layout = Layout.of(sequence.size, settings, ResNetEncoder(variables))
     height, width = layout.grid("res4")
     needed = min(max(counts), settings.num_context, len(sequence) - 1)
     features_of(0)

@@ -15,11 +15,12 @@ from small import draw_variables, write_davis
 from vfs_jax.data.images import read_index_mask
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation import encoders
+from vfs_jax.evaluation.encoders import NamedEncoder, ResNetEncoder
 from vfs_jax.evaluation.propagation.settings import Settings, variants
 from vfs_jax.evaluation.runs.evaluation import evaluate_propagation
 from vfs_jax.evaluation.tasks import masks as mask_tasks
 from vfs_jax.evaluation.tasks.masks import Davis
-from vfs_jax.models.weights.resolve import NamedWeights, checksum
+from vfs_jax.models.weights.resolve import checksum
 
 # At res2 the network ends after two blocks: what is tested here lies around it.
 SETTINGS = Settings(short_side=64, output="res2", radius=4.0, num_context=2)
@@ -48,13 +49,16 @@ def evaluate(data, variables):
 
     def call(workdir, settings=SETTINGS, *, sweep="", blocks_of=None, networks=None, **options):
         networks = networks or {"net": variables}
-        named = [NamedWeights(name, f"{name}.pth", each, {"sha256": checksum(each)}) for name, each in networks.items()]
+        named = [
+            NamedEncoder(name, f"{name}.pth", ResNetEncoder(each), {"sha256": checksum(each)})
+            for name, each in networks.items()
+        ]
+        swept = variants(settings, sweep, blocks_of=blocks_of)
         task, lines = Davis(), []
         runs = evaluate_propagation(
             task,
             task.open(str(data), split="val"),
-            named,
-            variants(settings, sweep, blocks_of=blocks_of),
+            [(each, swept) for each in named],
             workdir,
             data="the small set",
             config={"task": "davis", "sweep": sweep, **dataclasses.asdict(settings)},

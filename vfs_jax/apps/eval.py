@@ -30,6 +30,7 @@ from vfs_jax.apps import cli
 from vfs_jax.claims import with_versions
 from vfs_jax.distributed import join
 from vfs_jax.errors import InputError
+from vfs_jax.evaluation.encoders import NamedEncoder, ResNetEncoder
 from vfs_jax.evaluation.propagation.settings import Settings, variants
 from vfs_jax.evaluation.report.assembly import write_report
 from vfs_jax.evaluation.report.matches import Inspector
@@ -69,6 +70,9 @@ def run(arguments: list[str]) -> None:
     swept = variants(common, config.sweep, blocks_of=config.depth if config.all_blocks else None)
     # All weights are read before anything is written, so that a wrong name costs no hour.
     networks = resolve_several(config.weights, config.depth)
+    encoders = [
+        (NamedEncoder(each.name, each.source, ResNetEncoder(each.variables), each.about), swept) for each in networks
+    ]
     several = len(networks) * len(swept) > 1
 
     def report(folder: Path, runs: Sequence[Run], notes: Sequence[str]) -> None:
@@ -87,8 +91,7 @@ def run(arguments: list[str]) -> None:
     evaluate_propagation(
         task,
         sequences,
-        networks,
-        swept,
+        encoders,
         workdir,
         data=config.data,
         config=config.to_dict(),

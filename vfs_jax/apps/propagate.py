@@ -28,6 +28,7 @@ from vfs_jax.claims import claim_folder, with_versions
 from vfs_jax.data.images import read_index_mask
 from vfs_jax.data.video_files import open_video
 from vfs_jax.errors import InputError
+from vfs_jax.evaluation.encoders import ResNetEncoder
 from vfs_jax.evaluation.propagation.settings import Settings, default_radius
 from vfs_jax.evaluation.report.videos import write_overlay
 from vfs_jax.evaluation.runs.own_video import Labels, Masks, Points, carry
@@ -72,7 +73,7 @@ def run(arguments: list[str]) -> None:
                 print(f"{done} frames are done already", flush=True)
             progress.update(done - progress.n)
 
-        carry(video, labels, out, variables, settings, on_frame=advance)
+        carry(video, labels, out, ResNetEncoder(variables), settings, on_frame=advance)
     write_overlay(video, out, labels.bones if isinstance(labels, Points) else ())
     print(f"wrote {out / ('masks' if _MASK.value else 'points.csv')} and {out / 'overlay.mp4'}")
 

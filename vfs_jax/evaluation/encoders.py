@@ -1,8 +1,9 @@
-"""Encoders turn frames into feature maps: the ResNet, with its last three stages at an eighth of the image's size."""
+"""Encoders turn frames into feature maps: what evaluation knows of networks, whoever made them."""
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Self, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -18,31 +19,39 @@ from vfs_jax.models.resnet import ResidualBlock, Variables
 STRIDES = (1, 2, 1, 1)
 
 
-def grid_size(height: int, width: int, output: str = "res4") -> tuple[int, int]:
-    """Give the rows and columns of the features of an image.
-
-    >>> grid_size(480, 854), grid_size(480, 854, "res2.1")
-    ((60, 107), (120, 214))
-    """
-    stride = 4 if output.startswith("res2") else 8
-    return -(-height // stride), -(-width // stride)
-
-
-@dataclasses.dataclass(frozen=True)
-class ResNetEncoder:
-    """A ResNet that gives the features of some of its stages and blocks.
+@runtime_checkable
+class Encoder(Protocol):
+    """What gives the features of a video's frames.
 
     Attributes:
-        variables: of the network.
-        outputs: stages or blocks, as ResNet names them.
-        dtype: of computation and features.
+        multiple: the sides of frames must be multiples of it.
+        paddable: whether frames may fill a part of a canvas, see `__call__`.
     """
 
-    variables: Variables
-    outputs: tuple[str, ...] = ("res4",)
-    dtype: DTypeLike = "float32"
+    @property
+    def multiple(self) -> int: ...  # noqa: D102
 
-    def __call__(self, frames: np.ndarray | Array, size: tuple[int, int] | None = None) -> dict[str, Array]:
+    @property
+    def paddable(self) -> bool: ...  # noqa: D102
+
+    def of_sequence(self, name: str) -> "Encoder":
+        """Return the encoder of the frames of one sequence."""
+
+    def on_device(self) -> "Encoder":
+        """Return the same with what it computes by on JAX's default device."""
+
+    def grid_size(self, height: int, width: int, output: str) -> tuple[int, int]:
+        """Give the rows and columns of the features of frames of a size."""
+
+    def __call__(
+        self,
+        frames: np.ndarray,
+        numbers: Sequence[int],
+        *,
+        outputs: tuple[str, ...],
+        dtype: DTypeLike,
+        size: tuple[int, int] | None = None,
+    ) -> dict[str, Array]:
         """Encode a batch of frames of one size.
 
         Frames of a smaller size may fill the top left part of a canvas. Their features are then those of the frames
@@ -50,13 +59,80 @@ class ResNetEncoder:
 
         Args:
             frames: RGB uint8 [b, h, w, 3].
+            numbers: of the frames in their sequence, [b].
+            outputs: feature maps that are wanted, by name.
+            dtype: of computation and features.
             size: height and width of the part that the frames fill; all of it where None.
 
         Returns:
-            {output: [b, h', w', c]}, where h' and w' are `grid_size` of h and w.
+            {output: [b, rows, columns, c]}, on the device.
         """
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedEncoder:
+    """An encoder with the name of its runs.
+
+    Attributes:
+        name: short, fit for a folder.
+        source: the string that named it.
+        encoder: itself.
+        about: what it is, for reports, and for claims of folders: another one may not go on with its results.
+    """
+
+    name: str
+    source: str
+    encoder: Encoder
+    about: Mapping[str, str | int | bool | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNetEncoder:
+    """A ResNet that gives the features of its stages ("res4") and blocks ("res4.0").
+
+    Attributes:
+        variables: of the network.
+    """
+
+    variables: Variables
+    multiple: int = 1
+    paddable: bool = True
+
+    def of_sequence(self, name: str) -> Self:
+        """Return the encoder itself: all frames are alike to it."""
+        del name
+        return self
+
+    def on_device(self) -> Self:
+        """Return the same with its variables on JAX's default device."""
+        # Free to move, as labels are: a step whose arguments are bound to a device at one frame and not at another
+        # would be compiled twice.
+        variables = jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf)), self.variables)
+        return dataclasses.replace(self, variables=variables)
+
+    def grid_size(self, height: int, width: int, output: str) -> tuple[int, int]:
+        """Give the rows and columns of the features of frames of a size.
+
+        >>> encoder = ResNetEncoder({})
+        >>> encoder.grid_size(480, 854, "res4"), encoder.grid_size(480, 854, "res2.1")
+        ((60, 107), (120, 214))
+        """
+        stride = 4 if output.startswith("res2") else 8
+        return -(-height // stride), -(-width // stride)
+
+    def __call__(
+        self,
+        frames: np.ndarray,
+        numbers: Sequence[int],
+        *,
+        outputs: tuple[str, ...],
+        dtype: DTypeLike,
+        size: tuple[int, int] | None = None,
+    ) -> dict[str, Array]:
+        """Encode a batch of frames, see `Encoder`."""
+        del numbers
         part = None if size is None else np.array(size, np.int32)
-        return _encode(self.variables, frames, part, outputs=self.outputs, dtype=self.dtype)
+        return _encode(self.variables, frames, part, outputs=outputs, dtype=dtype)
 
 
 @functools.partial(jax.jit, static_argnames=("outputs", "dtype"))

@@ -1,22 +1,16 @@
 """Feature maps of one frame after the other, encoded a few frames at a time and kept on the device."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
 from jaxtyping import Array
 
-from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.encoders import Encoder
 from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.readout import resize_frame
 from vfs_jax.evaluation.propagation.settings import Settings
-from vfs_jax.models.resnet import Variables
-
-
-def encoder_of(variables: Variables, settings: Settings) -> ResNetEncoder:
-    """Make the encoder that gives the features of some settings, with the weights of a ResNet."""
-    return ResNetEncoder(variables, (settings.output,), settings.dtype)
 
 
 def prepare_frame(frame: np.ndarray, layout: Layout) -> np.ndarray:
@@ -25,24 +19,49 @@ def prepare_frame(frame: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def iterate_features(
-    encoder: ResNetEncoder, frames: Iterable[np.ndarray], layout: Layout, *, batch_frames: int
+    encoder: Encoder,
+    frames: Iterable[np.ndarray],
+    settings: Settings,
+    layout: Layout,
+    *,
+    outputs: Sequence[str] = (),
+    numbers: Iterable[int] | None = None,
 ) -> Iterator[dict[str, Array]]:
     """Encode frames, a batch at a time, and give their features one after the other, left on the device.
 
     Args:
-        encoder: called with RGB uint8 [batch_frames, h, w, 3].
+        encoder: of the frames' sequence.
         frames: as `prepare_frame` gives them, in time order.
+        settings: batch_frames a call (the last batch is filled up, so that a size compiles once), dtype and output.
         layout: of the video.
-        batch_frames: frames a call; the last batch is filled up, so that a size compiles once.
+        outputs: feature maps that are wanted, by name; that of the settings where empty.
+        numbers: of the frames in their sequence; 0, 1, 2 ... where None.
 
     Yields:
         {output: [rows, cols, c]} a frame; what lies beyond the frame on a padded canvas is 0.
     """
-    iterator = iter(frames)
-    while batch := list(itertools.islice(iterator, batch_frames)):
-        filled = np.stack(batch + [batch[-1]] * (batch_frames - len(batch)))
-        frames_of = _unstack(encoder(filled, layout.network if layout.padded else None))
-        yield from frames_of[: len(batch)]
+    names = tuple(outputs) or (settings.output,)
+    iterator = zip(itertools.count() if numbers is None else numbers, frames, strict=False)
+    size = layout.network if layout.padded else None
+    while batch := list(itertools.islice(iterator, settings.batch_frames)):
+        filled = batch + [batch[-1]] * (settings.batch_frames - len(batch))
+        stacked = np.stack([frame for _, frame in filled])
+        of_batch = [number for number, _ in filled]
+        encoded = _unstack(encoder(stacked, of_batch, outputs=names, dtype=settings.dtype, size=size))
+        yield from encoded[: len(batch)]
+
+
+def features_of(
+    encoder: Encoder,
+    frames: Iterable[np.ndarray],
+    settings: Settings,
+    layout: Layout,
+    *,
+    numbers: Iterable[int] | None = None,
+) -> Iterator[Array]:
+    """Encode frames as they are, RGB uint8 [h, w, 3] of the layout's picture: features [rows, cols, c] each."""
+    prepared = (prepare_frame(frame, layout) for frame in frames)
+    return (each[settings.output] for each in iterate_features(encoder, prepared, settings, layout, numbers=numbers))
 
 
 @jax.jit

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, UInt8, jaxtyped
 
 from vfs_jax.correspondence import Memory, propagate_next, start_memory
 from vfs_jax.correspondence.coordinates import resize_bilinear, resize_nearest
-from vfs_jax.evaluation.encoders import ResNetEncoder
-from vfs_jax.evaluation.propagation.features import encoder_of, iterate_features, prepare_frame
+from vfs_jax.evaluation.encoders import Encoder, ResNetEncoder
+from vfs_jax.evaluation.propagation.features import features_of
 from vfs_jax.evaluation.propagation.padding import Layout, network_size
 from vfs_jax.evaluation.propagation.readout import first_labels, merge_groups, number_labels, resize_maps
 from vfs_jax.evaluation.propagation.settings import Settings
@@ -122,7 +122,7 @@ def masks_along(
 
 @jaxtyped(typechecker=beartype)
 def propagate_masks(
-    encoder: ResNetEncoder,
+    encoder: Encoder,
     frames: Iterable[np.ndarray],
     first_mask: UInt8[np.ndarray, "h w"],
     settings: Settings = _RELEASE,
@@ -141,18 +141,9 @@ def propagate_masks(
     Yields:
         An index mask a frame, the first included, uint8 [h, w], on the device.
     """
-    layout = Layout.of((first_mask.shape[0], first_mask.shape[1]), settings)
+    layout = Layout.of((first_mask.shape[0], first_mask.shape[1]), settings, encoder)
     features = features_of(encoder, frames, settings, layout)
     yield from masks_along(features, first_mask, settings, layout, new_masks=new_masks)
-
-
-def features_of(
-    encoder: ResNetEncoder, frames: Iterable[np.ndarray], settings: Settings, layout: Layout
-) -> Iterator[Array]:
-    """Encode frames as they are, RGB uint8 [h, w, 3] of the layout's picture: features [rows, cols, c] each."""
-    prepared = (prepare_frame(frame, layout) for frame in frames)
-    encoded = iterate_features(encoder, prepared, layout, batch_frames=settings.batch_frames)
-    return (each[settings.output] for each in encoded)
 
 
 def first_maps_on_grid(maps: np.ndarray, settings: Settings, layout: Layout) -> np.ndarray:
@@ -162,7 +153,7 @@ def first_maps_on_grid(maps: np.ndarray, settings: Settings, layout: Layout) -> 
 
 @jaxtyped(typechecker=beartype)
 def propagate_maps(
-    encoder: ResNetEncoder,
+    encoder: Encoder,
     frames: Iterable[np.ndarray],
     first_maps: Float[np.ndarray, "h w l"],
     settings: Settings = _RELEASE,
@@ -179,7 +170,7 @@ def propagate_maps(
         The soft labels of every frame but the first, on the grid: float32 [rows, cols, l], on the device.
         `resize_bilinear` brings them to the frame's size.
     """
-    layout = Layout.of((first_maps.shape[0], first_maps.shape[1]), settings)
+    layout = Layout.of((first_maps.shape[0], first_maps.shape[1]), settings, encoder)
     features = features_of(encoder, frames, settings, layout)
     grid = first_maps_on_grid(first_maps, settings, layout)
     for labels in propagate_labels(features, grid, settings, layout):
@@ -223,14 +214,14 @@ def stream(
         (3, (48, 64), dtype('uint8'))
     """
     options = Settings(**settings)
-    encoder = encoder_of(variables, options)
+    encoder = ResNetEncoder(variables)
     if first_labels.dtype == np.uint8:
         for mask in propagate_masks(encoder, frames, first_labels, options, new_masks=new_labels):
             yield np.asarray(mask)
         return
     if new_labels:
         raise ValueError("new_labels come with index masks only, first_labels holds maps")
-    inner = network_size(first_labels.shape[0], first_labels.shape[1], options)
+    inner = network_size(first_labels.shape[0], first_labels.shape[1], options, encoder.multiple)
     yield np.asarray(resize_bilinear(resize_maps(first_labels, inner), first_labels.shape[:2]))
     for labels in propagate_maps(encoder, frames, first_labels, options):
         yield np.asarray(resize_bilinear(labels, first_labels.shape[:2]))

@@ -11,22 +11,27 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vfs_jax.evaluation.encoders import grid_size
+from vfs_jax.evaluation.encoders import Encoder
 from vfs_jax.evaluation.propagation.settings import Settings
 
 Size = tuple[int, int]  # height and width, or rows and columns
 
 
-def network_size(height: int, width: int, settings: Settings) -> Size:
-    """Give the height and width of the network's input for frames of a size.
+def network_size(height: int, width: int, settings: Settings, multiple: int = 1) -> Size:
+    """Give the height and width of the network's input for frames of a size, rounded to multiples of a number.
 
     >>> network_size(480, 854, Settings()), network_size(1080, 1920, Settings()), network_size(640, 360, Settings())
     ((480, 854), (480, 853), (853, 480))
+    >>> network_size(480, 854, Settings(), multiple=14)
+    (476, 854)
     """
     if settings.square:
-        return settings.short_side, settings.short_side
-    scale = settings.short_side / min(height, width)
-    return int(height * scale + 0.5), int(width * scale + 0.5)
+        sides = (settings.short_side, settings.short_side)
+    else:
+        scale = settings.short_side / min(height, width)
+        sides = (int(height * scale + 0.5), int(width * scale + 0.5))
+    rows, cols = (max(int(side / multiple + 0.5), 1) * multiple for side in sides)
+    return rows, cols
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Layout:
         network: of the network's input.
         canvas: what that is padded to.
         shown: what pictures are padded to when labels are brought to their size.
+        encoder: gives the features.
         padded: whether the network's input shares its canvas with other sizes. Equal canvases and equal `padded` mean
             equal programs.
     """
@@ -46,28 +52,29 @@ class Layout:
     network: Size
     canvas: Size
     shown: Size
+    encoder: Encoder
     padded: bool = False
 
     @classmethod
-    def of(cls, picture: Size, settings: Settings) -> "Layout":
+    def of(cls, picture: Size, settings: Settings, encoder: Encoder) -> "Layout":
         """Lay out a video of this size of picture without any padding."""
-        network = network_size(picture[0], picture[1], settings)
-        return cls(picture, network, network, picture)
+        network = network_size(*picture, settings, encoder.multiple)
+        return cls(picture, network, network, picture, encoder)
 
     def grid(self, output: str) -> Size:
         """Give the rows and columns of the features that belong to the frame."""
-        return grid_size(self.network[0], self.network[1], output)
+        return self.encoder.grid_size(*self.network, output)
 
     def key_mask(self, output: str) -> np.ndarray | None:
         """Tell which positions of the canvas's grid belong to the frame, bool [rows, cols]; None where all do."""
         if not self.padded:
             return None
-        (rows, cols), canvas = self.grid(output), grid_size(self.canvas[0], self.canvas[1], output)
+        (rows, cols), canvas = self.grid(output), self.encoder.grid_size(*self.canvas, output)
         return (np.arange(canvas[0]) < rows)[:, None] & (np.arange(canvas[1]) < cols)[None]
 
     def pad_labels(self, labels: np.ndarray, output: str) -> np.ndarray:
         """Pad labels [rows, cols, l] of the grid with zeros up to the canvas's grid."""
-        rows, cols = grid_size(self.canvas[0], self.canvas[1], output)
+        rows, cols = self.encoder.grid_size(*self.canvas, output)
         return np.pad(labels, ((0, rows - labels.shape[0]), (0, cols - labels.shape[1]), (0, 0)))
 
     def pad_frame(self, frame: np.ndarray) -> np.ndarray:
@@ -76,12 +83,15 @@ class Layout:
         return np.pad(frame, ((0, rows), (0, cols), (0, 0))) if rows or cols else frame
 
 
-def plan_layouts(pictures: Mapping[Size, int], settings: Settings, *, max_sizes: int) -> dict[Size, Layout]:
+def plan_layouts(
+    pictures: Mapping[Size, int], settings: Settings, encoder: Encoder, *, max_sizes: int
+) -> dict[Size, Layout]:
     """Plan the layouts for a data set's sizes of pictures, with few different canvases.
 
     Args:
         pictures: how many frames there are of each size.
         settings: how large the network's input is.
+        encoder: gives the features; frames are padded only where it allows that.
         max_sizes: canvases at most, of the network's input and of pictures. Sizes are not padded while they are no
             more.
 
@@ -90,15 +100,16 @@ def plan_layouts(pictures: Mapping[Size, int], settings: Settings, *, max_sizes:
     """
     networks: dict[Size, int] = {}
     for picture, frames in pictures.items():
-        size = network_size(picture[0], picture[1], settings)
+        size = network_size(*picture, settings, encoder.multiple)
         networks[size] = networks.get(size, 0) + frames
-    canvases, shown = plan_canvases(networks, max_sizes), plan_canvases(pictures, max_sizes)
+    canvases = plan_canvases(networks, max_sizes if encoder.paddable else len(networks))
+    shown = plan_canvases(pictures, max_sizes)
     out = {}
     for picture in pictures:
-        network = network_size(picture[0], picture[1], settings)
+        network = network_size(*picture, settings, encoder.multiple)
         canvas = canvases[network]
         shared = list(canvases.values()).count(canvas) > 1
-        out[picture] = Layout(picture, network, canvas, shown[picture], padded=shared)
+        out[picture] = Layout(picture, network, canvas, shown[picture], encoder, padded=shared)
     return out
 
 

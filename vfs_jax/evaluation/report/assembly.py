@@ -122,9 +122,9 @@ def _match_cards(
     cards = []
     for index, sequence in enumerate(ends[: inspector.count]):
         looks = [
-            (run.name, color, run.settings.temperature, inspector.look(run.name, run.variables, run.settings, sequence))
+            (run.name, color, run.settings.temperature, inspector.look(run.name, run.encoder, run.settings, sequence))
             for run, color in runs
-            if run.settings is not None and run.variables is not None
+            if run.settings is not None and run.encoder is not None
         ]
         if looks and len(sequence) > 1:
             number, point = inspector.frame_of(sequence), inspector.point_of(task, sequence)

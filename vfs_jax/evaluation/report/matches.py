@@ -8,13 +8,11 @@ import numpy as np
 from vfs_jax.correspondence import top_matches
 from vfs_jax.correspondence.memory import ContextSpec
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders import ResNetEncoder
-from vfs_jax.evaluation.propagation.features import encoder_of
-from vfs_jax.evaluation.propagation.labels import features_of
+from vfs_jax.evaluation.encoders import Encoder
+from vfs_jax.evaluation.propagation.features import features_of
 from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.tasks.base import LabeledSequence, ScoredTask
-from vfs_jax.models.resnet import Variables
 
 _SHOWN_MATCHES = 10  # of each position, where all keys share the weight
 
@@ -84,27 +82,29 @@ class Inspector:
         seen = labels[(labels >= 0).all(axis=1) & (labels < [width, height]).all(axis=1)]
         return (float(seen[0, 0]), float(seen[0, 1])) if len(seen) else (width / 2, height / 2)
 
-    def look(self, name: str, variables: Variables, settings: Settings, sequence: LabeledSequence) -> Look:
-        """Look into a sequence with the weights and settings of the run of that name."""
+    def look(self, name: str, encoder: Encoder, settings: Settings, sequence: LabeledSequence) -> Look:
+        """Look into a sequence with the encoder and settings of the run of that name."""
         key = name, sequence.name
         if key not in self._looks:
-            self._looks[key] = look(encoder_of(variables, settings), settings, sequence, self.frame_of(sequence))
+            self._looks[key] = look(encoder.of_sequence(sequence.name), settings, sequence, self.frame_of(sequence))
         return self._looks[key]
 
 
-def look(encoder: ResNetEncoder, settings: Settings, sequence: LabeledSequence, number: int) -> Look:
+def look(encoder: Encoder, settings: Settings, sequence: LabeledSequence, number: int) -> Look:
     """Find the matches of all positions of a frame, and color its features and those of its key frames.
 
     Args:
-        encoder: gives the features that the settings name.
+        encoder: of the sequence.
         settings: of the propagation. Of all keys (topk None) the ten best are given.
         sequence: of a data set.
         number: of the frame, at least 1.
     """
     frames = ContextSpec(settings.num_context, settings.keep_first, settings.fill_first).key_frames(number)
     distinct = sorted({*frames})
-    images = (sequence.frame(frame) for frame in (*distinct, number))
-    features = list(features_of(encoder, images, settings, Layout.of(sequence.size, settings)))
+    numbers = (*distinct, number)
+    images = (sequence.frame(frame) for frame in numbers)
+    layout = Layout.of(sequence.size, settings, encoder)
+    features = list(features_of(encoder, images, settings, layout, numbers=numbers))
     best, where = top_matches(
         features[-1],
         jnp.stack([features[distinct.index(frame)] for frame in frames]),
@@ -118,7 +118,7 @@ def look(encoder: ResNetEncoder, settings: Settings, sequence: LabeledSequence, 
     weights = np.exp((scores - np.where(np.isfinite(largest), largest, 0)) / settings.temperature)
     weights /= np.maximum(weights.sum(axis=-1, keepdims=True), 1e-30)
     colors = main_colors(np.stack([np.asarray(each, np.float32) for each in features]))
-    return Look(frames, np.asarray(where), scores, weights, colors, (*distinct, number))
+    return Look(frames, np.asarray(where), scores, weights, colors, numbers)
 
 
 def main_colors(features: np.ndarray) -> np.ndarray:

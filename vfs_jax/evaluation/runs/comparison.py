@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vfs_jax.evaluation.encoders import Encoder
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.tasks.base import ScoredTask, SequenceScore
-from vfs_jax.models.resnet import Variables
 
 _RESAMPLES = 1000
 
@@ -26,7 +26,7 @@ class Run:
         facts: other values to report (weights, checksum, seconds a frame ...), by name.
         weights: name of its weights; several runs may share them.
         changes: settings in which it differs from the runs beside it, by name.
-        variables: of its ResNet; the report inspects features where these and `settings` are there.
+        encoder: of its features; the report inspects them where this and `settings` are there.
         settings: of its propagation.
     """
 
@@ -37,7 +37,7 @@ class Run:
     facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
     weights: str = ""
     changes: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    variables: Variables | None = None
+    encoder: Encoder | None = None
     settings: Settings | None = None
 
     def of(self, sequence: str) -> SequenceScore:

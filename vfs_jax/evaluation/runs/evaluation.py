@@ -1,4 +1,4 @@
-"""A label-propagation evaluation: networks under several settings, from claimed folders to scores and a comparison."""
+"""A label-propagation evaluation: encoders under several settings, from claimed folders to scores and a comparison."""
 
 import dataclasses
 import json
@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from vfs_jax.claims import claim_folder, with_versions
 from vfs_jax.distributed import from_first
+from vfs_jax.evaluation.encoders import NamedEncoder
 from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.settings import Variant
 from vfs_jax.evaluation.runs.comparison import Run, write_comparison
@@ -25,7 +26,6 @@ from vfs_jax.evaluation.runs.propagation import (
     wait_for,
 )
 from vfs_jax.evaluation.tasks.base import S, SequenceScore, Task, format_table, write_tables
-from vfs_jax.models.weights.resolve import NamedWeights
 
 # Of a comparison's folder: which runs it is of may change from one call to the next.
 _OF_COMPARISONS = {"sweep": "", "all_blocks": False}
@@ -33,10 +33,10 @@ _OF_COMPARISONS = {"sweep": "", "all_blocks": False}
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """One run to be done: weights under some settings, in a folder of its own."""
+    """One run to be done: an encoder under some settings, in a folder of its own."""
 
     name: str
-    weights: NamedWeights
+    encoder: NamedEncoder
     variant: Variant
     folder: Path
 
@@ -44,8 +44,7 @@ class _Job:
 def evaluate_propagation(
     task: Task[S],
     sequences: Sequence[S],
-    networks: Sequence[NamedWeights],
-    variants: Sequence[Variant],
+    encoders: Sequence[tuple[NamedEncoder, Sequence[Variant]]],
     workdir: Path,
     *,
     data: str,
@@ -55,7 +54,7 @@ def evaluate_propagation(
     report: Callable[[Path, Sequence[Run], Sequence[str]], object] = lambda folder, runs, notes: None,
     log: Callable[[str], object] = print,
 ) -> list[Run]:
-    """Evaluate every network under every variant of the settings, on all devices of all processes.
+    """Evaluate every encoder under every variant of its settings, on all devices of all processes.
 
     Several runs get a folder each below `workdir`, with table.csv and differences.csv beside them. What an earlier call
     finished in these folders is kept. Process 0 scores and reports, while the others wait for it.
@@ -63,8 +62,7 @@ def evaluate_propagation(
     Args:
         task: that is evaluated.
         sequences: of its data set.
-        networks: ResNets of one depth.
-        variants: settings; they share one pass of each network.
+        encoders: each with the variants of its settings, which share one pass of it.
         workdir: gets the results.
         data: what the sequences are of, for messages.
         config: the whole configuration, for config.json; the weights and a variant's changes are put in here.
@@ -80,29 +78,37 @@ def evaluate_propagation(
     Raises:
         InputError: a folder holds results of another configuration, a frame cannot be read, or another process failed.
     """
-    jobs = [_job(workdir, each, variant, len(networks), len(variants)) for each in networks for variant in variants]
-    joint = len(jobs) > 1
+    joint = sum(len(variants) for _, variants in encoders) > 1
+    jobs = [
+        _job(workdir, each, variant, joint=joint, several=len(encoders) > 1)
+        for each, variants in encoders
+        for variant in variants
+    ]
+    layouts = {
+        each.name: layouts_of(sequences, variants[0].settings, each.encoder, max_sizes=max_sizes)
+        for each, variants in encoders
+    }
 
     def claim() -> str:
         if joint:
             claim_folder(workdir, config, free=["weights", *_OF_COMPARISONS, *free])
         for job in jobs:
             _claim(job, config, free)
-        return json.dumps([_lacking(task, _of(jobs, network), sequences) for network in networks])
+        return json.dumps([_lacking(task, _of(jobs, each), sequences) for each, _ in encoders])
 
     # What there is to do is looked up once: a later process would see what the first ones have done by then.
     lacking = json.loads(from_first("claim", claim))
-    layouts = layouts_of(sequences, variants[0].settings, max_sizes=max_sizes)
-    sizes = {(layout.canvas, layout.padded) for layout in layouts.values()}
+    sizes = {(layout.canvas, layout.padded) for each in layouts.values() for layout in each.values()}
+    most = max(len(variants) for _, variants in encoders)
     log(
         f"{task.name}: propagating labels through {len(sequences)} sequences ({sum(map(len, sequences))} frames, "
-        f"{len(sizes)} size(s) of network input) of {data} with {', '.join(each.source for each in networks)}"
-        f"{f' under {len(variants)} settings' if len(variants) > 1 else ''} on {jax.device_count()} "
+        f"{len(sizes)} size(s) of network input) of {data} with {', '.join(each.source for each, _ in encoders)}"
+        f"{f' under {most} settings' if most > 1 else ''} on {jax.device_count()} "
         f"{jax.default_backend()} device(s); results in {workdir}"
     )
     runs: list[Run] = []
-    for network, names in zip(networks, lacking, strict=True):
-        evaluation = _Evaluation(task, _of(jobs, network), sequences, layouts, log)
+    for (encoder, _), names in zip(encoders, lacking, strict=True):
+        evaluation = _Evaluation(task, _of(jobs, encoder), sequences, layouts[encoder.name], log)
         scores = evaluation.propagate_and_score([each for each in sequences if each.name in names])
         if jax.process_index() == 0:
             runs += [evaluation.run_of(job, scores) for job in evaluation.jobs]
@@ -118,21 +124,20 @@ def evaluate_propagation(
     return runs
 
 
-def _job(workdir: Path, weights: NamedWeights, variant: Variant, num_weights: int, num_variants: int) -> _Job:
+def _job(workdir: Path, encoder: NamedEncoder, variant: Variant, *, joint: bool, several: bool) -> _Job:
     """Return a run with a name that tells what differs between the runs; several get folders below the workdir."""
-    single = num_weights == 1 and num_variants > 1
-    name = variant.name if single else "-".join(filter(None, (weights.name, variant.name)))
-    return _Job(name, weights, variant, workdir / name if num_weights * num_variants > 1 else workdir)
+    name = variant.name if joint and not several else "-".join(filter(None, (encoder.name, variant.name)))
+    return _Job(name, encoder, variant, workdir / name if joint else workdir)
 
 
-def _of(jobs: Sequence[_Job], network: NamedWeights) -> list[_Job]:
-    return [job for job in jobs if job.weights is network]
+def _of(jobs: Sequence[_Job], encoder: NamedEncoder) -> list[_Job]:
+    return [job for job in jobs if job.encoder is encoder]
 
 
 def _claim(job: _Job, config: Mapping[str, object], free: Collection[str]) -> None:
-    """Claim the folder of one run: of these weights and settings alone."""
+    """Claim the folder of one run: of this encoder and these settings alone."""
     single = {name: value for name, value in _OF_COMPARISONS.items() if name in config}
-    own = {"weights": job.weights.source, "weights_found": job.weights.about, **job.variant.changes}
+    own = {"weights": job.encoder.source, "weights_found": job.encoder.about, **job.variant.changes}
     # The same weights may lie elsewhere than at the first run: what counts is their checksum.
     free = ["weights", "weights_found.weights", *free]
     claim_folder(job.folder, with_versions({**config, **single, **own}), free=free)
@@ -165,7 +170,7 @@ def _write(
 
 @dataclasses.dataclass(frozen=True)
 class _Evaluation(Generic[S]):
-    """The runs of one network: one pass of it through the sequences, and the scores of each run."""
+    """The runs of one encoder: one pass of it through the sequences, and the scores of each run."""
 
     task: Task[S]
     jobs: Sequence[_Job]
@@ -182,10 +187,10 @@ class _Evaluation(Generic[S]):
             On process 0 the scores by the names of run and sequence; nothing on the others.
         """
         task, folders = self.task, {job.folder: job.variant.settings for job in self.jobs}
-        network = self.jobs[0].weights
+        encoder = self.jobs[0].encoder
         done = len(self.sequences) - len(lacking)
         if done:
-            self.log(f"{network.name}: {done} of {len(self.sequences)} sequences are finished already")
+            self.log(f"{encoder.name}: {done} of {len(self.sequences)} sequences are finished already")
         longest = sorted(lacking, key=len, reverse=True)
         share = {sequence.name for sequence in longest[jax.process_index() :: jax.process_count()]}
         mine = [sequence for sequence in self.sequences if sequence.name in share]
@@ -198,7 +203,7 @@ class _Evaluation(Generic[S]):
 
         with (
             ThreadPoolExecutor() as scoring,  # sequences are scored while others are propagated
-            tqdm(total=sum(map(len, mine)), desc=network.name, unit="frame", smoothing=0.1) as progress,
+            tqdm(total=sum(map(len, mine)), desc=encoder.name, unit="frame", smoothing=0.1) as progress,
             count_programs() as programs,
         ):
             names = {sequence.name for sequence in lacking}
@@ -207,7 +212,7 @@ class _Evaluation(Generic[S]):
                     score(sequence)
             propagate_all(
                 task,
-                network.variables,
+                encoder.encoder,
                 mine,
                 folders,
                 self.layouts,
@@ -222,16 +227,16 @@ class _Evaluation(Generic[S]):
                     score(sequence)
             scores = {key: future.result() for key, future in futures.items()}
         if mine:
-            self.log(f"{network.name}: compiled {len(programs)} programs in {sum(programs):.1f} s")
+            self.log(f"{encoder.name}: compiled {len(programs)} programs in {sum(programs):.1f} s")
         return scores
 
     def run_of(self, job: _Job, scores: Mapping[tuple[str, str], SequenceScore]) -> Run:
         """Return a finished run with what is to be told of it."""
         clean(self.task, job.folder)
         frames, seconds = (sum(values) for values in zip(*read_timings(job.folder).values(), strict=True))
-        several = f" (one pass of the network for {len(self.jobs)} settings)" if len(self.jobs) > 1 else ""
+        several = f" (one pass of the encoder for {len(self.jobs)} settings)" if len(self.jobs) > 1 else ""
         facts = {
-            **job.weights.about,
+            **job.encoder.about,
             **job.variant.changes,
             "seconds": f"{seconds:.1f}{several}",
             "seconds a frame": f"{seconds / frames:.3f}",
@@ -243,8 +248,8 @@ class _Evaluation(Generic[S]):
             scored,
             self.task.summary(scored) if scored else {},
             facts,
-            weights=job.weights.name,
+            weights=job.encoder.name,
             changes=job.variant.changes,
-            variables=job.weights.variables,
+            encoder=job.encoder.encoder,
             settings=job.variant.settings,
         )

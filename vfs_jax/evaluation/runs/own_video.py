@@ -15,13 +15,13 @@ from vfs_jax.correspondence.coordinates import resize_nearest
 from vfs_jax.data.images import write_index_mask
 from vfs_jax.data.video_files import open_video
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.propagation.features import encoder_of
+from vfs_jax.evaluation.encoders import Encoder
+from vfs_jax.evaluation.propagation.features import features_of
 from vfs_jax.evaluation.propagation.heatmaps import point_maps_on_grid, positions_of
-from vfs_jax.evaluation.propagation.labels import features_of, pad_channels, start
+from vfs_jax.evaluation.propagation.labels import pad_channels, start
 from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.readout import first_labels, merge_groups, number_labels
 from vfs_jax.evaluation.propagation.settings import Settings
-from vfs_jax.models.resnet import Variables
 
 SAVE_SECONDS = 60.0  # between two saves of what is needed to go on
 _HIDDEN_BELOW = 0.5  # of a point's highest value in the first frame; as on TAP-Vid
@@ -136,7 +136,7 @@ def carry(
     video: Path,
     labels: Labels[R],
     out: Path,
-    variables: Variables,
+    encoder: Encoder,
     settings: Settings,
     *,
     on_frame: Callable[[int], object] = lambda number: None,
@@ -147,7 +147,7 @@ def carry(
         video: a file, or a folder of frames.
         labels: of the first frame.
         out: folder that gets the results of every frame.
-        variables: of a ResNet.
+        encoder: gives the features.
         settings: of the propagation.
         on_frame: called with the number of frames done, the first time with those that were done before.
 
@@ -159,7 +159,7 @@ def carry(
     """
     _, _, frames = open_video(video)
     first = next(frames)
-    layout = Layout.of((first.shape[0], first.shape[1]), settings)
+    layout = Layout.of((first.shape[0], first.shape[1]), settings, encoder)
     state = out / ".state.npz"
     done, leaves = _load(state)
     labels.forget(out, done)
@@ -171,7 +171,7 @@ def carry(
         yield first
         yield from _sized(frames, first.shape, video)
 
-    features = features_of(encoder_of(variables, settings), read(), settings, layout)
+    features = features_of(encoder, read(), settings, layout)
     memory = start(next(features), pad_channels(labels.grid(layout, settings)), settings, layout)
     waiting: tuple[int, R] | None = None  # written when the next frame is under way
     result = labels.read(None, layout, settings)

@@ -17,12 +17,11 @@ from typing import Generic, TypeVar
 import jax
 import numpy as np
 
-from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.encoders import Encoder
 from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
 from vfs_jax.evaluation.propagation.padding import Layout, plan_layouts
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.tasks.base import LabeledSequence, S, Task
-from vfs_jax.models.resnet import Variables
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
@@ -34,19 +33,21 @@ def finished(task: Task[S], folders: Collection[Path], sequence: S) -> bool:
     return all(task.output(folder / task.folder, sequence).exists() for folder in folders)
 
 
-def layouts_of(sequences: Sequence[LabeledSequence], settings: Settings, *, max_sizes: int) -> dict[str, Layout]:
+def layouts_of(
+    sequences: Sequence[LabeledSequence], settings: Settings, encoder: Encoder, *, max_sizes: int
+) -> dict[str, Layout]:
     """Plan the layout of every sequence, by its name, with as few canvases as `plan_layouts` makes of their sizes."""
     sizes = {sequence.name: sequence.size for sequence in sequences}
     frames: dict[tuple[int, int], int] = {}
     for sequence in sequences:
         frames[sizes[sequence.name]] = frames.get(sizes[sequence.name], 0) + len(sequence)
-    planned = plan_layouts(frames, settings, max_sizes=max_sizes)
-    return {name: planned[size] for name, size in sizes.items()}
+    planned = plan_layouts(frames, settings, encoder, max_sizes=max_sizes)
+    return {name: dataclasses.replace(planned[size], encoder=encoder.of_sequence(name)) for name, size in sizes.items()}
 
 
 def propagate_all(
     task: Task[S],
-    variables: Variables,
+    encoder: Encoder,
     sequences: Sequence[S],
     variants: Mapping[Path, Settings],
     layouts: Mapping[str, Layout],
@@ -62,7 +63,7 @@ def propagate_all(
 
     Args:
         task: propagates and writes.
-        variables: of a ResNet.
+        encoder: gives the features.
         sequences: of the task's data set, this process's share.
         variants: settings by the folder of their run; they share one pass of the network.
         layouts: of the sequences, by name.
@@ -76,7 +77,7 @@ def propagate_all(
     with ThreadPoolExecutor() as readers, ThreadPoolExecutor() as writers, ThreadPoolExecutor(len(devices)) as pool:
         shared = _Shared(task, variants, layouts, readers, writers, waiting, on_frame, on_sequence)
         workers = [
-            pool.submit(_Worker(shared, device, f"{jax.process_index()}-{number}").run, variables)
+            pool.submit(_Worker(shared, device, f"{jax.process_index()}-{number}").run, encoder)
             for number, device in enumerate(devices)
         ]
         try:
@@ -125,16 +126,14 @@ class _Worker(Generic[S]):
         self._shared, self._device, self._name = shared, device, name
         self._number = itertools.count()
 
-    def run(self, variables: Variables) -> None:
+    def run(self, encoder: Encoder) -> None:
         """Take sequences until none is left."""
         with jax.default_device(self._device), ThreadPoolExecutor(1) as closer:
             opened, closing = self._open(), None
             if opened is not None:
-                # On this device, but free to move, as labels are: a step whose arguments are bound to a device at one
-                # frame and not at another would be compiled twice.
-                variables = jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf)), variables)
+                encoder = encoder.on_device()
             while opened is not None:
-                opened, close = self._propagate(variables, opened)
+                opened, close = self._propagate(encoder, opened)
                 if closing is not None:
                     closing.result()  # raises what went wrong; no more than one sequence is left behind
                 closing = closer.submit(close)
@@ -155,7 +154,7 @@ class _Worker(Generic[S]):
         return sequence, _Ahead(self._shared.readers, read, range(len(sequence)))
 
     def _propagate(
-        self, variables: Variables, opened: tuple[S, _Ahead[np.ndarray]]
+        self, encoder: Encoder, opened: tuple[S, _Ahead[np.ndarray]]
     ) -> tuple[tuple[S, _Ahead[np.ndarray]] | None, Callable[[], None]]:
         """Propagate through a sequence under all settings that lack it; returns the next one, and a job that ends this.
 
@@ -169,8 +168,7 @@ class _Worker(Generic[S]):
             shutil.rmtree(folder / place, ignore_errors=True)
         outputs = tuple(dict.fromkeys(settings.output for settings in left.values()))
         common = next(iter(left.values()))  # variants differ in nothing that features depend on
-        encoder = ResNetEncoder(variables, outputs, common.dtype)
-        features = iterate_features(encoder, frames, layout, batch_frames=common.batch_frames)
+        features = iterate_features(encoder.of_sequence(sequence.name), frames, common, layout, outputs=outputs)
         # Each variant draws from a copy of its own of the features, all of them frame by frame in step.
         copies = itertools.tee(features, len(left))
         jobs = [
@@ -247,7 +245,7 @@ def clean(task: Task[S], folder: Path) -> None:
 
 def propagate_sequence(
     task: Task[S],
-    variables: Variables,
+    encoder: Encoder,
     sequence: S,
     folder: Path,
     settings: Settings,
@@ -258,15 +256,15 @@ def propagate_sequence(
 
     Args:
         task: propagates and writes.
-        variables: of a ResNet.
+        encoder: gives the features.
         sequence: of the task's data set.
         folder: of the run.
         settings: of the propagation.
         on_frame: called when a frame is done.
     """
-    layouts = layouts_of([sequence], settings, max_sizes=1)
+    layouts = layouts_of([sequence], settings, encoder, max_sizes=1)
     devices = jax.local_devices()[:1]
-    propagate_all(task, variables, [sequence], {folder: settings}, layouts, devices=devices, on_frame=on_frame)
+    propagate_all(task, encoder, [sequence], {folder: settings}, layouts, devices=devices, on_frame=on_frame)
     clean(task, folder)
 
 
