@@ -142,7 +142,8 @@ def test_labels_cost_what_occurs(variables, monkeypatch):
     renamed = np.array([0, 3, 200, 255], np.uint8)
     np.testing.assert_array_equal(run(renamed[masks[0]]), renamed[expected])
     assert shapes == [3, 3]
-    assert Masks(renamed[masks[0]]).grid(Layout.of((64, 96), settings), settings).shape[-1] == 3
+    layout = Layout.of((64, 96), settings, ResNetEncoder({}))
+    assert Masks(renamed[masks[0]]).grid(layout, settings).shape[-1] == 3
     assert set(np.unique(expected[1:])) == {0, 1, 2}
 
 
