@@ -51,6 +51,7 @@ def full_propagation(
     *,
     topk: int | None = 10,
     temperature: float = 0.07,
+    ties: Literal["first", "all"] = "first",
     slack: np.ndarray | None = None,
     **options: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -73,6 +74,8 @@ def full_propagation(
         number = np.count_nonzero(np.isfinite(ranked[:count]))
         if number == 0:
             continue
+        if ties == "all":
+            number = np.count_nonzero(ranked >= ranked[number - 1])
         chosen, others = order[position, :number], order[position, number:]
         weights = np.exp((ranked[:number] - ranked[0]) / temperature)
         weights /= weights.sum()
@@ -94,6 +97,7 @@ def full_video(
     num_context: int = 20,
     keep_first: bool = True,
     fill_first: bool = False,
+    first_once: bool = False,
     **options: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Propagate along a video by one `full_propagation` a frame; returns labels and their slack, of every frame."""
@@ -101,6 +105,7 @@ def full_video(
     for frame in range(1, len(features)):
         past = list(range(frame - num_context, frame))
         past = [max(number, 0) for number in past] if fill_first else [number for number in past if number >= 0]
+        past = [number for number in past if number > 0 or not first_once]
         keys = ([0] if keep_first else []) + past
         past_labels, past_slack = (np.stack([each[k] for k in keys]) for each in (labels, slacks))
         result, slack = full_propagation(features[frame], features[keys], past_labels, slack=past_slack, **options)

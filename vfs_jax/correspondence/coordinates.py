@@ -1,6 +1,6 @@
 """Resize pictures, index masks and label maps between pixels and the feature grid: nearest and bilinear.
 
-Nearest is Pillow's rule or PyTorch's, to the last pixel; bilinear is PyTorch's. A picture of h rows and w columns
+Nearest is the rule of one of four libraries, to the last pixel; bilinear is PyTorch's. A picture of h rows and w columns
 covers the area [0, h] x [0, w], and pixel (row, col) covers [row, row + 1] x [col, col + 1]: its center is (row + 0.5,
 col + 0.5) from the top left corner. Resizing stretches the area. Arrays are indexed (row, col).
 """
@@ -17,18 +17,19 @@ from jaxtyping import jaxtyped as _jaxtyped
 
 from vfs_jax.correspondence.affinity import accumulation_dtype
 
-Origin = Literal["corner", "center"]
+Nearest = Literal["pillow", "torch", "torch-exact", "opencv"]
 
 
-def nearest_source(out_size: int, in_size: int, origin: Origin = "center") -> np.ndarray:
+def nearest_source(out_size: int, in_size: int, rule: Nearest = "pillow") -> np.ndarray:
     """List the input pixel that nearest resizing takes for every output pixel, along one axis.
 
     Args:
         out_size: pixels after resizing.
         in_size: pixels before.
-        origin: the point of output pixel i that is looked up in the input. "center" is Pillow's rule, ``floor((i + 0.5)
-            * in / out)``, and brings masks to the grid; "corner" is PyTorch's rule, ``floor(i * in / out)``, and brings
-            masks back. Both are equal to those libraries to the last pixel, also where their rounding moves it.
+        rule: whose, and so which point of output pixel i is looked up in the input. The center, ``floor((i + 0.5) * in
+            / out)``: "pillow" (its NEAREST) and "torch-exact" (PyTorch's "nearest-exact"). The corner, ``floor(i * in /
+            out)``: "torch" (PyTorch's "nearest") and "opencv" (its INTER_NEAREST). All are equal to those libraries to
+            the last pixel, also where their rounding moves it.
 
     Returns:
         int64 [out_size], pixel numbers of the input.
@@ -37,32 +38,35 @@ def nearest_source(out_size: int, in_size: int, origin: Origin = "center") -> np
         ValueError: a size is below 1.
 
     Example:
-        >>> nearest_source(8, 5).tolist(), nearest_source(8, 5, "corner").tolist()
+        >>> nearest_source(8, 5).tolist(), nearest_source(8, 5, "torch").tolist()
         ([0, 0, 1, 2, 2, 3, 4, 4], [0, 0, 1, 1, 2, 3, 3, 4])
     """
     _check_sizes(out_size, in_size)
-    if origin == "corner":
-        # PyTorch multiplies in float32.
-        scale = np.float32(in_size) / np.float32(out_size)
-        source = np.floor(np.arange(out_size, dtype=np.float32) * scale)
-    else:
-        # Pillow walks along the axis and adds the step each time, in float64.
+    if rule == "pillow":
+        # It walks along the axis and adds the step each time, in float64.
         steps = np.full(out_size, in_size / out_size)
         steps[0] /= 2
-        source = np.floor(np.cumsum(steps))
-    return np.minimum(source.astype(np.int64), in_size - 1)
+        source = np.cumsum(steps)
+    elif rule == "opencv":
+        # It multiplies with the inverse of the inverse, in float64.
+        source = np.arange(out_size) * (1 / (out_size / in_size))
+    else:
+        # It multiplies in float32.
+        shift = np.float32(0.5 if rule == "torch-exact" else 0)
+        source = (np.arange(out_size, dtype=np.float32) + shift) * (np.float32(in_size) / np.float32(out_size))
+    return np.minimum(np.floor(source).astype(np.int64), in_size - 1)
 
 
 @_jaxtyped(typechecker=beartype)
 def resize_nearest(
-    mask: Shaped[Array | np.ndarray, "h w *rest"], size: tuple[int, int], *, origin: Origin = "center"
+    mask: Shaped[Array | np.ndarray, "h w *rest"], size: tuple[int, int], *, rule: Nearest = "pillow"
 ) -> Shaped[Array | np.ndarray, "rows cols *rest"]:
     """Resize a picture or an index mask by taking the nearest pixel.
 
     Args:
         mask: [h, w] or [h, w, ...], any type.
         size: (rows, cols) of the result.
-        origin: "center" for Pillow's rule, "corner" for PyTorch's; see `nearest_source`.
+        rule: of the library that is followed; see `nearest_source`.
 
     Returns:
         [rows, cols, ...] of the same type; NumPy stays NumPy.
@@ -75,8 +79,8 @@ def resize_nearest(
         >>> resize_nearest(np.arange(16).reshape(4, 4), (2, 2)).tolist()
         [[5, 7], [13, 15]]
     """
-    rows = nearest_source(size[0], mask.shape[0], origin)
-    cols = nearest_source(size[1], mask.shape[1], origin)
+    rows = nearest_source(size[0], mask.shape[0], rule)
+    cols = nearest_source(size[1], mask.shape[1], rule)
     return mask[rows[:, None], cols[None, :]]
 
 

@@ -165,7 +165,7 @@ def _matches_among(
     return scores, frame * size + jnp.clip(jnp.take_along_axis(position, chosen % offsets, axis=1), 0, size - 1)
 
 
-def _match_tile(tile: Tile, keys: KeyGroup, topk: int) -> tuple[jax.Array, jax.Array]:
+def match_tile(tile: Tile, keys: KeyGroup, topk: int) -> tuple[jax.Array, jax.Array]:
     """Find the topk matches of every query of a tile: scores and index [q, k], as `_matches_among`."""
     candidates = _candidate_offsets(tile, keys, min(topk, tile.pair.shape[1]))
     pair, position, in_bounds = (jnp.take_along_axis(table, candidates, axis=1) for table in tile[1:])
@@ -182,7 +182,7 @@ def _has_hopper() -> bool:
 def _match_by_kernel(
     query: FeatureMaps, keys: KeyGroup, offsets: np.ndarray, topk: int, if_tied: Callable[[], tuple]
 ) -> tuple[jax.Array, jax.Array]:
-    """Do what `_match_tile` does, for a whole frame, with the kernel: scores and index [h, w, k].
+    """Do what `match_tile` does, for a whole frame, with the kernel: scores and index [h, w, k].
 
     The kernel gives every offset's largest score, which tells the candidates; their scores are computed again, for all
     frames. Where a tie crosses the border of the choice, `if_tied` gives the result.
@@ -240,7 +240,7 @@ def _match_frame(query: FeatureMaps, keys: KeyGroup, offsets: np.ndarray, topk: 
     """Find the topk matches of a frame, by the backend for it: scores and index [h, w, k], as `_matches_among`."""
 
     def by_tiles() -> tuple[jax.Array, jax.Array]:
-        return map_tiles(lambda tile: _match_tile(tile, keys, topk), query, keys, offsets)
+        return map_tiles(lambda tile: match_tile(tile, keys, topk), query, keys, offsets)
 
     if keys.radius is None or len(offsets) <= topk or not _has_hopper():
         return by_tiles()

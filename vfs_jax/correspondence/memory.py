@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from vfs_jax.correspondence.affinity import Window
 from vfs_jax.correspondence.arguments import Number, checked
-from vfs_jax.correspondence.blending import blend_labels, check_blending
+from vfs_jax.correspondence.blending import Ties, blend_labels, check_blending
 from vfs_jax.correspondence.matching import KeyGroup, SearchSpec
 from vfs_jax.correspondence.tiles import FeatureMaps, feature_maps
 
@@ -24,11 +24,13 @@ class ContextSpec:
         num_context: how many previous frames are keys.
         keep_first: frame 0 is a key of its own besides, so that it is there twice while it is one of the previous ones.
         fill_first: frame 0 stands in for previous frames that do not exist yet; else there are fewer keys.
+        first_once: frame 0 is never one of the previous frames, so that it is there once; takes keep_first.
     """
 
     num_context: int
     keep_first: bool
     fill_first: bool
+    first_once: bool
 
     def __post_init__(self) -> None:
         if self.num_context < (0 if self.keep_first else 1):
@@ -36,20 +38,27 @@ class ContextSpec:
                 f"num_context must be at least 1, or 0 with keep_first, got {self.num_context} with "
                 f"keep_first={self.keep_first}: there would be nothing to compare with"
             )
+        if self.first_once and (self.fill_first or not self.keep_first):
+            raise ValueError(
+                f"first_once needs keep_first and excludes fill_first, got keep_first={self.keep_first}, "
+                f"fill_first={self.fill_first}"
+            )
 
     def previous_frames(self, number: int | jax.Array) -> np.ndarray | jax.Array:
         """Number the previous frames of a frame, int32 [num_context], oldest first; below 0 for those that are no keys.
 
-        >>> ContextSpec(num_context=3, keep_first=True, fill_first=False).previous_frames(2).tolist()
+        >>> ContextSpec(num_context=3, keep_first=True, fill_first=False, first_once=False).previous_frames(2).tolist()
         [-1, 0, 1]
         """
         numbers = np.arange(-self.num_context, 0, dtype=np.int32) + number
+        if self.first_once:
+            return numbers - (numbers == 0).astype(np.int32)
         return numbers.clip(min=0) if self.fill_first else numbers
 
     def key_frames(self, number: int) -> tuple[int, ...]:
         """Number the keys of a frame in order, as the operators have them; frame 0 may be there twice.
 
-        >>> ContextSpec(num_context=3, keep_first=True, fill_first=True).key_frames(2)
+        >>> ContextSpec(num_context=3, keep_first=True, fill_first=True, first_once=False).key_frames(2)
         (0, 0, 0, 1)
         """
         previous = (int(frame) for frame in self.previous_frames(number) if frame >= 0)
@@ -155,6 +164,7 @@ def start_memory(
     first_frame_windowed: bool = True,
     keep_first: bool = True,
     fill_first: bool = False,
+    first_once: bool = False,
     key_mask: Bool[Array | np.ndarray, "h w"] | None = None,
     normalize: bool = True,
 ) -> Memory:
@@ -171,6 +181,7 @@ def start_memory(
         keep_first: keep the first frame for good, besides the previous frames; it is there twice while it is one of
             them.
         fill_first: the first frame stands in for previous frames that do not exist yet.
+        first_once: the first frame is never one of the previous frames, as in DINO; with keep_first alone.
         key_mask: bool [h, w], False for positions that are keys in no frame.
         normalize: divide every feature vector by max(its Euclidean norm, 1e-12) first.
 
@@ -189,7 +200,7 @@ def start_memory(
         >>> labels.argmax(-1).tolist(), int(memory.seen)
         ([[1, 0, 1], [1, 0, 0]], 2)
     """
-    context = ContextSpec(num_context, keep_first, fill_first)
+    context = ContextSpec(num_context, keep_first, fill_first, first_once)
     search = SearchSpec(radius, window, first_frame_windowed, normalize)
     frame = _feature_maps(jnp.asarray(features)[None], normalize=normalize)
     labels = jnp.asarray(first_labels)[None].astype(np.float32)
@@ -206,9 +217,9 @@ def start_memory(
 _feature_maps = jax.jit(feature_maps, static_argnames="normalize")
 
 
-@functools.partial(jax.jit, static_argnames=("topk", "temperature"))
+@functools.partial(jax.jit, static_argnames=("topk", "temperature", "ties"))
 def _step(
-    memory: Memory, features: jax.Array, *, topk: int | None, temperature: Number
+    memory: Memory, features: jax.Array, *, topk: int | None, temperature: Number, ties: Ties
 ) -> tuple[jax.Array, FeatureMaps, jax.Array, jax.Array]:
     """Compute the next frame's labels, and what of the next memory is new: the frame, the previous labels, seen."""
     context, search, first, previous = memory.context, memory.search, memory.first, memory.previous
@@ -216,14 +227,21 @@ def _step(
     oldest = Labeled(previous.frames[:1], previous.labels[:1])
     order = jnp.arange(context.num_context, dtype=np.int32)
     groups, key_labels = key_groups(context, search, memory.mask, first, previous, oldest, order, memory.seen)
-    labels = blend_labels(query, groups, key_labels, window=search.window, topk=topk, temperature=temperature)
+    labels = blend_labels(
+        query, groups, key_labels, window=search.window, topk=topk, temperature=temperature, ties=ties
+    )
     kept = min(1, context.num_context)
     return labels, query, jnp.concatenate([previous.labels[kept:], labels[None][:kept]]), memory.seen + 1
 
 
 @checked
 def propagate_next(
-    memory: Memory, features: Float[Array | np.ndarray, "h w c"], *, topk: int | None = 10, temperature: Number = 0.07
+    memory: Memory,
+    features: Float[Array | np.ndarray, "h w c"],
+    *,
+    topk: int | None = 10,
+    temperature: Number = 0.07,
+    ties: Ties = "first",
 ) -> tuple[Float[Array, "h w l"], Memory]:
     """Carry labels to the next frame of a stream, and remember it.
 
@@ -235,6 +253,7 @@ def propagate_next(
         features: features [h, w, c] of the next frame, of the memory's shape and dtype.
         topk: number of matches that share the weight; None for all keys.
         temperature: positive number that divides the scores before the softmax.
+        ties: "first" or "all", as in `propagate_frame`.
 
     Returns:
         Labels [h, w, l] of this frame, float32, and the memory that holds it.
@@ -259,7 +278,7 @@ def propagate_next(
             f"the memory holds frames {kept.shape[1:]} of {kept.dtype}, got features {features.shape} of "
             f"{features.dtype}"
         )
-    labels, frame, previous_labels, seen = _step(memory, features, topk=topk, temperature=temperature)
+    labels, frame, previous_labels, seen = _step(memory, features, topk=topk, temperature=temperature, ties=ties)
     # Outside of the compiled part, which would copy the kept frames.
     frames = (*memory.previous.frames[1:], frame) if memory.previous.frames else ()
     return labels, dataclasses.replace(memory, previous=Labeled(frames, previous_labels), seen=seen)

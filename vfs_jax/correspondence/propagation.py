@@ -9,13 +9,13 @@ from jaxtyping import Array, Bool, Float
 
 from vfs_jax.correspondence.affinity import Window
 from vfs_jax.correspondence.arguments import Number, checked
-from vfs_jax.correspondence.blending import blend_labels, check_blending
+from vfs_jax.correspondence.blending import Ties, blend_labels, check_blending
 from vfs_jax.correspondence.matching import SearchSpec, group_frames
 from vfs_jax.correspondence.memory import ContextSpec, Labeled, key_groups
 from vfs_jax.correspondence.tiles import feature_maps
 
 
-@functools.partial(jax.jit, static_argnames=("spec", "topk", "temperature"))
+@functools.partial(jax.jit, static_argnames=("spec", "topk", "temperature", "ties"))
 def _propagate_frame(
     query: jax.Array,
     keys: jax.Array,
@@ -26,10 +26,11 @@ def _propagate_frame(
     spec: SearchSpec,
     topk: int | None,
     temperature: Number,
+    ties: Ties,
 ) -> jax.Array:
     groups = group_frames(keys, spec, key_valid, key_mask)
     query_maps = feature_maps(query[None], normalize=spec.normalize)
-    return blend_labels(query_maps, groups, labels, window=spec.window, topk=topk, temperature=temperature)
+    return blend_labels(query_maps, groups, labels, window=spec.window, topk=topk, temperature=temperature, ties=ties)
 
 
 @checked
@@ -41,6 +42,7 @@ def propagate_frame(
     radius: Number | None,
     topk: int | None = 10,
     temperature: Number = 0.07,
+    ties: Ties = "first",
     window: Window = "circle",
     first_frame_windowed: bool = True,
     key_valid: Bool[Array | np.ndarray, " t"] | None = None,
@@ -54,8 +56,8 @@ def propagate_frame(
         score[t, p] = dot(query[q], keys[t, p])          for every key p of every frame t in the window of q
         label[q]    = sum over the topk matches of softmax(score / temperature) * labels[t, p]
 
-    The matches are those of `top_matches`: of equal scores the lowest (frame, row, column) wins. Where there are fewer
-    than topk keys the missing ones weigh 0; where there is none, the label is 0. This is label propagation of VFS
+    The matches are those of `top_matches`: of equal scores the lowest (frame, row, column) wins; with `ties="all"` all
+    keys that score as the last of them are matches too. Where there are fewer than topk keys the missing ones weigh 0; where there is none, the label is 0. This is label propagation of VFS
     section 4.1, as the release does it (github xvjiarui/VFS).
 
     The work is that of the window, about ``2 * h * w * (2 * radius + 2)**2 * t * c`` operations, and no array over all
@@ -68,6 +70,8 @@ def propagate_frame(
         radius: of the window in grid cells; None allows every position.
         topk: number of matches that share the weight; None for all keys.
         temperature: positive number that divides the scores before the softmax.
+        ties: which of the keys with the topk-th score take part: "first", topk keys in all, of equals the lowest
+            (frame, row, column); or "all", as in DINO. More work is done only for a frame where that matters.
         window: "circle" (Euclidean distance < radius; write sqrt(r * r + 0.5) for "<= r") or "square" (both row and
             column distance <= radius).
         first_frame_windowed: False lets keys[0] be searched without a window.
@@ -93,10 +97,10 @@ def propagate_frame(
     check_blending(topk, temperature)
     spec = SearchSpec(radius, window, first_frame_windowed, normalize)
     arrays = (None if array is None else jnp.asarray(array) for array in (query, keys, labels, key_valid, key_mask))
-    return _propagate_frame(*arrays, spec=spec, topk=topk, temperature=temperature)
+    return _propagate_frame(*arrays, spec=spec, topk=topk, temperature=temperature, ties=ties)
 
 
-@functools.partial(jax.jit, static_argnames=("context", "search", "topk", "temperature"))
+@functools.partial(jax.jit, static_argnames=("context", "search", "topk", "temperature", "ties"))
 def _propagate_video(
     features: jax.Array,
     first_labels: jax.Array,
@@ -106,6 +110,7 @@ def _propagate_video(
     search: SearchSpec,
     topk: int | None,
     temperature: Number,
+    ties: Ties,
 ) -> jax.Array:
     maps = functools.partial(feature_maps, normalize=search.normalize)
     first = Labeled((maps(features[:1]),), first_labels[None])
@@ -118,7 +123,9 @@ def _propagate_video(
         order = (number + jnp.arange(size, dtype=np.int32)) % max(size, 1)
         oldest = jax.tree.map(lambda ring: ring[order[:1]], previous) if size else first
         groups, labels = key_groups(context, search, key_mask, first, previous, oldest, order, number)
-        result = blend_labels(query, groups, labels, window=search.window, topk=topk, temperature=temperature)
+        result = blend_labels(
+            query, groups, labels, window=search.window, topk=topk, temperature=temperature, ties=ties
+        )
         if size:
             latest = Labeled((query,), result[None])
             previous = jax.tree.map(lambda ring, new: ring.at[number % size].set(new[0]), previous, latest)
@@ -138,9 +145,11 @@ def propagate_video(
     num_context: int = 20,
     keep_first: bool = True,
     fill_first: bool = False,
+    first_once: bool = False,
     radius: Number | None,
     topk: int | None = 10,
     temperature: Number = 0.07,
+    ties: Ties = "first",
     window: Window = "circle",
     first_frame_windowed: bool = True,
     key_mask: Bool[Array | np.ndarray, "h w"] | None = None,
@@ -158,9 +167,11 @@ def propagate_video(
         num_context: how many previous frames are keys.
         keep_first: frame 0 is a key besides.
         fill_first: frame 0 stands in for previous frames that do not exist yet, as in CRW; else there are fewer keys.
+        first_once: frame 0 is never one of the previous frames, as in DINO; with keep_first alone.
         radius: of the window in grid cells; None allows every position.
         topk: number of matches that share the weight; None for all keys.
         temperature: positive number that divides the scores before the softmax.
+        ties: "first" or "all", as in `propagate_frame`.
         window: "circle" (Euclidean distance < radius) or "square" (both row and column distance <= radius).
         first_frame_windowed: False lets the first key frame (without keep_first: the oldest kept) be searched without a
             window.
@@ -187,8 +198,9 @@ def propagate_video(
         jnp.asarray(features),
         jnp.asarray(first_labels).astype(np.float32),
         None if key_mask is None else jnp.asarray(key_mask),
-        context=ContextSpec(num_context, keep_first, fill_first),
+        context=ContextSpec(num_context, keep_first, fill_first, first_once),
         search=SearchSpec(radius, window, first_frame_windowed, normalize),
         topk=topk,
         temperature=temperature,
+        ties=ties,
     )

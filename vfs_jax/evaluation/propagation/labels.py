@@ -110,7 +110,7 @@ def masks_along(
             numbered, labels = number_labels(entering)
             known |= set(labels)
             small = np.asarray(resize_nearest(entering, layout.network))
-            back = np.asarray(resize_nearest(small, layout.picture, origin="corner"))
+            back = np.asarray(resize_nearest(small, layout.picture, rule="torch"))
             mask = np.array(mask)
             there = mask[: back.shape[0], : back.shape[1]]
             there[...] = back if number == 0 else np.where(back > 0, back, there)

@@ -63,7 +63,7 @@ class Masks:
         if labels is not None:
             return merge_groups([labels], [self._labels], layout, settings.output)
         small = np.asarray(resize_nearest(self._mask, layout.network))
-        return np.asarray(resize_nearest(small, layout.picture, origin="corner"))
+        return np.asarray(resize_nearest(small, layout.picture, rule="torch"))
 
     def write(self, out: Path, number: int, result: Array | np.ndarray) -> None:
         """Write masks/NUMBER.png."""
