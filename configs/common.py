@@ -95,9 +95,11 @@ def propagation(task: str) -> ConfigDict:
     config.first_frame_windowed = True
     config.keep_first = True
     config.fill_first = False
+    config.first_once = False
+    config.ties = "first"
 
     config.all_blocks = False  # every block of the ResNet in place of `output`, in one pass
-    config.sweep = ""  # settings from radius to fill_first, in one pass: "topk=5,10;temperature=0.05,0.07"
+    config.sweep = ""  # settings from radius to ties, in one pass: "topk=5,10;temperature=0.05,0.07"
     config.max_sizes = 6  # sizes of frames that programs are compiled for; of more, some are padded to others
     config.inspect = 2  # sequences whose features the report shows: the worst, the best, the next worst ...
     config.inspect_frame = -1  # of which frame; -1 for the middle one

@@ -8,8 +8,7 @@ DATA is a folder of the DAVIS 2017 layout (or DAVIS 2016, with --config.year=201
 J&F / J / F: ResNet-18 66.7 / 64.0 / 69.5, ResNet-50 69.5 / 67.0 / 72.0 (the release's README).
 
 Variants, comma-separated: r18, r50 (depth, and the release's radius for it); the peers' way to propagate crw, dino,
-dinov3 (the input's size, the first mask and the readout stay VFS's; extra keys at exact ties, which DINO keeps, are
-left out); smoke (three frames, a quarter of the size).
+dinov3 (the input's size, the first mask and the readout stay VFS's); smoke (three frames, a quarter of the size).
 """
 
 import math
@@ -18,19 +17,14 @@ from ml_collections import ConfigDict
 
 from vfs_jax.configs import common
 
-# CRW: frame 0 fills the missing past and is searched without a window. DINO, DINOv3: seven frames and the first.
+# CRW: frame 0 fills the missing past and is searched without a window.
+# DINO, DINOv3: seven frames and the first, which is there once, and all keys that tie with the fifth.
+_DINO = {"num_context": 7, "topk": 5, "first_once": True, "ties": "all"}
 VARIANTS = {
     **common.PROPAGATION,
     "crw": {"radius": 12.0, "temperature": 0.05, "first_frame_windowed": False, "fill_first": True},
-    "dino": {
-        "num_context": 7,
-        "topk": 5,
-        "temperature": 0.1,
-        "window": "square",
-        "radius": 12.0,
-        "first_frame_windowed": False,
-    },
-    "dinov3": {"num_context": 7, "topk": 5, "temperature": 0.2, "radius": math.sqrt(144.5)},  # distance <= 12
+    "dino": {**_DINO, "temperature": 0.1, "window": "square", "radius": 12.0},
+    "dinov3": {**_DINO, "temperature": 0.2, "radius": math.sqrt(144.5)},  # distance <= 12
 }
 
 

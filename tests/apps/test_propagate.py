@@ -98,7 +98,7 @@ def test_goes_on_where_it_was_killed(video, command, monkeypatch, kind):
     assert command(propagate, video / "clip.mp4", *flags(video, out=video / "whole", **labels))[0] == 0
 
     steps = []
-    next_ = own_video.propagate_next
+    next_ = own_video.step
 
     def killed_in_frame_6(*arguments, **options):
         if len(steps) == 5:
@@ -106,7 +106,7 @@ def test_goes_on_where_it_was_killed(video, command, monkeypatch, kind):
         steps.append(1)
         return next_(*arguments, **options)
 
-    monkeypatch.setattr(own_video, "propagate_next", killed_in_frame_6)
+    monkeypatch.setattr(own_video, "step", killed_in_frame_6)
     monkeypatch.setattr(own_video, "SAVE_SECONDS", 0.0)
     assert command(propagate, video / "clip.mp4", *flags(video, **labels))[0] == 130
     assert not (video / "out/overlay.mp4").exists()
@@ -116,7 +116,7 @@ def test_goes_on_where_it_was_killed(video, command, monkeypatch, kind):
         with (video / "out/points.csv").open("a") as file:
             file.write("7,0,1.0,1.0,1\n7,1,1.")
 
-    monkeypatch.setattr(own_video, "propagate_next", lambda *a, **o: steps.append(1) or next_(*a, **o))
+    monkeypatch.setattr(own_video, "step", lambda *a, **o: steps.append(1) or next_(*a, **o))
     status, out, _ = command(propagate, video / "clip.mp4", *flags(video, **labels))
     assert status == 0
     assert "6 frames are done already" in out

@@ -202,7 +202,7 @@ class Stream:
 
     def __init__(self, case: Case, video: list, labels: jax.Array):
         self.memory, self.frame = steady_memory(case, video, labels), video[-1]
-        self.step = _step.lower(self.memory, self.frame, topk=TOPK, temperature=TEMPERATURE).compile()
+        self.step = _step.lower(self.memory, self.frame, topk=TOPK, temperature=TEMPERATURE, ties="first").compile()
         self.size = size_of(self.memory.first.frames) * (case.context + 1) + size_of(self.memory.previous.labels)
 
     def labels(self) -> np.ndarray:

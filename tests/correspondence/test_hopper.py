@@ -38,7 +38,7 @@ def search(query, keys, offsets, topk, *, by_kernel):
     """Scores and index [h, w, k]; NaN and -1 where the kernel left the choice to the tiles."""
 
     def by_tiles():
-        return matching.map_tiles(lambda tile: matching._match_tile(tile, keys, topk), query, keys, offsets)
+        return matching.map_tiles(lambda tile: matching.match_tile(tile, keys, topk), query, keys, offsets)
 
     if not by_kernel:
         return by_tiles()

@@ -198,8 +198,17 @@ def test_bad_options_are_named():
         affinity(query, query, temperature=jnp.float32(2.0))
 
 
-def test_key_frames_are_those_of_the_recurrence():
-    assert ContextSpec(2, keep_first=False, fill_first=False).key_frames(1) == (0,)
-    assert ContextSpec(2, keep_first=False, fill_first=True).key_frames(1) == (0, 0)
-    assert ContextSpec(2, keep_first=True, fill_first=True).key_frames(5) == (0, 3, 4)
-    assert ContextSpec(0, keep_first=True, fill_first=False).key_frames(5) == (0,)
+@pytest.mark.parametrize(
+    ("num_context", "keep_first", "fill_first", "first_once", "number", "keys"),
+    [
+        (2, False, False, False, 1, (0,)),
+        (2, False, True, False, 1, (0, 0)),
+        (2, True, True, False, 5, (0, 3, 4)),
+        (0, True, False, False, 5, (0,)),
+        (7, True, False, True, 1, (0,)),
+        (7, True, False, True, 3, (0, 1, 2)),
+        (7, True, False, True, 9, (0, 2, 3, 4, 5, 6, 7, 8)),
+    ],
+)
+def test_key_frames_are_those_of_the_recurrence(num_context, keep_first, fill_first, first_once, number, keys):
+    assert ContextSpec(num_context, keep_first, fill_first, first_once).key_frames(number) == keys

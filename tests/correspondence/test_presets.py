@@ -9,18 +9,17 @@ from full_affinity import assert_propagated, full_video
 from vfs_jax.configs import davis
 from vfs_jax.correspondence import propagate_video
 
-# As the papers and releases state them; each also says what VFS's own settings are where they do not differ.
+_VFS = {"num_context": 20, "topk": 10, "temperature": 0.07, "window": "circle", "first_frame_windowed": True,
+        "keep_first": True, "fill_first": False, "first_once": False, "ties": "first"}  # fmt: skip
+# As the papers and releases state them, besides what does not differ from VFS's own settings.
 EXPECTED = {
-    "r18": {"num_context": 20, "topk": 10, "temperature": 0.07, "window": "circle", "radius": 12.0,
-            "first_frame_windowed": True, "keep_first": True, "fill_first": False},
-    "r50": {"num_context": 20, "topk": 10, "temperature": 0.07, "window": "circle", "radius": 18.0,
-            "first_frame_windowed": True, "keep_first": True, "fill_first": False},
-    "crw": {"num_context": 20, "topk": 10, "temperature": 0.05, "window": "circle", "radius": 12.0,
-            "first_frame_windowed": False, "keep_first": True, "fill_first": True},
-    "dino": {"num_context": 7, "topk": 5, "temperature": 0.1, "window": "square", "radius": 12.0,
-             "first_frame_windowed": False, "keep_first": True, "fill_first": False},
-    "dinov3": {"num_context": 7, "topk": 5, "temperature": 0.2, "window": "circle", "radius": math.sqrt(144.5),
-               "first_frame_windowed": True, "keep_first": True, "fill_first": False},
+    "r18": _VFS | {"radius": 12.0},
+    "r50": _VFS | {"radius": 18.0},
+    "crw": _VFS | {"temperature": 0.05, "radius": 12.0, "first_frame_windowed": False, "fill_first": True},
+    "dino": _VFS | {"num_context": 7, "topk": 5, "temperature": 0.1, "window": "square", "radius": 12.0,
+                    "first_once": True, "ties": "all"},
+    "dinov3": _VFS | {"num_context": 7, "topk": 5, "temperature": 0.2, "radius": math.sqrt(144.5),
+                      "first_once": True, "ties": "all"},
 }  # fmt: skip
 
 

@@ -97,12 +97,18 @@ def test_zero_features_are_not_divided_by_zero():
         {"radius": 2.5, "topk": 4},
         pytest.param({"radius": None, "topk": 7}, marks=pytest.mark.slow),
         pytest.param({"radius": 1.5, "topk": 12, "first_frame_windowed": False}, marks=pytest.mark.slow),
+        pytest.param({"radius": 1.0, "topk": 3, "first_frame_windowed": False}, marks=pytest.mark.slow),
+        pytest.param({"radius": 1.0, "topk": 200}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
-def test_of_ties_the_lowest_frame_row_column_wins(options):
-    """Features of small whole numbers: scores are exact and tie everywhere, within frames and between them."""
-    options = {**options, "normalize": False}
+@pytest.mark.parametrize("ties", ["first", "all"])
+def test_ties(options, ties):
+    """Features of small whole numbers: scores are exact and tie everywhere, within frames and between them.
+
+    Either the lowest (frame, row, column) wins, or all that score as the last match take part.
+    """
+    options = {**options, "normalize": False, "ties": ties}
     for seed in range(12):
         rng = np.random.default_rng(seed)
         query = rng.integers(0, 2, (5, 6, 3)).astype(np.float32)
@@ -219,13 +225,17 @@ VIDEOS = {
         "keep_first": False,
         "first_frame_windowed": False,
     },
+    "first_once": {"num_context": 4, "first_once": True},
+    "first_once_no_context": {"num_context": 0, "first_once": True},
     "square_warm": {"num_context": 3, "window": "square", "topk": 5, "temperature": 0.1},
     "all_keys": {"num_context": 3, "topk": None, "first_frame_windowed": False},
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", some_slow(VIDEOS, {"short_context", "without_first_oldest_free", "filled"}))
+@pytest.mark.parametrize(
+    "name", some_slow(VIDEOS, {"short_context", "without_first_oldest_free", "filled", "first_once"})
+)
 def test_video_and_stream_are_the_full_recurrence(name):
     options = {"radius": 3.0, **VIDEOS[name]}
     features = rolling_video(7)
@@ -266,6 +276,25 @@ def test_under_jit_and_vmap():
         expected = full_propagation(*one, radius=3.0)
         assert_propagated(run(*one), *expected)
         assert_propagated(result, *expected)
+
+
+@pytest.mark.slow
+def test_ties_under_jit_vmap_and_grad():
+    """Batches in which some frames have ties that cross the choice and some have none."""
+    rng = np.random.default_rng(0)
+    query = rng.integers(0, 2, (2, 5, 6, 3)).astype(np.float32)
+    keys = rng.integers(0, 2, (2, 3, 5, 6, 3)).astype(np.float32)
+    query[1], keys[1] = rng.standard_normal(query[1].shape), rng.standard_normal(keys[1].shape)
+    labels = rng.uniform(size=(2, 3, 5, 6, 2)).astype(np.float32)
+    options = {"radius": 2.5, "topk": 4, "normalize": False, "ties": "all"}
+    several = jax.jit(jax.vmap(lambda *arrays: propagate_frame(*arrays, **options)))(query, keys, labels)
+    for *arrays, result in zip(query, keys, labels, several, strict=True):
+        np.testing.assert_allclose(result, full_propagation(*arrays, **options)[0], rtol=0, atol=TOLERANCE)
+    total = jax.grad(lambda *arrays: jnp.sum(jnp.square(propagate_frame(*arrays, **options))), argnums=(0, 1, 2))
+    for number in range(2):  # keys that tie weigh the same whatever their features: where all do, labels alone count
+        gradients = total(query[number], keys[number], labels[number])
+        assert all(np.all(np.isfinite(gradient)) for gradient in gradients)
+        assert [bool(np.any(gradient)) for gradient in gradients] == [number == 1, number == 1, True]
 
 
 @pytest.mark.slow
@@ -370,6 +399,9 @@ def test_bad_memory_input_is_named():
         propagate_video(features[:0], first, radius=3.0)
     with pytest.raises(ValueError, match="first_labels has an axis of length 0"):
         start_memory(features[0], first[..., :0], radius=3.0)
+    for options in ({"fill_first": True}, {"keep_first": False}):
+        with pytest.raises(ValueError, match="first_once needs keep_first and excludes fill_first"):
+            propagate_video(features, first, radius=3.0, first_once=True, **options)
     memory = start_memory(features[0], first, radius=3.0)
     with pytest.raises(ValueError, match=r"\(12, 20, 16\) of float32, got features \(11, 20, 16\)"):
         propagate_next(memory, features[1][1:])

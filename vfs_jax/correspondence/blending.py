@@ -64,14 +64,14 @@ class _Ties(NamedTuple):
 
     Attributes:
         scores: of the matches [..., k], falling, -inf for missing ones.
-        index: of the matches [..., k], as `match_tile` gives it.
-        count: how many keys score as the last match [..., 1]; 0 where that is missing.
+        where: the matches' index [..., k], as `match_tile` gives it.
+        counts: how many keys score as the last match [..., 1]; 0 where that is missing.
         labels: the mean of their labels [..., 1, l].
     """
 
     scores: jax.Array
-    index: jax.Array
-    count: jax.Array
+    where: jax.Array
+    counts: jax.Array
     labels: jax.Array
 
 
@@ -106,16 +106,16 @@ def _blend_with_ties(
         choose = functools.partial(_find_ties, keys=keys, labels=own, topk=topk)
         results.append(_Ties(*map_tiles(choose, query, keys, offsets)))
         first = before * len(flat) // len(labels)
-        values += [jnp.take(flat, results[-1].index + first, axis=0, mode="clip"), results[-1].labels]
+        values += [jnp.take(flat, results[-1].where + first, axis=0, mode="clip"), results[-1].labels]
     matches = jnp.concatenate([group.scores for group in results], axis=-1)
     threshold = jax.lax.top_k(matches, min(topk, matches.shape[-1]))[0][..., -1:]
     scores = []
     for group in results:
         last = group.scores[..., -1:]
-        together = last + temperature * jnp.log(jnp.maximum(group.count, 1)).astype(last.dtype)
+        together = last + temperature * jnp.log(jnp.maximum(group.counts, 1)).astype(last.dtype)
         scores += [
             jnp.where((group.scores > last) & (group.scores >= threshold), group.scores, -jnp.inf),
-            jnp.where((group.count > 0) & (last >= threshold), together, -jnp.inf),
+            jnp.where((group.counts > 0) & (last >= threshold), together, -jnp.inf),
         ]
     blend = _softmax_blend(jnp.concatenate(scores, axis=-1), jnp.concatenate(values, axis=-2), temperature)
     return blend.astype(np.float32)

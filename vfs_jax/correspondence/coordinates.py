@@ -1,6 +1,6 @@
 """Resize pictures, index masks and label maps between pixels and the feature grid: nearest and bilinear.
 
-Nearest is the rule of one of four libraries, to the last pixel; bilinear is PyTorch's. A picture of h rows and w columns
+Nearest is one of four libraries' rules, to the last pixel; bilinear is PyTorch's. A picture of h rows and w columns
 covers the area [0, h] x [0, w], and pixel (row, col) covers [row, row + 1] x [col, col + 1]: its center is (row + 0.5,
 col + 0.5) from the top left corner. Resizing stretches the area. Arrays are indexed (row, col).
 """
@@ -51,9 +51,13 @@ def nearest_source(out_size: int, in_size: int, rule: Nearest = "pillow") -> np.
         # It multiplies with the inverse of the inverse, in float64.
         source = np.arange(out_size) * (1 / (out_size / in_size))
     else:
-        # It multiplies in float32.
-        shift = np.float32(0.5 if rule == "torch-exact" else 0)
-        source = (np.arange(out_size, dtype=np.float32) + shift) * (np.float32(in_size) / np.float32(out_size))
+        # It computes in float32; of the center it rounds scale * (i + 0.5) - 0.5 once, which float64 here reproduces.
+        scale = np.float32(in_size) / np.float32(out_size)
+        if rule == "torch":
+            source = np.arange(out_size, dtype=np.float32) * scale
+        else:
+            centers = ((np.arange(out_size) + 0.5) * np.float64(scale) - 0.5).astype(np.float32)
+            source = np.maximum(centers, np.float32(0)) + np.float32(0.5)
     return np.minimum(np.floor(source).astype(np.int64), in_size - 1)
 
 

@@ -56,9 +56,10 @@ def propagate_frame(
         score[t, p] = dot(query[q], keys[t, p])          for every key p of every frame t in the window of q
         label[q]    = sum over the topk matches of softmax(score / temperature) * labels[t, p]
 
-    The matches are those of `top_matches`: of equal scores the lowest (frame, row, column) wins; with `ties="all"` all
-    keys that score as the last of them are matches too. Where there are fewer than topk keys the missing ones weigh 0; where there is none, the label is 0. This is label propagation of VFS
-    section 4.1, as the release does it (github xvjiarui/VFS).
+    The matches are those of `top_matches`: of equal scores the lowest (frame, row, column) wins; with ties="all" all
+    keys that score as the last of them are matches too. Where there are fewer than topk keys the missing ones weigh 0;
+    where there is none, the label is 0. This is label propagation of VFS section 4.1, as the release does it (github
+    xvjiarui/VFS).
 
     The work is that of the window, about ``2 * h * w * (2 * radius + 2)**2 * t * c`` operations, and no array over all
     pairs of positions is built; without a window it is ``2 * (h * w)**2 * t * c``, some queries at a time.

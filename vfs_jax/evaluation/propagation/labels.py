@@ -30,8 +30,14 @@ def start(features: Array, labels: np.ndarray, settings: Settings, layout: Layou
         first_frame_windowed=settings.first_frame_windowed,
         keep_first=settings.keep_first,
         fill_first=settings.fill_first,
+        first_once=settings.first_once,
         key_mask=layout.key_mask(settings.output),
     )
+
+
+def step(memory: Memory, features: Array, settings: Settings) -> tuple[Array, Memory]:
+    """Propagate to the next frame: its soft labels, and the memory that holds it."""
+    return propagate_next(memory, features, topk=settings.topk, temperature=settings.temperature, ties=settings.ties)
 
 
 def propagate_labels(
@@ -52,7 +58,7 @@ def propagate_labels(
     iterator = iter(features)
     memory = start(next(iterator), pad_channels(labels), settings, layout)
     for frame in iterator:
-        predicted, memory = propagate_next(memory, frame, topk=settings.topk, temperature=settings.temperature)
+        predicted, memory = step(memory, frame, settings)
         yield predicted
 
 
@@ -99,7 +105,7 @@ def masks_along(
     for number, frame in enumerate(features):
         maps = []
         for index, (memory, labels) in enumerate(groups):
-            predicted, memory = propagate_next(memory, frame, topk=settings.topk, temperature=settings.temperature)
+            predicted, memory = step(memory, frame, settings)
             groups[index] = memory, labels
             maps.append(predicted)
         mask: Array | np.ndarray = np.zeros(layout.shown, np.uint8)

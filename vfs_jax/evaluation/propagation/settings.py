@@ -32,6 +32,8 @@ class Settings:
         first_frame_windowed: whether the window holds for frame 0 too.
         keep_first: whether frame 0 is a key throughout.
         fill_first: whether frame 0 stands in for the missing past.
+        first_once: whether frame 0 is never one of the previous frames.
+        ties: which of the keys with the topk-th score take part.
     """
 
     short_side: int = 480
@@ -47,6 +49,8 @@ class Settings:
     first_frame_windowed: bool = True
     keep_first: bool = True
     fill_first: bool = False
+    first_once: bool = False
+    ties: Literal["first", "all"] = "first"
 
 
 def default_radius(depth: int) -> float:

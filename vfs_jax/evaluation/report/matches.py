@@ -99,7 +99,9 @@ def look(encoder: Encoder, settings: Settings, sequence: LabeledSequence, number
         sequence: of a data set.
         number: of the frame, at least 1.
     """
-    frames = ContextSpec(settings.num_context, settings.keep_first, settings.fill_first).key_frames(number)
+    frames = ContextSpec(
+        settings.num_context, settings.keep_first, settings.fill_first, settings.first_once
+    ).key_frames(number)
     distinct = sorted({*frames})
     numbers = (*distinct, number)
     images = (sequence.frame(frame) for frame in numbers)

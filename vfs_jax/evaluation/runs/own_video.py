@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from vfs_jax.correspondence import Memory, propagate_next
+from vfs_jax.correspondence import Memory
 from vfs_jax.correspondence.coordinates import resize_nearest
 from vfs_jax.data.images import write_index_mask
 from vfs_jax.data.video_files import open_video
@@ -18,7 +18,7 @@ from vfs_jax.errors import InputError
 from vfs_jax.evaluation.encoders import Encoder
 from vfs_jax.evaluation.propagation.features import features_of
 from vfs_jax.evaluation.propagation.heatmaps import point_maps_on_grid, positions_of
-from vfs_jax.evaluation.propagation.labels import pad_channels, start
+from vfs_jax.evaluation.propagation.labels import pad_channels, start, step
 from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.readout import first_labels, merge_groups, number_labels
 from vfs_jax.evaluation.propagation.settings import Settings
@@ -182,7 +182,7 @@ def carry(
     on_frame(done)
     saved = time.monotonic()
     for number, frame in enumerate(features, start=done):
-        soft, memory = propagate_next(memory, frame, topk=settings.topk, temperature=settings.temperature)
+        soft, memory = step(memory, frame, settings)
         result = labels.read(soft, layout, settings)
         if waiting is not None:
             labels.write(out, *waiting)

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from vfs_jax.correspondence import Memory, propagate_next
+from vfs_jax.correspondence import Memory
 from vfs_jax.data.point_datasets import JointSequence, TrackSequence, open_jhmdb, open_tapvid
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.metrics import pck, tapvid
 from vfs_jax.evaluation.propagation.heatmaps import draw_maps, point_maps_on_grid, positions_of
-from vfs_jax.evaluation.propagation.labels import first_maps_on_grid, pad_channels, propagate_labels, start
+from vfs_jax.evaluation.propagation.labels import first_maps_on_grid, pad_channels, propagate_labels, start, step
 from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.readout import resize_maps
 from vfs_jax.evaluation.propagation.settings import Settings
@@ -131,7 +131,7 @@ class Tapvid:
         for number, frame in enumerate(features):
             maps_of: list[tuple[np.ndarray, Array | np.ndarray]] = []
             for index, (members, memory) in enumerate(groups):
-                labels, memory = propagate_next(memory, frame, topk=settings.topk, temperature=settings.temperature)
+                labels, memory = step(memory, frame, settings)
                 groups[index] = members, memory
                 maps_of.append((members, labels))
             members = np.flatnonzero(sequence.query_frames == number)
