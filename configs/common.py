@@ -79,9 +79,12 @@ def propagation(task: str) -> ConfigDict:
     config.sequences = ""  # comma-separated names; all of the split where empty
     config.max_frames = placeholder(int)  # None: whole videos
 
-    config.weights = WEIGHTS  # several, comma-separated
-    config.depth = 18
-    config.output = "res4"
+    # What is evaluated; each may be several, comma-separated. The ResNet of random:0 where all are empty.
+    config.weights = ""  # a training folder, a checkpoint in it, a file of weights, random:SEED
+    config.encoder = ""  # MODULE:FUNCTION, RGB uint8 [b, h, w, 3] -> features [b, rows, columns, c]
+    config.features = ""  # a folder of SEQUENCE.npy [t, rows, columns, c] or SEQUENCE/00000.npy
+    config.depth = 18  # of random:SEED; files tell theirs
+    config.output = placeholder(str)  # None: the encoder's own, res4 of ResNets
     config.dtype = "float32"  # of the features; or bfloat16
     config.short_side = 480
     config.square = False

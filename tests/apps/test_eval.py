@@ -4,6 +4,8 @@ import csv
 import json
 import re
 import shutil
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,7 +15,7 @@ from small import draw_variables, write_davis
 
 from vfs_jax.apps import eval as eval_app
 from vfs_jax.apps import score
-from vfs_jax.data.images import read_index_mask
+from vfs_jax.data.images import read_frame, read_index_mask
 from vfs_jax.models.weights import save_torch
 
 # ml_collections loads config files through a deprecated method of importlib.
@@ -147,3 +149,41 @@ def test_first_labels_alone_give_masks_and_no_score(data, weights, tmp_path, com
     assert "there is no score" in out
     assert len(list((tmp_path / "test/masks/ant").iterdir())) == 4
     assert not (tmp_path / "test/global.csv").exists()
+
+
+@pytest.mark.slow
+def test_a_function_and_its_features_on_disk_beside_weights(data, weights, tmp_path, command, monkeypatch):
+    """Features that a function gives, and the same on disk, give the same masks, in one table with a network."""
+    monkeypatch.chdir(tmp_path)
+    Path("my_patches.py").write_text(
+        "def patches(frames):\n"
+        "    b, h, w, _ = frames.shape\n"
+        "    cells = frames.reshape(b, h // 8, 8, w // 8, 8, 3).swapaxes(2, 3)\n"
+        "    return cells.reshape(b, h // 8, w // 8, -1).astype('float32')\n"
+        "patches.multiple = 8\n"
+    )
+    sys.path.insert(0, "")
+    from my_patches import patches
+
+    for name in ("ant", "bee"):
+        paths = sorted((data / "JPEGImages/480p" / name).iterdir())
+        Path("stored").mkdir(exist_ok=True)
+        np.save(f"stored/{name}.npy", patches(np.stack([read_frame(path) for path in paths])))
+    options = {"weights": weights, "encoder": "my_patches:patches", "features": "stored"}
+    given = [flag for flag in flags(data, tmp_path / "out", **options) if "output" not in flag]
+    status, out, _ = command(eval_app, *given)
+    assert status == 0, out
+    assert [row["Run"] for row in rows(tmp_path / "out/table.csv")] == ["mine", "patches", "stored"]
+    for name in ("ant", "bee"):
+        for number in range(4):
+            first, second = (tmp_path / f"out/{run}/masks/{name}/{number:05d}.png" for run in ("patches", "stored"))
+            assert first.read_bytes() == second.read_bytes()
+    scores = {row["Run"]: float(row["J&F-Mean"]) for row in rows(tmp_path / "out/table.csv")}
+    assert scores["patches"] > 0.9
+
+    Path("stored/bee.npy").unlink()
+    status, _, stderr = command(eval_app, *flags(data, tmp_path / "lost", features="stored", output="features"))
+    assert (status, "error: stored/bee/00000.npy: no such features" in stderr) == (1, True), stderr
+    status, _, stderr = command(eval_app, *flags(data, tmp_path / "lost", encoder="my_patches:patches"))
+    assert (status, "--config.output=res2: patches has no such output" in stderr) == (1, True), stderr
+    assert not (tmp_path / "lost").exists()

@@ -47,13 +47,13 @@ def devices():
 def evaluate(data, variables):
     """Evaluates under a sweep; returns the runs and what was logged."""
 
-    def call(workdir, settings=SETTINGS, *, sweep="", blocks_of=None, networks=None, **options):
+    def call(workdir, settings=SETTINGS, *, sweep="", outputs=(), networks=None, **options):
         networks = networks or {"net": variables}
         named = [
             NamedEncoder(name, f"{name}.pth", ResNetEncoder(each), {"sha256": checksum(each)})
             for name, each in networks.items()
         ]
-        swept = variants(settings, sweep, blocks_of=blocks_of)
+        swept = variants(settings, sweep, outputs=outputs)
         task, lines = Davis(), []
         runs = evaluate_propagation(
             task,
@@ -166,7 +166,7 @@ def test_settings_swept_in_one_pass(evaluate, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_every_block_in_one_pass(evaluate, tmp_path):
     """Eight blocks of ResNet-18, the last of a stage as good as the stage itself."""
-    evaluate(tmp_path / "all", blocks_of=18)
+    evaluate(tmp_path / "all", outputs=ResNetEncoder(draw_variables()).blocks)
     blocks = [f"res{stage}.{block}" for stage in (2, 3, 4, 5) for block in (0, 1)]
     assert [row["output"] for row in rows(tmp_path / "all/table.csv")] == blocks
     evaluate(tmp_path / "res2")

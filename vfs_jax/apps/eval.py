@@ -24,20 +24,21 @@ from pathlib import Path
 
 import jax
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from vfs_jax.apps import cli
 from vfs_jax.claims import with_versions
 from vfs_jax.distributed import join
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders import NamedEncoder, ResNetEncoder
-from vfs_jax.evaluation.propagation.settings import Settings, variants
+from vfs_jax.evaluation.encoders import NamedEncoder, StoredFeatures
+from vfs_jax.evaluation.named_encoders import name_encoders
+from vfs_jax.evaluation.propagation.padding import network_size
+from vfs_jax.evaluation.propagation.settings import Settings, Variant, variants
 from vfs_jax.evaluation.report.assembly import write_report
 from vfs_jax.evaluation.report.matches import Inspector
 from vfs_jax.evaluation.runs.comparison import Run
 from vfs_jax.evaluation.runs.evaluation import evaluate_propagation
 from vfs_jax.evaluation.tasks import TASKS
-from vfs_jax.models.weights.resolve import resolve_several
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.", flag_values=FLAGS)
@@ -64,16 +65,16 @@ def run(arguments: list[str]) -> None:
     task = TASKS[config.task](**{name: config[name] for name in _TASK_FIELDS if name in config})
     opened = task.open(config.data, split=config.split, sequences=cli.names(config.sequences))
     sequences = [sequence.cut(config.max_frames) for sequence in opened]
-    fields = [field.name for field in dataclasses.fields(Settings) if field.name in config]
-    common = Settings(**{name: config[name] for name in fields})
     inspector = Inspector(config.inspect, config.inspect_frame, config.inspect_point)
-    swept = variants(common, config.sweep, blocks_of=config.depth if config.all_blocks else None)
     # All weights are read before anything is written, so that a wrong name costs no hour.
-    networks = resolve_several(config.weights, config.depth)
-    encoders = [
-        (NamedEncoder(each.name, each.source, ResNetEncoder(each.variables), each.about), swept) for each in networks
-    ]
-    several = len(networks) * len(swept) > 1
+    named = name_encoders(weights=config.weights, encoder=config.encoder, features=config.features, depth=config.depth)
+    encoders = [(each, _variants(config, each)) for each in named]
+    for each, swept in encoders:
+        if isinstance(each.encoder, StoredFeatures):
+            for sequence in sequences:
+                size: tuple[int, int] = sequence.size
+                each.encoder.check(sequence.name, len(sequence), network_size(*size, swept[0].settings))
+    several = sum(len(swept) for _, swept in encoders) > 1
 
     def report(folder: Path, runs: Sequence[Run], notes: Sequence[str]) -> None:
         write_report(
@@ -106,6 +107,17 @@ def run(arguments: list[str]) -> None:
         print(f"\nwrote {workdir / 'report.html'} and the tables beside it")
     else:
         print(f"wrote the results; {config.data} has first labels alone for split {config.split}, so there is no score")
+
+
+def _variants(config: ConfigDict, named: NamedEncoder) -> list[Variant]:
+    """Return the settings of a config for an encoder, with what is swept."""
+    encoder = named.encoder
+    if config.output is not None and config.output not in encoder.outputs:
+        known = ", ".join(encoder.outputs)
+        raise InputError(f"output={config.output}: {named.name} has no such output; there are {known}")
+    names = [field.name for field in dataclasses.fields(Settings) if field.name in config]
+    values = {name: config[name] for name in names} | {"output": config.output or encoder.default_output}
+    return variants(Settings(**values), config.sweep, outputs=encoder.blocks if config.all_blocks else ())
 
 
 def main() -> None:

@@ -1,8 +1,11 @@
-"""Encoders turn frames into feature maps: what evaluation knows of networks, whoever made them."""
+"""Encoders turn frames into feature maps: our networks, a function of yours, and features that lie on disk."""
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 import jax
@@ -12,8 +15,9 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
+from vfs_jax.errors import InputError
 from vfs_jax.models import ResNet, depth_of, normalize_images
-from vfs_jax.models.resnet import ResidualBlock, Variables
+from vfs_jax.models.resnet import BLOCKS, STAGES, ResidualBlock, Variables
 
 # Of the stages res2..res5: res3, res4 and res5 all lie at an eighth of the image's size.
 STRIDES = (1, 2, 1, 1)
@@ -25,11 +29,23 @@ class Encoder(Protocol):
 
     Attributes:
         multiple: the sides of frames must be multiples of it.
+        outputs: names of all feature maps that it can give.
+        blocks: of those, the outputs of its layers one after the other.
+        default_output: name of the one that is propagated by where nothing else is said.
         paddable: whether frames may fill a part of a canvas, see `__call__`.
     """
 
     @property
     def multiple(self) -> int: ...  # noqa: D102
+
+    @property
+    def outputs(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def blocks(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def default_output(self) -> str: ...  # noqa: D102
 
     @property
     def paddable(self) -> bool: ...  # noqa: D102
@@ -96,7 +112,19 @@ class ResNetEncoder:
 
     variables: Variables
     multiple: int = 1
+    default_output: str = "res4"
     paddable: bool = True
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Name the ResNet's stages and blocks."""
+        return (*STAGES, *self.blocks)
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Name the ResNet's blocks."""
+        counts = zip(STAGES, BLOCKS[depth_of(self.variables)], strict=True)
+        return tuple(f"{stage}.{block}" for stage, count in counts for block in range(count))
 
     def of_sequence(self, name: str) -> Self:
         """Return the encoder itself: all frames are alike to it."""
@@ -170,3 +198,189 @@ def _cut(size: Array, canvas: tuple[int, ...], array: Array) -> Array:
 
     rows, cols = (within(*sides) for sides in zip(size, canvas, array.shape[1:3], strict=True))
     return jnp.where(rows[:, None, None] & cols[None, :, None], array, jnp.zeros_like(array))
+
+
+@dataclasses.dataclass(frozen=True)
+class FunctionEncoder:
+    """A function of any framework: RGB uint8 [b, h, w, 3] -> features [b, rows, columns, c].
+
+    The grid is what comes out of it. Its calls come one at a time, whatever the number of devices.
+
+    Attributes:
+        function: gives a NumPy, JAX or PyTorch array of any float.
+        source: what names it in messages.
+        multiple: the sides of its frames must be multiples of it.
+    """
+
+    function: Callable[[np.ndarray], Any]
+    source: str
+    multiple: int = 1
+    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False, compare=False)
+    _grids: dict[tuple[int, int], tuple[int, int]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    outputs: tuple[str, ...] = ("features",)
+    blocks: tuple[str, ...] = ("features",)
+    default_output: str = "features"
+    paddable: bool = False
+
+    def of_sequence(self, name: str) -> Self:
+        """Return the encoder itself: all frames are alike to it."""
+        del name
+        return self
+
+    def on_device(self) -> Self:
+        """Return the encoder itself: where it computes is its own business."""
+        return self
+
+    def grid_size(self, height: int, width: int, output: str) -> tuple[int, int]:
+        """Give the rows and columns of what the function makes of a black frame of a size."""
+        del output
+        if (height, width) not in self._grids:
+            features = self._call(np.zeros((1, height, width, 3), np.uint8))
+            grid = features.shape[1], features.shape[2]
+            _check_grid(grid, (height, width), f"encoder={self.source}: gives features", "[b, rows, columns, c]")
+            self._grids[height, width] = grid
+        return self._grids[height, width]
+
+    def __call__(
+        self,
+        frames: np.ndarray,
+        numbers: Sequence[int],
+        *,
+        outputs: tuple[str, ...],
+        dtype: DTypeLike,
+        size: tuple[int, int] | None = None,
+    ) -> dict[str, Array]:
+        """Encode a batch of frames, see `Encoder`."""
+        del numbers, size
+        features = self._call(frames)
+        rows, cols = self.grid_size(frames.shape[1], frames.shape[2], "")
+        if features.shape[:3] != (len(frames), rows, cols):
+            raise InputError(
+                f"encoder={self.source}: gave {list(features.shape)} for {len(frames)} frames and {rows}x{cols} cells "
+                "for one of the same size; give [b, rows, columns, c], of the same grid for the same size"
+            )
+        return dict.fromkeys(outputs, features.astype(dtype))
+
+    def _call(self, frames: np.ndarray) -> Array:
+        """Call the function, and take over what it gives."""
+        with self._lock:
+            try:
+                features = _to_jax(self.function(frames))
+            except InputError:
+                raise
+            except Exception as error:
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                reason = (str(error).strip() or "no message").splitlines()[0]
+                raise InputError(
+                    f"encoder={self.source}: raised {type(error).__name__} ({reason}) at "
+                    f"{place.filename}:{place.lineno} for frames {list(frames.shape)} of {frames.dtype}"
+                ) from error
+        if features.ndim != 4 or not jnp.issubdtype(features.dtype, jnp.floating) or 0 in features.shape:
+            raise InputError(
+                f"encoder={self.source}: gives {features.dtype}{list(features.shape)} for frames {list(frames.shape)}; "
+                "give floats [b, rows, columns, c]"
+            )
+        return features
+
+
+def _to_jax(array: Any) -> Array:
+    """Take over an array of any framework as a copy: its owner may write into it again."""
+    if isinstance(array, np.ndarray | jax.Array):
+        return jnp.array(array)
+    if hasattr(array, "detach"):
+        array = array.detach().contiguous()
+    if hasattr(array, "__dlpack__"):
+        return jax.dlpack.from_dlpack(array, copy=True)
+    return jnp.array(np.asarray(array.numpy() if hasattr(array, "numpy") else array))
+
+
+def _check_grid(grid: tuple[int, int], frame: tuple[int, int], what: str, form: str) -> None:
+    """Raise InputError where a grid is nothing like its frame, as one of another order of axes is."""
+    ratio = (grid[0] / grid[1]) / (frame[0] / frame[1])
+    if min(grid) > 2 and not 0.5 < ratio < 2:
+        raise InputError(f"{what} of {grid[0]}x{grid[1]} cells for frames of {frame[0]}x{frame[1]}; write {form}")
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredFeatures:
+    """Features that lie on disk: FOLDER/SEQUENCE.npy [t, rows, columns, c] or FOLDER/SEQUENCE/00000.npy, 00001.npy ...
+
+    Attributes:
+        folder: of them.
+        sequence: whose features are given, see `of_sequence`.
+    """
+
+    folder: Path
+    sequence: str = ""
+    outputs: tuple[str, ...] = ("features",)
+    blocks: tuple[str, ...] = ("features",)
+    default_output: str = "features"
+    multiple: int = 1
+    paddable: bool = False
+
+    def of_sequence(self, name: str) -> Self:
+        """Return the features of one sequence."""
+        return dataclasses.replace(self, sequence=name)
+
+    def on_device(self) -> Self:
+        """Return the same: nothing is computed."""
+        return self
+
+    def check(self, sequence: str, frames: int, size: tuple[int, int]) -> None:
+        """Raise InputError where features of a sequence's frames (height, width) are missing or wrong."""
+        own = self.of_sequence(sequence)
+        own.grid_size(*size, "")
+        for number in {*range(frames)} if not own._whole.is_file() else {frames - 1}:
+            own._read(number, header=True)
+
+    def grid_size(self, height: int, width: int, output: str) -> tuple[int, int]:
+        """Give the rows and columns of the sequence's features, whatever the size of its frames."""
+        del output
+        rows, cols, _ = self._read(0, header=True).shape
+        path = self._whole if self._whole.is_file() else self._single(0)
+        _check_grid((rows, cols), (height, width), f"{path}: has features", "[t, rows, columns, c]")
+        return rows, cols
+
+    def __call__(
+        self,
+        frames: np.ndarray,
+        numbers: Sequence[int],
+        *,
+        outputs: tuple[str, ...],
+        dtype: DTypeLike,
+        size: tuple[int, int] | None = None,
+    ) -> dict[str, Array]:
+        """Read the features of frames by their numbers, see `Encoder`."""
+        del frames, size
+        arrays = [self._read(number) for number in numbers]
+        if len({array.shape for array in arrays}) > 1 or arrays[0].shape != self._read(0, header=True).shape:
+            shapes = sorted({array.shape for array in arrays})
+            raise InputError(f"{self._single(numbers[0])}: the shapes of a sequence's features differ ({shapes})")
+        return dict.fromkeys(outputs, jnp.asarray(np.stack(arrays)).astype(dtype))
+
+    @property
+    def _whole(self) -> Path:
+        return self.folder / f"{self.sequence}.npy"
+
+    def _single(self, number: int) -> Path:
+        return self.folder / self.sequence / f"{number:05d}.npy"
+
+    def _read(self, number: int, *, header: bool = False) -> np.ndarray:
+        """Return the features of one frame [rows, columns, c], or an array of that shape that is not read from disk."""
+        path = self._whole if self._whole.is_file() else self._single(number)
+        if not path.is_file():
+            there = f"{path.parent} holds no features of frame {number}" if path.parent.is_dir() else "no such features"
+            raise InputError(f"{path}: {there}; write {self._whole.name} [t, rows, columns, c] or a file a frame")
+        try:
+            array = np.load(path, mmap_mode="r")
+        except (ValueError, EOFError, OSError) as error:
+            raise InputError(f"{path}: is no whole .npy file ({error}); write it again") from None
+        if path == self._whole:
+            if array.ndim != 4:
+                raise InputError(f"{path}: is {list(array.shape)}; write floats [t, rows, columns, c]")
+            if number >= len(array):
+                raise InputError(f"{path}: holds {len(array)} frames, frame {number} is missing; write all of them")
+            array = array[number]
+        if array.ndim != 3 or not np.issubdtype(array.dtype, np.floating) or 0 in array.shape:
+            raise InputError(f"{path}: is {array.dtype}{list(array.shape)} a frame; write floats [rows, columns, c]")
+        return array if header else np.asarray(array, np.float32)

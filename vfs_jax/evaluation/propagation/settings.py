@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from vfs_jax.errors import InputError
-from vfs_jax.models.resnet import BLOCKS, STAGES, is_bottleneck
+from vfs_jax.models.resnet import is_bottleneck
 
 # What is decided before the features are there; a variation of one of these would need another pass of the network.
 _OF_FEATURES = ("short_side", "square", "dtype", "batch_frames")
@@ -77,13 +77,13 @@ class Variant:
     settings: Settings
 
 
-def variants(settings: Settings, sweep: str = "", *, blocks_of: int | None = None) -> list[Variant]:
+def variants(settings: Settings, sweep: str = "", *, outputs: Sequence[str] = ()) -> list[Variant]:
     """Combine all swept values; without any there is one variant, the settings themselves.
 
     Args:
         settings: the common ones.
         sweep: fields and their values, "topk=5,10;temperature=0.05,0.07".
-        blocks_of: a ResNet's depth, to sweep `output` over all its blocks; None not to.
+        outputs: of the encoder, to sweep `output` over; none where empty.
 
     Returns:
         The variants, the last field varying fastest.
@@ -93,13 +93,12 @@ def variants(settings: Settings, sweep: str = "", *, blocks_of: int | None = Non
 
     >>> [variant.name for variant in variants(Settings(), "topk=5,10;radius=6,none")]
     ['topk5-radius6', 'topk5-radiusnone', 'topk10-radius6', 'topk10-radiusnone']
-    >>> [variant.name for variant in variants(Settings(), blocks_of=18)][-2:]
+    >>> [variant.name for variant in variants(Settings(), outputs=["res5.0", "res5.1"])]
     ['res5.0', 'res5.1']
     """
     axes: dict[str, Sequence[Any]] = {}
-    if blocks_of is not None:
-        counts = zip(STAGES, BLOCKS[blocks_of], strict=True)
-        axes["output"] = [f"{stage}.{block}" for stage, count in counts for block in range(count)]
+    if outputs:
+        axes["output"] = outputs
     for part in filter(None, (part.strip() for part in sweep.split(";"))):
         name, _, values = part.partition("=")
         name = name.strip()

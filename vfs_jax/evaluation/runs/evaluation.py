@@ -28,7 +28,7 @@ from vfs_jax.evaluation.runs.propagation import (
 from vfs_jax.evaluation.tasks.base import S, SequenceScore, Task, format_table, write_tables
 
 # Of a comparison's folder: which runs it is of may change from one call to the next.
-_OF_COMPARISONS = {"sweep": "", "all_blocks": False}
+_OF_COMPARISONS = {"sweep": "", "all_blocks": False, "encoder": "", "features": ""}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,155 @@
+"""Encoders that are not ours: functions of any framework, and features on disk."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import draw_variables
+
+from vfs_jax.errors import InputError
+from vfs_jax.evaluation.encoders import FunctionEncoder, ResNetEncoder, StoredFeatures
+from vfs_jax.evaluation.named_encoders import name_encoders
+
+FRAMES = np.random.default_rng(0).integers(0, 256, (3, 16, 24, 3), np.uint8)
+HOW = {"outputs": ("features",), "dtype": "float32"}
+
+
+def patches(frames):
+    """The colors of each 8x8 patch: [b, rows, columns, 192]."""
+    b, h, w, _ = frames.shape
+    cells = frames.reshape(b, h // 8, 8, w // 8, 8, 3).swapaxes(2, 3)
+    return cells.reshape(b, h // 8, w // 8, -1) / np.float32(255)
+
+
+def by_torch(frames):
+    """The same, channels first within, on the tape."""
+    torch = pytest.importorskip("torch")
+    images = torch.from_numpy(frames).float().permute(0, 3, 1, 2).requires_grad_() / 255
+    cells = torch.nn.functional.unfold(images, 8, stride=8).unflatten(-1, (frames.shape[1] // 8, -1))
+    return cells.unflatten(1, (3, 64)).transpose(1, 2).flatten(1, 2).permute(0, 2, 3, 1)
+
+
+KEPT = {}
+
+
+def by_reused_memory(frames):
+    features = patches(frames)
+    array = KEPT.setdefault(features.shape, np.empty_like(features))
+    array[:] = features
+    return array
+
+
+@pytest.mark.parametrize(
+    "function",
+    [patches, by_torch, lambda frames: jnp.asarray(patches(frames)), by_reused_memory],
+    ids=["numpy", "torch", "jax", "memory that is used again"],
+)
+def test_arrays_of_any_framework(function):
+    encoder = FunctionEncoder(function, "mine:patches", multiple=8)
+    assert encoder.grid_size(16, 24, "features") == (2, 3)
+    first = encoder(FRAMES, range(3), **HOW)["features"]
+    encoder(255 - FRAMES, range(3), **HOW)
+    np.testing.assert_allclose(np.asarray(first), patches(FRAMES), rtol=1e-6)
+    half = encoder(FRAMES, range(3), outputs=("features",), dtype="bfloat16")["features"]
+    assert half.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda frames: patches(frames)[0], r"gives float32\[2, 3, 192\]"),
+        (lambda frames: patches(frames).astype(np.int32), r"gives int32"),
+        (lambda frames: patches(frames)[:, :, :, :0], "give floats"),
+        (lambda frames: None, "raised"),
+        (lambda frames: 1 / 0, r"raised ZeroDivisionError \(division by zero\) at .*test_encoders.py:"),
+        (
+            lambda frames: np.moveaxis(patches(np.repeat(frames, 8, 1)), -1, 1),
+            "gives features of 192x16 cells for frames of 16x24",
+        ),
+    ],
+)
+def test_functions_that_do_not_fit(function, message):
+    with pytest.raises(InputError, match=f"^encoder=mine:f: {message}"):
+        FunctionEncoder(function, "mine:f").grid_size(16, 24, "features")
+
+
+def test_a_function_whose_grid_changes():
+    encoder = FunctionEncoder(lambda frames: patches(frames)[:, : 2 if not frames.any() else 1], "mine:f")
+    with pytest.raises(InputError, match=r"gave \[3, 1, 3, 192\] for 3 frames and 2x3 cells"):
+        encoder(FRAMES, range(3), **HOW)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_features_on_disk(tmp_path, whole):
+    features = patches(FRAMES)
+    if whole:
+        np.save(tmp_path / "ant.npy", features.astype(np.float16))
+    else:
+        (tmp_path / "ant").mkdir()
+        for number, each in enumerate(features):
+            np.save(tmp_path / f"ant/{number:05d}.npy", each.astype(np.float16))
+    encoder = StoredFeatures(tmp_path).of_sequence("ant")
+    StoredFeatures(tmp_path).check("ant", 3, (16, 24))
+    assert encoder.grid_size(16, 24, "features") == (2, 3)
+    found = encoder(FRAMES[:2], [2, 0], **HOW)["features"]
+    np.testing.assert_array_equal(np.asarray(found), features[[2, 0]].astype(np.float16).astype(np.float32))
+    with pytest.raises(InputError, match="frame 3"):
+        StoredFeatures(tmp_path).check("ant", 4, (16, 24))
+
+
+def write_torn(path):
+    np.save(path, patches(FRAMES))
+    path.write_bytes(path.read_bytes()[:300])
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: None, r"ant/00000.npy: no such features; write ant.npy \[t, rows, columns, c\]"),
+        (lambda path: np.save(path, patches(FRAMES)[0]), r"is \[2, 3, 192\]; write floats \[t, rows"),
+        (lambda path: np.save(path, np.zeros((3, 2, 3, 8), np.uint8)), "is uint8"),
+        (lambda path: np.save(path, np.zeros((3, 384, 30, 52), np.float32)), "384x30 cells for frames of 16x24"),
+        (lambda path: np.save(path, np.array([{}], object), allow_pickle=True), "is no whole .npy file"),
+        (write_torn, "is no whole .npy file"),
+        (lambda path: path.write_bytes(b""), "is no whole .npy file"),
+    ],
+)
+def test_features_on_disk_that_do_not_fit(tmp_path, write, message):
+    write(tmp_path / "ant.npy")
+    with pytest.raises(InputError, match=message):
+        StoredFeatures(tmp_path).check("ant", 3, (16, 24))
+
+
+def test_names(tmp_path, monkeypatch):
+    (tmp_path / "my_encoders.py").write_text(
+        "def grid(frames): return frames\n"
+        "class Big:\n"
+        "    multiple, name = 14, 'big'\n"
+        "    def __call__(self, frames): return frames\n"
+        "big, number, odd = Big(), 3, Big()\n"
+        "odd.multiple = 0\n"
+    )
+    (tmp_path / "broken_encoders.py").write_text("1 / 0")
+    (tmp_path / "grid").mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = name_encoders(encoder="my_encoders:grid, my_encoders:big", features=str(tmp_path / "grid"))
+    assert [each.name for each in found] == ["grid", "big", "grid-2"]
+    assert [each.encoder.multiple for each in found] == [1, 14, 1]
+    for source, message in {
+        "my_encoders": "write MODULE:FUNCTION",
+        "my_encoders:bag": "has no bag",
+        "our_encoders:big": "no module our_encoders",
+        "my_encoders:number": "is a int, not a function",
+        "my_encoders:odd": "its multiple is 0",
+        "broken_encoders:f": "raised ZeroDivisionError",
+    }.items():
+        with pytest.raises(InputError, match=f"^encoder={source}: .*{message}"):
+            name_encoders(encoder=source)
+    with pytest.raises(InputError, match="features=nowhere: there is no such folder"):
+        name_encoders(features="nowhere")
+
+
+def test_the_network_of_random_weights_where_nothing_is_named(monkeypatch):
+    named = "vfs_jax.models.weights.resolve.init_variables"
+    monkeypatch.setattr(named, lambda seed, depth: draw_variables(seed))
+    (found,) = name_encoders()
+    assert (found.name, type(found.encoder)) == ("random-0", ResNetEncoder)

@@ -1,0 +1,102 @@
+"""Encoders named by strings: weights of every kind, a function of a module, a folder of features."""
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vfs_jax.errors import InputError
+from vfs_jax.evaluation.encoders import FunctionEncoder, NamedEncoder, ResNetEncoder, StoredFeatures
+from vfs_jax.models.weights.resolve import NamedWeights, resolve_several
+
+
+def name_encoders(*, weights: str = "", encoder: str = "", features: str = "", depth: int = 18) -> list[NamedEncoder]:
+    """Make the encoders that strings name, each with a name of its own.
+
+    Args:
+        weights: comma-separated, each as `vfs_jax.models.weights.resolve` takes them.
+        encoder: comma-separated "MODULE:FUNCTION"; modules are also looked for in the working directory.
+        features: comma-separated folders, as `StoredFeatures` reads them.
+        depth: of random weights.
+
+    Returns:
+        All of them in this order; the ResNet of random:0 where nothing is named.
+
+    Raises:
+        InputError: one of them cannot be had.
+    """
+    found: list[NamedEncoder] = []
+    if weights or not (encoder or features):
+        found += map(of_weights, resolve_several(weights or "random:0", depth))
+    found += [of_function(each) for each in _split(encoder)]
+    for each in _split(features):
+        if not Path(each).is_dir():
+            raise InputError(f"features={each}: there is no such folder; it holds SEQUENCE.npy or SEQUENCE/00000.npy")
+        about: dict[str, str | int | bool | None] = {"features": each, "kind": "features"}
+        found.append(NamedEncoder(Path(each).resolve().name, each, StoredFeatures(Path(each)), about))
+    return _with_own_names(found)
+
+
+def of_weights(weights: NamedWeights) -> NamedEncoder:
+    """Make the encoder of a network with its weights."""
+    return NamedEncoder(weights.name, weights.source, ResNetEncoder(weights.variables), weights.about)
+
+
+def of_function(source: str) -> NamedEncoder:
+    """Import the function "MODULE:FUNCTION" as an encoder.
+
+    Its attributes `name` and `multiple` are taken where it has them.
+    """
+    module_name, colon, function_name = source.partition(":")
+    if not (module_name and colon and function_name):
+        raise InputError(f"encoder={source}: write MODULE:FUNCTION, as in my_encoders:dino_small")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the working directory, which a console script does not have there
+    importlib.invalidate_caches()
+    try:
+        function = importlib.import_module(module_name)
+        for part in function_name.split("."):
+            function = getattr(function, part)
+    except ModuleNotFoundError as error:
+        raise InputError(f"encoder={source}: there is no module {error.name}; start where its file lies") from None
+    except AttributeError:
+        raise InputError(f"encoder={source}: module {module_name} has no {function_name}") from None
+    except Exception as error:  # whatever the module does when it is imported
+        reason = (str(error).strip() or "no message").splitlines()[0]
+        what = f"importing {module_name} raised {type(error).__name__}: {reason}"
+        raise InputError(f"encoder={source}: {what}") from error
+    if not callable(function):
+        raise InputError(f"encoder={source}: is a {type(function).__name__}, not a function")
+    return of_callable(function, source)
+
+
+def of_callable(function: object, source: str) -> NamedEncoder:
+    """Name a callable that is an encoder already."""
+    assert callable(function)
+    multiple = getattr(function, "multiple", 1)
+    if not isinstance(multiple, int) or multiple < 1:
+        raise InputError(f"encoder={source}: its multiple is {multiple!r}; give a positive whole number of pixels")
+    name = str(getattr(function, "name", "") or getattr(function, "__name__", "") or type(function).__name__)
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise InputError(f"encoder={source}: its name {name!r} is no name for a folder; use letters, digits, - and _")
+    encoder = FunctionEncoder(function, source, multiple)
+    return NamedEncoder(name, source, encoder, {"encoder": source, "kind": "function"})
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _with_own_names(encoders: Sequence[NamedEncoder]) -> list[NamedEncoder]:
+    """Number those that would share a name."""
+    taken: set[str] = set()
+    named = []
+    for each in encoders:
+        name, number = each.name, 1
+        while name in taken:
+            number += 1
+            name = f"{each.name}-{number}"
+        taken.add(name)
+        named.append(dataclasses.replace(each, name=name))
+    return named
