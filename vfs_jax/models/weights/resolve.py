@@ -126,7 +126,7 @@ def run_names(weights: str) -> dict[str, str]:
             unique = f"{name}-{number}"
         names[unique] = each
     if not names:
-        raise InputError("weights=: is empty; give a training folder, a .pth file or random:SEED")
+        raise InputError(f"weights={weights}: is empty; give a training folder, a .pth file or random:SEED")
     return names
 
 
