@@ -186,12 +186,23 @@ def test_several_networks_side_by_side(evaluate, variables, tmp_path):
     for row in table:
         assert row.pop("Weights") == row["Run"]
         (alone,) = rows(tmp_path / row.pop("Run") / "global.csv")
+        assert int(row.pop("Parameters")) == sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+        assert 0 < float(row.pop("SecondsPerFrame")) < 100
+        assert 50 < float(row.pop("PeakMemoryMB")) < 1e5
         assert row == alone
+    everything = json.loads((tmp_path / "results.json").read_text())
+    for run, row in zip(everything["runs"], rows(tmp_path / "table.csv"), strict=True):
+        assert {name: repr(value) for name, value in run["summary"].items()}.items() <= row.items()
+        assert run["settings"]["radius"] == 4.0
+        assert [len(sequence["curve"]) for sequence in run["sequences"]] == [2, 2]
+        assert run["cost"]["parameters"] == int(row["Parameters"])
+    assert everything["runs"][:1] == json.loads((tmp_path / "mine/results.json").read_text())["runs"]
     (difference,) = rows(tmp_path / "differences.csv")
     assert (difference["Run"], difference["Baseline"]) == ("other", "mine")
     assert float(difference["Low"]) <= float(difference["Difference"]) <= float(difference["High"])
     expected = float(table[1]["J&F-Mean"]) - float(table[0]["J&F-Mean"])
     assert float(difference["Difference"]) == pytest.approx(expected)
+    assert everything["differences"][0]["difference"] == float(difference["Difference"])
     # A third one later: the first two are not computed again.
     _, lines = evaluate(tmp_path, networks=networks | {"third": draw_variables(4)})
     assert lines.count("2 of 2 sequences are finished already") == 2

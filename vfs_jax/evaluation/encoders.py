@@ -33,6 +33,7 @@ class Encoder(Protocol):
         blocks: of those, the outputs of its layers one after the other.
         default_output: name of the one that is propagated by where nothing else is said.
         paddable: whether frames may fill a part of a canvas, see `__call__`.
+        parameters: how many the network has; None where that is not known.
     """
 
     @property
@@ -49,6 +50,9 @@ class Encoder(Protocol):
 
     @property
     def paddable(self) -> bool: ...  # noqa: D102
+
+    @property
+    def parameters(self) -> int | None: ...  # noqa: D102
 
     def of_sequence(self, name: str) -> "Encoder":
         """Return the encoder of the frames of one sequence."""
@@ -125,6 +129,11 @@ class ResNetEncoder:
         """Name the ResNet's blocks."""
         counts = zip(STAGES, BLOCKS[depth_of(self.variables)], strict=True)
         return tuple(f"{stage}.{block}" for stage, count in counts for block in range(count))
+
+    @property
+    def parameters(self) -> int:
+        """Count the network's parameters."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
 
     def of_sequence(self, name: str) -> Self:
         """Return the encoder itself: all frames are alike to it."""
@@ -221,6 +230,7 @@ class FunctionEncoder:
     blocks: tuple[str, ...] = ("features",)
     default_output: str = "features"
     paddable: bool = False
+    parameters: int | None = None
 
     def of_sequence(self, name: str) -> Self:
         """Return the encoder itself: all frames are alike to it."""
@@ -317,6 +327,7 @@ class StoredFeatures:
     default_output: str = "features"
     multiple: int = 1
     paddable: bool = False
+    parameters: int | None = None
 
     def of_sequence(self, name: str) -> Self:
         """Return the features of one sequence."""

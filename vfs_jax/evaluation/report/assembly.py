@@ -72,7 +72,7 @@ def write_report(
         f'<p class="soft">{len(sequences)} sequences, {sum(map(len, sequences))} frames. {page.text(task.explanation)} '
         "All in percent.</p></header>",
         page.card(
-            page.table(task.columns, _summary(task, colored, published)),
+            page.table(task.columns, _summary(task, colored, published), beside=_costs(runs)),
             *(f'<p class="soft small">{page.text(note)}</p>' for note in notes),
         ),
     ]
@@ -139,6 +139,18 @@ def _summary(
         yield _name(run, color), [run.summary[column] for column in task.columns], ""
     for name, values in published:
         yield page.text(name), [np.nan if value is None else value / 100 for value in values], "published"
+
+
+def _costs(runs: Sequence[Run]) -> list[list[str]]:
+    """Return what the runs cost as columns beside their scores."""
+    costs = [run.cost for run in runs if run.cost is not None]
+    if len(costs) < len(runs):
+        return []
+    return [
+        ["Parameters", *("–" if each.parameters is None else f"{each.parameters / 1e6:.1f} M" for each in costs)],
+        ["s a frame", *(f"{each.seconds_per_frame:.3f}" for each in costs)],
+        ["Memory", *(f"{each.peak_memory_mb / 1e3:.2f} GB" for each in costs)],
+    ]
 
 
 def _by_attribute(

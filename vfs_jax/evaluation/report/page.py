@@ -112,12 +112,15 @@ def png_uri(content: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
-def table(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[float], str]]) -> str:
+def table(
+    columns: Sequence[str], rows: Iterable[tuple[str, Sequence[float], str]], *, beside: Sequence[Sequence[str]] = ()
+) -> str:
     """Return a table of percentages with the best value of every column bold.
 
     Args:
         columns: titles of the value columns; in those that end in "Decay" the least value is the best.
         rows: (first cell as HTML, values as shares, class of the row: "" for rows that compete).
+        beside: further columns as text, each a title and a cell for each of the first rows.
     """
     rows = list(rows)
     competing = [values for _, values, kind in rows if not kind]
@@ -126,11 +129,13 @@ def table(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[float], str
         known = [values[index] for values in competing if not np.isnan(values[index])]
         pick = min if column.endswith("Decay") else max
         best.append(pick(known) if len(known) > 1 else np.nan)
-    out = ["<table><tr><th></th>", *(f"<th>{text(column)}</th>" for column in columns), "</tr>"]
-    for first, values, kind in rows:
+    titles = [*columns, *(column[0] for column in beside)]
+    out = ["<table><tr><th></th>", *(f"<th>{text(title)}</th>" for title in titles), "</tr>"]
+    for number, (first, values, kind) in enumerate(rows, start=1):
         out.append(f'<tr class="{kind}"><td>{first}</td>')
         for value, top in zip(values, best, strict=True):
             out.append(f'<td class="{"best" if not kind and value == top else ""}">{percent(value)}</td>')
+        out += [f"<td>{text(column[number]) if number < len(column) else ''}</td>" for column in beside]
         out.append("</tr>")
     return "".join([*out, "</table>"])
 

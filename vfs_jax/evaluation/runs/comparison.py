@@ -1,7 +1,8 @@
 """Runs and their comparison: one table, and paired bootstrap intervals of the differences over sequences."""
 
-import csv
 import dataclasses
+import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from vfs_jax.evaluation.encoders import Encoder
 from vfs_jax.evaluation.propagation.settings import Settings
-from vfs_jax.evaluation.tasks.base import ScoredTask, SequenceScore
+from vfs_jax.evaluation.runs.costs import Cost
+from vfs_jax.evaluation.tasks.base import ScoredTask, SequenceScore, write_csv
 
 _RESAMPLES = 1000
 
@@ -28,6 +30,7 @@ class Run:
         changes: settings in which it differs from the runs beside it, by name.
         encoder: of its features; the report inspects them where this and `settings` are there.
         settings: of its propagation.
+        cost: of its propagation.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Run:
     changes: Mapping[str, object] = dataclasses.field(default_factory=dict)
     encoder: Encoder | None = None
     settings: Settings | None = None
+    cost: Cost | None = None
 
     def of(self, sequence: str) -> SequenceScore:
         """Return the score of one sequence."""
@@ -93,7 +97,7 @@ def paired_difference(
 
 
 def write_comparison(folder: Path, task: ScoredTask, runs: Sequence[Run]) -> list[str]:
-    """Write table.csv, a line a run, and differences.csv: how far the later runs are from the first.
+    """Write table.csv, scores and cost of each run, and differences.csv: how far the later runs are from the first.
 
     Args:
         folder: for the two.
@@ -103,22 +107,73 @@ def write_comparison(folder: Path, task: ScoredTask, runs: Sequence[Run]) -> lis
     Returns:
         The differences with their intervals, a line each.
     """
-    fields = list(dict.fromkeys(field for run in runs for field in run.changes))
-    with (folder / "table.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, ["Run", "Weights", *fields, *task.columns], lineterminator="\n")
-        table.writeheader()
-        table.writerows({"Run": run.name, "Weights": run.weights, **run.changes, **run.summary} for run in runs)
-    first, *others = runs
-    differences = {other.name: paired_difference(task, other.scores, first.scores) for other in others}
-    with (folder / "differences.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["Run", "Baseline", "Column", "Difference", "Low", "High"])
-        for name, difference in differences.items():
-            writer.writerow([name, first.name, task.columns[0], difference.value, difference.low, difference.high])
+    rows = [{"Run": run.name, "Weights": run.weights, **run.changes, **run.summary, **_costs(run)} for run in runs]
+    write_csv(folder / "table.csv", list(dict.fromkeys(name for row in rows for name in row)), rows)
+    differences = _differences(task, runs)
+    columns = ["Run", "Baseline", "Column", "Difference", "Low", "High"]
+    write_csv(folder / "differences.csv", columns, [dict(zip(columns, row, strict=True)) for row in differences])
     return [
-        f"{name} against {first.name}: {task.columns[0]} {difference} (95% interval, paired bootstrap over sequences)"
-        for name, difference in differences.items()
+        f"{name} against {first}: {column} {Difference(*values)} (95% interval, paired bootstrap over sequences)"
+        for name, first, column, *values in differences
     ]
+
+
+def write_results(path: Path, task: ScoredTask, runs: Sequence[Run], config: Mapping[str, object]) -> None:
+    """Write all there is to know of runs as JSON: settings, scores of every sequence and frame, costs, differences.
+
+    Numbers are shares at full precision; null stands for what is not a number.
+    """
+    columns = ["run", "baseline", "column", "difference", "low", "high"]
+    content = {
+        "task": task.name,
+        "config": config,
+        "runs": [
+            {
+                "name": run.name,
+                "weights": run.weights,
+                "facts": run.facts,
+                "settings": None if run.settings is None else dataclasses.asdict(run.settings),
+                "summary": run.summary,
+                "cost": None if run.cost is None else dataclasses.asdict(run.cost),
+                "sequences": [
+                    {"name": score.name, "value": score.value, "rows": score.rows, "curve": score.curve.tolist()}
+                    for score in run.scores
+                ],
+            }
+            for run in runs
+        ],
+        "differences": [dict(zip(columns, row, strict=True)) for row in _differences(task, runs)],
+    }
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
+    temporary.replace(path)
+
+
+def _plain(value: object) -> object:
+    """Return what JSON can hold: null for numbers that are none, text for anything else that it does not know."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def _differences(task: ScoredTask, runs: Sequence[Run]) -> list[tuple[str, str, str, float, float, float]]:
+    """Return (run, first run, column, difference, low, high) of every run but the first."""
+    first, *others = runs
+    rows = []
+    for other in others:
+        found = paired_difference(task, other.scores, first.scores)
+        rows.append((other.name, first.name, task.columns[0], found.value, found.low, found.high))
+    return rows
+
+
+def _costs(run: Run) -> dict[str, object]:
+    return {} if run.cost is None else run.cost.row()
 
 
 @dataclasses.dataclass(frozen=True)

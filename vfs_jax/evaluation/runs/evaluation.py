@@ -15,14 +15,14 @@ from vfs_jax.distributed import from_first
 from vfs_jax.evaluation.encoders import NamedEncoder
 from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.settings import Variant
-from vfs_jax.evaluation.runs.comparison import Run, write_comparison
+from vfs_jax.evaluation.runs.comparison import Run, write_comparison, write_results
+from vfs_jax.evaluation.runs.costs import read_cost
 from vfs_jax.evaluation.runs.propagation import (
     clean,
     count_programs,
     finished,
     layouts_of,
     propagate_all,
-    read_timings,
     wait_for,
 )
 from vfs_jax.evaluation.tasks.base import S, SequenceScore, Task, format_table, write_tables
@@ -56,8 +56,8 @@ def evaluate_propagation(
 ) -> list[Run]:
     """Evaluate every encoder under every variant of its settings, on all devices of all processes.
 
-    Several runs get a folder each below `workdir`, with table.csv and differences.csv beside them. What an earlier call
-    finished in these folders is kept. Process 0 scores and reports, while the others wait for it.
+    Several runs get a folder each below `workdir`, with table.csv, differences.csv and results.json beside them. What
+    an earlier call finished in these folders is kept. Process 0 scores and reports, while the others wait for it.
 
     Args:
         task: that is evaluated.
@@ -117,7 +117,7 @@ def evaluate_propagation(
 
     def finish() -> str:
         if any(sequence.has_ground_truth for sequence in sequences):
-            _write(task, jobs, runs, workdir, report, log)
+            _write(task, jobs, runs, workdir, with_versions(config), report, log)
         return ""
 
     from_first("report", finish)  # a process that ends before the others would take them along
@@ -154,16 +154,19 @@ def _write(
     jobs: Sequence[_Job],
     runs: Sequence[Run],
     workdir: Path,
+    config: Mapping[str, object],
     report: Callable[[Path, Sequence[Run], Sequence[str]], object],
     log: Callable[[str], object],
 ) -> None:
     """Write the tables and reports of all runs, and their comparison."""
     for run, job in zip(runs, jobs, strict=True):
         write_tables(job.folder, task, run.scores)
+        write_results(job.folder / "results.json", task, [run], config)
         report(job.folder, [run], [])
         log(f"\n{run.name}\n{format_table(task, run.scores)}")
     if len(jobs) > 1:
         notes = write_comparison(workdir, task, runs)
+        write_results(workdir / "results.json", task, runs, config)
         log("\n" + "\n".join(notes))
         report(workdir, runs, notes)
 
@@ -233,13 +236,14 @@ class _Evaluation(Generic[S]):
     def run_of(self, job: _Job, scores: Mapping[tuple[str, str], SequenceScore]) -> Run:
         """Return a finished run with what is to be told of it."""
         clean(self.task, job.folder)
-        frames, seconds = (sum(values) for values in zip(*read_timings(job.folder).values(), strict=True))
+        cost = read_cost(job.folder, job.encoder.encoder.parameters)
         several = f" (one pass of the encoder for {len(self.jobs)} settings)" if len(self.jobs) > 1 else ""
         facts = {
             **job.encoder.about,
             **job.variant.changes,
-            "seconds": f"{seconds:.1f}{several}",
-            "seconds a frame": f"{seconds / frames:.3f}",
+            "parameters": "–" if cost.parameters is None else f"{cost.parameters:,}",
+            "seconds a frame": f"{cost.seconds_per_frame:.3f}{several}",
+            "peak memory": f"{cost.peak_memory_mb:,.0f} MB",
         }
         scored = [scores[job.name, sequence.name] for sequence in self.sequences if sequence.has_ground_truth]
         return Run(
@@ -251,5 +255,6 @@ class _Evaluation(Generic[S]):
             weights=job.encoder.name,
             changes=job.variant.changes,
             encoder=job.encoder.encoder,
+            cost=cost,
             settings=job.variant.settings,
         )

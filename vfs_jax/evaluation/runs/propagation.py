@@ -1,7 +1,6 @@
 """Label propagation through many sequences into folders: all devices at work, reading and writing beside them."""
 
 import contextlib
-import csv
 import dataclasses
 import itertools
 import operator
@@ -21,6 +20,7 @@ from vfs_jax.evaluation.encoders import Encoder
 from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
 from vfs_jax.evaluation.propagation.padding import Layout, plan_layouts
 from vfs_jax.evaluation.propagation.settings import Settings
+from vfs_jax.evaluation.runs.costs import append_timing, peak_memory, reset_peak_memory
 from vfs_jax.evaluation.tasks.base import LabeledSequence, S, Task
 
 _A = TypeVar("_A")
@@ -161,6 +161,7 @@ class _Worker(Generic[S]):
         The job waits until everything is written and gives the results their names.
         """
         (sequence, frames), shared, begin = opened, self._shared, time.perf_counter()
+        reset_peak_memory()
         task, layout = shared.task, shared.layouts[sequence.name]
         left = {folder: each for folder, each in shared.variants.items() if not finished(task, [folder], sequence)}
         place = Path(f".{task.folder}.partial", self._name, str(next(self._number)))  # half-written results
@@ -202,12 +203,12 @@ class _Worker(Generic[S]):
         def close() -> None:
             while pending:
                 wait()
-            seconds = time.perf_counter() - begin
+            seconds, peak = time.perf_counter() - begin, peak_memory(self._device)
             for folder in left:
                 final = task.output(folder / task.folder, sequence)
                 final.parent.mkdir(parents=True, exist_ok=True)
                 with shared.lock:
-                    _append_timing(folder, sequence.name, len(sequence), seconds)
+                    append_timing(folder, sequence.name, frames=len(sequence), seconds=seconds, peak_bytes=peak)
                 task.output(folder / place, sequence).rename(final)  # last: what is finished is whole, and timed
                 shutil.rmtree(folder / place)
             with shared.lock:
@@ -266,24 +267,3 @@ def propagate_sequence(
     devices = jax.local_devices()[:1]
     propagate_all(task, encoder, [sequence], {folder: settings}, layouts, devices=devices, on_frame=on_frame)
     clean(task, folder)
-
-
-def _append_timing(folder: Path, name: str, frames: int, seconds: float) -> None:
-    number = jax.process_index()  # each process of a run writes a file of its own
-    path = folder / ("timings.csv" if number == 0 else f"timings-{number}.csv")
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow(["Sequence", "Frames", "Seconds"])
-        writer.writerow([name, frames, f"{seconds:.3f}"])
-
-
-def read_timings(folder: Path) -> dict[str, tuple[int, float]]:
-    """Read frames and seconds of every finished sequence of a run, by name."""
-    timings = {}
-    for path in sorted(folder.glob("timings*.csv")):
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                timings[row["Sequence"]] = int(row["Frames"]), float(row["Seconds"])
-    return timings
