@@ -44,7 +44,7 @@ def by_reused_memory(frames):
     ids=["numpy", "torch", "jax", "memory that is used again"],
 )
 def test_arrays_of_any_framework(function):
-    encoder = FunctionEncoder(function, "mine:patches", multiple=8)
+    encoder = FunctionEncoder(function, "mine:patches")
     assert encoder.grid_size(16, 24, "features") == (2, 3)
     first = encoder(FRAMES, range(3), **HOW)["features"]
     encoder(255 - FRAMES, range(3), **HOW)

@@ -1,12 +1,13 @@
 """Encoders turn frames into feature maps: our networks, a function of yours, and features that lie on disk."""
 
+import abc
 import dataclasses
 import functools
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -23,46 +24,53 @@ from vfs_jax.models.resnet import BLOCKS, STAGES, ResidualBlock, Variables
 STRIDES = (1, 2, 1, 1)
 
 
-@runtime_checkable
-class Encoder(Protocol):
-    """What gives the features of a video's frames.
-
-    Attributes:
-        multiple: the sides of frames must be multiples of it.
-        outputs: names of all feature maps that it can give.
-        blocks: of those, the outputs of its layers one after the other.
-        default_output: name of the one that is propagated by where nothing else is said.
-        paddable: whether frames may fill a part of a canvas, see `__call__`.
-        parameters: how many the network has; None where that is not known.
-    """
+class Encoder(abc.ABC):
+    """What gives the features of a video's frames."""
 
     @property
-    def multiple(self) -> int: ...  # noqa: D102
+    def multiple(self) -> int:
+        """The sides of frames must be multiples of it, in pixels."""
+        return 1
 
     @property
-    def outputs(self) -> tuple[str, ...]: ...  # noqa: D102
+    def paddable(self) -> bool:
+        """Whether frames may fill a part of a canvas, see `__call__`."""
+        return False
 
     @property
-    def blocks(self) -> tuple[str, ...]: ...  # noqa: D102
+    def parameters(self) -> int | None:
+        """How many the network has; None where that is not known."""
+        return None
 
     @property
-    def default_output(self) -> str: ...  # noqa: D102
+    def outputs(self) -> tuple[str, ...]:
+        """Names of all feature maps that it can give."""
+        return self.blocks
 
     @property
-    def paddable(self) -> bool: ...  # noqa: D102
+    def blocks(self) -> tuple[str, ...]:
+        """Names of those that its layers give one after the other."""
+        return (self.default_output,)
 
     @property
-    def parameters(self) -> int | None: ...  # noqa: D102
+    def default_output(self) -> str:
+        """Name of the one that labels are propagated by where nothing else is said."""
+        return "features"
 
     def of_sequence(self, name: str) -> "Encoder":
         """Return the encoder of the frames of one sequence."""
+        del name
+        return self
 
     def on_device(self) -> "Encoder":
         """Return the same with what it computes by on JAX's default device."""
+        return self
 
+    @abc.abstractmethod
     def grid_size(self, height: int, width: int, output: str) -> tuple[int, int]:
         """Give the rows and columns of the features of frames of a size."""
 
+    @abc.abstractmethod
     def __call__(
         self,
         frames: np.ndarray,
@@ -107,7 +115,7 @@ class NamedEncoder:
 
 
 @dataclasses.dataclass(frozen=True)
-class ResNetEncoder:
+class ResNetEncoder(Encoder):
     """A ResNet that gives the features of its stages ("res4") and blocks ("res4.0").
 
     Attributes:
@@ -115,9 +123,16 @@ class ResNetEncoder:
     """
 
     variables: Variables
-    multiple: int = 1
-    default_output: str = "res4"
-    paddable: bool = True
+
+    @property
+    def paddable(self) -> bool:
+        """True: its layers see zeros beyond the frame either way."""
+        return True
+
+    @property
+    def default_output(self) -> str:
+        """The fourth stage, which the release takes."""
+        return "res4"
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -134,11 +149,6 @@ class ResNetEncoder:
     def parameters(self) -> int:
         """Count the network's parameters."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
-
-    def of_sequence(self, name: str) -> Self:
-        """Return the encoder itself: all frames are alike to it."""
-        del name
-        return self
 
     def on_device(self) -> Self:
         """Return the same with its variables on JAX's default device."""
@@ -210,36 +220,26 @@ def _cut(size: Array, canvas: tuple[int, ...], array: Array) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class FunctionEncoder:
+class FunctionEncoder(Encoder):
     """A function of any framework: RGB uint8 [b, h, w, 3] -> features [b, rows, columns, c].
 
     The grid is what comes out of it. Its calls come one at a time, whatever the number of devices.
 
     Attributes:
-        function: gives a NumPy, JAX or PyTorch array of any float.
+        function: gives a NumPy, JAX or PyTorch array of any float. It may have `multiple`: the sides of its frames must
+            be multiples of that.
         source: what names it in messages.
-        multiple: the sides of its frames must be multiples of it.
     """
 
     function: Callable[[np.ndarray], Any]
     source: str
-    multiple: int = 1
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False, compare=False)
     _grids: dict[tuple[int, int], tuple[int, int]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
-    outputs: tuple[str, ...] = ("features",)
-    blocks: tuple[str, ...] = ("features",)
-    default_output: str = "features"
-    paddable: bool = False
-    parameters: int | None = None
 
-    def of_sequence(self, name: str) -> Self:
-        """Return the encoder itself: all frames are alike to it."""
-        del name
-        return self
-
-    def on_device(self) -> Self:
-        """Return the encoder itself: where it computes is its own business."""
-        return self
+    @property
+    def multiple(self) -> int:
+        """The function's own attribute of that name, 1 where it has none."""
+        return int(getattr(self.function, "multiple", 1))
 
     def grid_size(self, height: int, width: int, output: str) -> tuple[int, int]:
         """Give the rows and columns of what the function makes of a black frame of a size."""
@@ -312,7 +312,7 @@ def _check_grid(grid: tuple[int, int], frame: tuple[int, int], what: str, form: 
 
 
 @dataclasses.dataclass(frozen=True)
-class StoredFeatures:
+class StoredFeatures(Encoder):
     """Features that lie on disk: FOLDER/SEQUENCE.npy [t, rows, columns, c] or FOLDER/SEQUENCE/00000.npy, 00001.npy ...
 
     Attributes:
@@ -322,20 +322,10 @@ class StoredFeatures:
 
     folder: Path
     sequence: str = ""
-    outputs: tuple[str, ...] = ("features",)
-    blocks: tuple[str, ...] = ("features",)
-    default_output: str = "features"
-    multiple: int = 1
-    paddable: bool = False
-    parameters: int | None = None
 
     def of_sequence(self, name: str) -> Self:
         """Return the features of one sequence."""
         return dataclasses.replace(self, sequence=name)
-
-    def on_device(self) -> Self:
-        """Return the same: nothing is computed."""
-        return self
 
     def check(self, sequence: str, frames: int, size: tuple[int, int]) -> None:
         """Raise InputError where features of a sequence's frames (height, width) are missing or wrong."""
@@ -395,3 +385,31 @@ class StoredFeatures:
         if array.ndim != 3 or not np.issubdtype(array.dtype, np.floating) or 0 in array.shape:
             raise InputError(f"{path}: is {array.dtype}{list(array.shape)} a frame; write floats [rows, columns, c]")
         return array if header else np.asarray(array, np.float32)
+
+
+# What public functions take for an encoder: a function of any framework, or a ResNet's variables.
+AnyEncoder = Encoder | Callable[[np.ndarray], Any] | Variables
+
+
+def as_encoder(given: AnyEncoder, source: str = "") -> Encoder:
+    """Make an encoder of what a user gives.
+
+    Args:
+        given: an encoder already, a function RGB uint8 [b, h, w, 3] -> features [b, rows, columns, c], or the variables
+            of a ResNet. A function may have `multiple`, of which the sides of its frames must be multiples.
+        source: what messages call it; its own name where empty.
+
+    Raises:
+        InputError: it is none of these, or its multiple is no number of pixels.
+    """
+    if isinstance(given, Encoder):
+        return given
+    if isinstance(given, Mapping):
+        return ResNetEncoder(given)
+    source = source or str(getattr(given, "name", "") or getattr(given, "__qualname__", "") or type(given).__name__)
+    if not callable(given):
+        raise InputError(f"encoder={source}: is a {type(given).__name__}, not a function")
+    multiple = getattr(given, "multiple", 1)
+    if not isinstance(multiple, int) or multiple < 1:
+        raise InputError(f"encoder={source}: its multiple is {multiple!r}; give a positive whole number of pixels")
+    return FunctionEncoder(given, source)

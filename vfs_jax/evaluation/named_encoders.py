@@ -2,12 +2,14 @@
 
 import dataclasses
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders import FunctionEncoder, NamedEncoder, ResNetEncoder, StoredFeatures
+from vfs_jax.evaluation.encoders import AnyEncoder, NamedEncoder, ResNetEncoder, StoredFeatures, as_encoder
 from vfs_jax.models.weights.resolve import NamedWeights, resolve_several
 
 
@@ -55,7 +57,7 @@ def of_function(source: str) -> NamedEncoder:
         sys.path.insert(0, "")  # the working directory, which a console script does not have there
     importlib.invalidate_caches()
     try:
-        function = importlib.import_module(module_name)
+        function: Any = importlib.import_module(module_name)
         for part in function_name.split("."):
             function = getattr(function, part)
     except ModuleNotFoundError as error:
@@ -66,21 +68,14 @@ def of_function(source: str) -> NamedEncoder:
         reason = (str(error).strip() or "no message").splitlines()[0]
         what = f"importing {module_name} raised {type(error).__name__}: {reason}"
         raise InputError(f"encoder={source}: {what}") from error
-    if not callable(function):
-        raise InputError(f"encoder={source}: is a {type(function).__name__}, not a function")
     return of_callable(function, source)
 
 
-def of_callable(function: object, source: str) -> NamedEncoder:
-    """Name a callable that is an encoder already."""
-    assert callable(function)
-    multiple = getattr(function, "multiple", 1)
-    if not isinstance(multiple, int) or multiple < 1:
-        raise InputError(f"encoder={source}: its multiple is {multiple!r}; give a positive whole number of pixels")
+def of_callable(function: AnyEncoder, source: str) -> NamedEncoder:
+    """Make an encoder of a function, under its attribute `name` or the name that it has in its module."""
+    encoder = as_encoder(function, source)
     name = str(getattr(function, "name", "") or getattr(function, "__name__", "") or type(function).__name__)
-    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
-        raise InputError(f"encoder={source}: its name {name!r} is no name for a folder; use letters, digits, - and _")
-    encoder = FunctionEncoder(function, source, multiple)
+    name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "encoder"
     return NamedEncoder(name, source, encoder, {"encoder": source, "kind": "function"})
 
 

@@ -9,12 +9,11 @@ from jaxtyping import Array, Float, UInt8, jaxtyped
 
 from vfs_jax.correspondence import Memory, propagate_next, start_memory
 from vfs_jax.correspondence.coordinates import resize_bilinear, resize_nearest
-from vfs_jax.evaluation.encoders import Encoder, ResNetEncoder
+from vfs_jax.evaluation.encoders import AnyEncoder, Encoder, as_encoder
 from vfs_jax.evaluation.propagation.features import features_of
 from vfs_jax.evaluation.propagation.padding import Layout, network_size
 from vfs_jax.evaluation.propagation.readout import first_labels, merge_groups, number_labels, resize_maps
 from vfs_jax.evaluation.propagation.settings import Settings
-from vfs_jax.models.resnet import Variables
 
 _RELEASE = Settings()
 
@@ -186,7 +185,7 @@ def propagate_maps(
 def stream(
     frames: Iterable[np.ndarray],
     first_labels: np.ndarray,
-    variables: Variables,
+    encoder: AnyEncoder,
     *,
     new_labels: Mapping[int, np.ndarray] | None = None,
     **settings: Any,
@@ -196,7 +195,8 @@ def stream(
     Args:
         frames: RGB uint8 [h, w, 3] each, in time order; a list, a generator, a camera.
         first_labels: of the first frame: an index mask uint8 [h, w], or maps, float [h, w, l].
-        variables: of a ResNet, as `vfs_jax.models.load_torch` gives them.
+        encoder: a function RGB uint8 [b, h, w, 3] -> features [b, rows, columns, c] of any framework, or the variables
+            of a ResNet, as `vfs_jax.models.load_torch` gives them.
         new_labels: index masks uint8 [h, w] of later frames, by frame number, for objects that enter there. With index
             masks only.
         **settings: fields of `Settings`: radius, topk, short_side, ...
@@ -219,15 +219,15 @@ def stream(
         >>> len(masks), masks[2].shape, masks[2].dtype
         (3, (48, 64), dtype('uint8'))
     """
-    options = Settings(**settings)
-    encoder = ResNetEncoder(variables)
+    network = as_encoder(encoder)
+    options = Settings(**{"output": network.default_output, **settings})
     if first_labels.dtype == np.uint8:
-        for mask in propagate_masks(encoder, frames, first_labels, options, new_masks=new_labels):
+        for mask in propagate_masks(network, frames, first_labels, options, new_masks=new_labels):
             yield np.asarray(mask)
         return
     if new_labels:
         raise ValueError("new_labels come with index masks only, first_labels holds maps")
-    inner = network_size(first_labels.shape[0], first_labels.shape[1], options, encoder.multiple)
+    inner = network_size(first_labels.shape[0], first_labels.shape[1], options, network.multiple)
     yield np.asarray(resize_bilinear(resize_maps(first_labels, inner), first_labels.shape[:2]))
-    for labels in propagate_maps(encoder, frames, first_labels, options):
+    for labels in propagate_maps(network, frames, first_labels, options):
         yield np.asarray(resize_bilinear(labels, first_labels.shape[:2]))
