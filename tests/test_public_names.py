@@ -22,6 +22,7 @@ PUBLIC = {
         "ResNet",
         "SiamFCHead",
         "VFS",
+        "ViT",
         "backbone_of",
         "depth_of",
         "init_variables",
