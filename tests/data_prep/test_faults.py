@@ -152,7 +152,7 @@ def test_tiny_disk(write_video, tmp_path, vfs_prepare):
 def test_folder_that_cannot_be_written(write_video, tmp_path, vfs_prepare):
     write_video(tmp_path / "videos" / "a.mp4", frames=2)
     (tmp_path / "out").write_text("a file, not a folder")
-    with pytest.raises(InputError, match="out: File exists"):
+    with pytest.raises(FileExistsError, match="out"):  # the command makes one line of it
         vfs_prepare("all", f"--videos={tmp_path / 'videos'}", f"--out={tmp_path / 'out'}")
 
 

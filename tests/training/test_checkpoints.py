@@ -2,6 +2,7 @@
 
 import gc
 import re
+import resource
 import shutil
 import time
 
@@ -150,6 +151,24 @@ def test_a_first_save_that_was_cut_off_is_no_checkpoint(tmp_path):
     (tmp_path / "checkpoints/10/manifest.json").unlink()
     assert restore(tmp_path) is None
     assert (tmp_path / "checkpoints/unreadable-10").is_dir()
+
+
+def test_no_room_loses_no_checkpoint(workdir):
+    """A limit on the size of files, as a full disk or a quota: the save is refused, and done when there is room."""
+    checkpoints = Checkpoints(workdir, keep=3)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(
+            InputError, match=r"checkpoints: no room for the checkpoint of step 40, 0 MB \(File too large"
+        ):
+            checkpoints.save(state_at(40))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sorted(folder.name for folder in checkpoints.folder.iterdir()) == ["10", "20", "30"]
+    checkpoints.save(state_at(40))
+    checkpoints.close()
+    assert_equal(restore(workdir), state_at(40))
 
 
 def test_what_is_not_the_files_fault_is_not_laid_on_it(workdir, monkeypatch):

@@ -36,16 +36,25 @@ def test_a_continued_run_holds_each_step_once(tmp_path):
     assert steps_in(tmp_path / "evaluation.jsonl") == [5]
 
 
+def curve(workdir, name):
+    events = EventAccumulator(str(workdir / "tensorboard"))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars(name)]
+
+
 def test_tensorboard_shows_the_same(tmp_path):
     log = RunLog(tmp_path, start_step=0)
-    for step in (1, 2):
+    for step in (1, 2, 3):
         log.metrics(step, {"loss": step / 2})
     log.evaluation(2, {"J-Mean": 0.25})
-    log.close()
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 0.5), (2, 1.0)]
-    assert [(event.step, event.value) for event in events.Scalars("evaluation/J-Mean")] == [(2, 0.25)]
+    # Nothing is closed, as by a kill; the next run starts from an earlier step.
+    assert curve(tmp_path, "loss") == [(1, 0.5), (2, 1.0), (3, 1.5)]
+    assert curve(tmp_path, "evaluation/J-Mean") == [(2, 0.25)]
+    again = RunLog(tmp_path, start_step=1)
+    again.metrics(2, {"loss": 7.0})
+    assert curve(tmp_path, "loss") == [(1, 0.5), (2, 7.0)]
+    for each in (log, again):
+        each.close()
 
 
 class Terminal(io.StringIO):

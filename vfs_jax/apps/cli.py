@@ -1,7 +1,11 @@
-"""What every command shares: parsing flags, finding configs, one line on bad input that names a flag."""
+"""What every command shares: its start, and its end: one line that names a flag or a file, whatever goes wrong."""
 
-import importlib.resources
+import errno
+import io
+import os
 import re
+import select
+import signal
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -9,7 +13,10 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
+from vfs_jax.apps import overrides
 from vfs_jax.errors import InputError
+
+_OUTPUTS = ("workdir", "out")  # the flags that name where a command writes
 
 
 def main(run: Callable[[list[str]], None], flag_values: flags.FlagValues, doc: str | None) -> None:
@@ -23,31 +30,45 @@ def main(run: Callable[[list[str]], None], flag_values: flags.FlagValues, doc: s
         flag_values: the command's own flags; each command has its own set, so that one process can import several.
         doc: the command's docstring, shown by --help.
 
-    The exit status is 0, 1 for bad input (one line on stderr), 2 for bad flags, 130 when interrupted.
+    The exit status is 0, 1 for bad input, a full disk and the like (one line on stderr), 2 for bad flags, 130 when
+    interrupted, 141 where nobody reads the output any more.
     """
     command = Path(sys.argv[0]).stem
     command = command if command.startswith("vfs-") else f"vfs-{command}"
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(f"{(doc or '').strip()}\n\nFlags:\n{flag_values.main_module_help() or flag_values.get_help()}")
-        sys.exit(0)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be valid text
     try:
-        # ml_collections reads --config.key=value from sys.argv itself, so the list is changed in place.
-        sys.argv[1:] = [_resolve_config(argument) for argument in sys.argv[1:]]
-        arguments = flag_values(sys.argv)[1:]
-    except InputError as error:
-        _fail(command, error, 1)
-    except KeyError as error:  # the message of ml_collections is the name alone
-        _fail(command, f"--config has no field {error.args[0]}", 2)
-    except (flags.Error, AttributeError, TypeError, ValueError) as error:
-        _fail(command, error, 2)
-    flags.FLAGS.mark_as_parsed()  # grain and orbax read absl's global flags
-    try:
-        run(arguments)
-    except InputError as error:
-        _fail(command, _with_flag(str(error), flag_values), 1)
+        _run(command, run, flag_values, doc)
+        _flush()
     except KeyboardInterrupt:
         _fail(command, "interrupted", 130)
+    except InputError as error:
+        _fail(command, _with_flag(str(error), flag_values), 1)
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            sys.exit(128 + signal.SIGPIPE)
+        line = _of_the_machine(error, flag_values)
+        if line is None:
+            raise  # a defect, which keeps its traceback
+        _fail(command, line, 1)
     sys.exit(0)
+
+
+def _run(command: str, run: Callable[[list[str]], None], flag_values: flags.FlagValues, doc: str | None) -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(f"{(doc or '').strip()}\n\nFlags:\n{flag_values.main_module_help() or flag_values.get_help()}")
+        return
+    try:
+        # ml_collections reads --config.key=value from sys.argv itself, so the list is changed in place.
+        sys.argv[1:] = overrides.resolved(sys.argv[1:])
+        arguments = flag_values(sys.argv)[1:]
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        _fail(command, overrides.explained(error, flag_values), 2)
+    flags.FLAGS.mark_as_parsed()  # grain and orbax read absl's global flags
+    empty = [name for name in _OUTPUTS if name in flag_values and flag_values[name].value == ""]
+    if empty:
+        raise InputError(f"{empty[0]}=: is empty; name a folder")
+    run(arguments)
 
 
 def _fail(command: str, error: object, status: int) -> None:
@@ -71,22 +92,74 @@ def _with_flag(message: str, flag_values: flags.FlagValues) -> str:
     return f"--config.{message}"
 
 
-def _resolve_config(argument: str) -> str:
-    """Return an argument, the FILE of --config=FILE[:ARG] looked up among the installed configs where there is none."""
-    if not argument.startswith("--config="):
-        return argument
-    path, colon, variant = argument.removeprefix("--config=").partition(":")
-    if not Path(path).exists():
-        path = str(_installed_config(Path(path).name))
-    return f"--config={path}{colon}{variant}"
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard(sys.stdout.fileno())
+        raise OSError(error.errno, error.strerror, "the standard output") from None
 
 
-def _installed_config(name: str) -> Path:
-    folder = Path(str(importlib.resources.files("vfs_jax.configs")))
-    if not (folder / name).is_file():
-        known = ", ".join(sorted(file.name for file in folder.glob("[!_]*.py") if file.stem != "common"))
-        raise InputError(f"--config={name}: no such file, and no installed config of that name; there are {known}")
-    return folder / name
+def _nobody_reads() -> bool:
+    """Tell whether stdout or stderr is a pipe that its reader has closed."""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        poll.register(stream.fileno(), 0)
+    closed = [number for number, event in poll.poll(0) if event & select.POLLERR]
+    for number in closed:
+        _discard(number)
+    return bool(closed)
+
+
+def _discard(number: int) -> None:
+    """Throw away what is left to be written to a stream: Python would try once more, and complain, when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
+_CURES = {
+    errno.ENOSPC: "no space left on the device; free some and run again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run again",
+    errno.EFBIG: "the file is larger than the limit on files (ulimit -f) or the file system allows; raise it",
+    errno.EACCES: "permission denied; change its rights, or name another",
+    errno.EPERM: "operation not permitted; change its rights, or name another",
+    errno.EROFS: "the file system is read-only; name another place",
+    errno.EEXIST: "is a file, where a folder is needed; name another",
+    errno.ENOTDIR: "a part of this path is a file and no folder; name another",
+    errno.EISDIR: "is a folder, where a file is needed; name a file",
+    errno.ENOENT: "no such file or folder; make it, or name another",
+    errno.ENAMETOOLONG: "the name is too long; name another",
+    errno.ELOOP: "is a link that leads to itself; name another",
+    errno.EMFILE: "too many open files; raise the limit (ulimit -n)",
+    errno.EIO: "cannot be read or written; look at the disk",
+}
+
+
+def _of_the_machine(error: Exception, flag_values: flags.FlagValues) -> str | None:
+    """Say in one line what the machine has refused: files, space, memory; None for any other error."""
+    text = str(error)
+    if isinstance(error, MemoryError) or text.startswith("RESOURCE_EXHAUSTED: Out of memory"):
+        return f"out of memory ({text or 'no more to be had'}); take smaller frames, or fewer at a time"
+    name = getattr(error, "filename", None) or _output(flag_values)
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None:  # libraries in C++ tell it in words
+        number = next((each for each in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) if os.strerror(each) in text), None)
+    if number is None:
+        return f"{name}: {text}; is there room, and the right to write?" if isinstance(error, OSError) else None
+    path = os.fsdecode(name) if isinstance(name, str | bytes) else str(name)
+    if number in (errno.EEXIST, errno.ENOENT) and os.path.islink(path):
+        return f"{path}: is a link to nothing; mend it, or name another"
+    if number == errno.EEXIST and os.path.isdir(path):
+        return f"{path}: is there already; name another"
+    return f"{path}: {_CURES.get(number) or os.strerror(number)}"
+
+
+def _output(flag_values: flags.FlagValues) -> str:
+    """Name where a command writes: what the system says of a file that is open already has no name."""
+    given = [flag_values[name].value for name in _OUTPUTS if name in flag_values]
+    words = [] if given else [word for word in reversed(sys.argv[1:]) if not word.startswith("-")]  # of vfs-convert
+    return next((str(value) for value in [*given, *words] if value), "the output")
 
 
 def names(text: str) -> list[str]:

@@ -31,8 +31,8 @@ _LAYOUT = flags.DEFINE_enum(
 
 def run(arguments: list[str]) -> None:
     """Convert as the arguments and flags say."""
-    if len(arguments) != 2:
-        raise InputError(f"{len(arguments)} arguments: give SOURCE and DESTINATION")
+    if len(arguments) != 2 or not all(arguments):
+        raise InputError(f"{len(list(filter(None, arguments)))} arguments: give SOURCE and DESTINATION")
     source, destination = map(Path, arguments)
     to_file = destination.suffix in (".pth", ".pt")
     if not to_file and source.is_dir():

@@ -86,13 +86,9 @@ def run(arguments: list[str]) -> None:
     if len(folders) != 1:
         raise InputError(f"{stage} takes one folder of records, --out=DIR; {', '.join(folders) or 'none'} given")
     logging.getLogger().setLevel(logging.ERROR)  # Beam says at import which optional libraries it lacks
-    try:
-        out = Path(folders[0])
-        with contextlib.nullcontext() if stage in ("verify", "show") else _alone_in(out):
-            stages[stage](out)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{error.filename or folders[0]}: {reason}; mend that and run again") from error
+    out = Path(folders[0])
+    with contextlib.nullcontext() if stage in ("verify", "show") else _alone_in(out):
+        stages[stage](out)
 
 
 def _options() -> ClipOptions:

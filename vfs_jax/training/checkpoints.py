@@ -3,6 +3,8 @@
 import hashlib
 import json
 import logging
+import os
+import tempfile
 from pathlib import Path
 
 import jax
@@ -45,10 +47,23 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, state: TrainState) -> None:
-        """Write a checkpoint of the state's step, unless there is one already."""
+        """Write a checkpoint of the state's step, unless there is one already.
+
+        Raises:
+            InputError: there is no room for it. Earlier ones are as they were: the oldest goes when the new one is
+                whole.
+        """
         step = int(state.step)
         if step in self._manager.all_steps():
             return
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        try:
+            _require_room(self.folder, needed)
+        except OSError as error:
+            raise InputError(
+                f"{self.folder}: no room for the checkpoint of step {step}, {needed / 1e6:.0f} MB "
+                f"({error.strerror}); free some and run again: the run goes on from the last one"
+            ) from None
         self._manager.save(step, args=ocp.args.Composite(**{ITEM: ocp.args.StandardSave(state)}))
         if jax.process_index() == 0:
             _write_manifest(self.folder / str(step), state)
@@ -99,6 +114,16 @@ class Checkpoints:
             names = ", ".join(map(str, damaged))
             raise InputError(f"no checkpoint can be used: {names}; delete {self.folder} to train from the start")
         return None
+
+
+def _require_room(folder: Path, size: int) -> None:
+    """Raise OSError where so many bytes cannot be written: the disk is full, a quota is used up.
+
+    Asked beforehand, since what Orbax writes to a full disk ends in hundreds of lines of its threads.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            os.posix_fallocate(file.fileno(), 0, size)
 
 
 def _write_manifest(folder: Path, state: TrainState) -> None:

@@ -6,7 +6,9 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 
 Numbers = dict[str, float]
 
@@ -46,6 +48,32 @@ class JsonLines:
         self._file.close()
 
 
+class TensorBoard:
+    """A file of events, written by this thread: a kill loses nothing, and a full disk is an error like any other."""
+
+    def __init__(self, folder: Path, *, start_step: int):
+        """Open a new file.
+
+        Args:
+            folder: made where it does not exist.
+            start_step: the steps taken so far; TensorBoard is told to drop points of later ones, from earlier files.
+        """
+        folder.mkdir(exist_ok=True)
+        self._file = EventsWriter(str(folder / "events"), filename_suffix=f".{start_step}")
+        session = SessionLog(status=SessionLog.SessionStatus.Value("START"))
+        self._file.write_event(Event(wall_time=time.time(), step=start_step + 1, session_log=session))
+
+    def write(self, step: int, numbers: Numbers) -> None:
+        """Add a point to each curve and flush them."""
+        points = [Summary.Value(tag=name, simple_value=number) for name, number in numbers.items()]
+        self._file.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=points)))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        self._file.close()
+
+
 class RunLog:
     """The numbers of a run in files: WORKDIR/metrics.jsonl, evaluation.jsonl, and both under WORKDIR/tensorboard.
 
@@ -57,7 +85,7 @@ class RunLog:
         """Open the files; see `JsonLines`."""
         self._metrics = JsonLines(workdir / "metrics.jsonl", start_step=start_step)
         self._evaluation = JsonLines(workdir / "evaluation.jsonl", start_step=start_step)
-        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
+        self._tensorboard = TensorBoard(workdir / "tensorboard", start_step=start_step)
 
     @property
     def evaluated(self) -> set[int]:
@@ -67,22 +95,18 @@ class RunLog:
     def metrics(self, step: int, numbers: Numbers) -> None:
         """Write the numbers of a training step."""
         self._metrics.write(step, numbers)
-        self._points(step, numbers)
+        self._tensorboard.write(step, numbers)
 
     def evaluation(self, step: int, numbers: Numbers) -> None:
         """Write the scores of the weights after a step."""
         self._evaluation.write(step, numbers)
-        self._points(step, {f"evaluation/{name}": number for name, number in numbers.items()})
+        self._tensorboard.write(step, {f"evaluation/{name}": number for name, number in numbers.items()})
 
     def close(self) -> None:
         """Flush and close all."""
         self._metrics.close()
         self._evaluation.close()
         self._tensorboard.close()
-
-    def _points(self, step: int, numbers: Numbers) -> None:
-        for name, number in numbers.items():
-            self._tensorboard.add_scalar(name, number, step)
 
 
 class Progress:

@@ -36,14 +36,14 @@ def save_variables(variables: Mapping[str, Any], directory: str | Path) -> None:
         [1.0, 1.0]
     """
     directory = Path(directory).resolve()
-    if any((directory / FOLDER).glob("*")):
+    if any(folder.name.isdecimal() for folder in (directory / FOLDER).glob("*")):
         raise InputError(f"{directory}: holds checkpoints already; name another folder")
     whole = nest_backbone(variables)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{directory}: cannot be made ({error.strerror}); name another folder") from None
-    options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+    options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False, cleanup_tmp_directories=True)
     with ocp.CheckpointManager(directory / FOLDER, options=options) as manager:
         tree = {name: jax.tree.map(np.asarray, whole[name]) for name in _PARTS}
         manager.save(0, args=ocp.args.Composite(**{ITEM: ocp.args.StandardSave(tree)}))
