@@ -164,14 +164,14 @@ def test_objects_of_a_sequence():
     truth = np.zeros((20, 20), np.uint8)
     truth[2:8, 2:8], truth[12:18, 12:18] = 1, 2
     lost = np.where(truth == 2, 0, truth).astype(np.uint8)
-    first, second = davis.score_sequence("two", frames((truth, truth), (lost, truth)), labels=2)
+    first, second = davis.score_sequence("two", frames((truth, truth), (lost, truth)), labels=[1, 2])
     assert (first.name, second.name) == ("two_1", "two_2")
     assert first.row["J-Mean"] == 1.0
     # Object 2 is missing in one of two frames: 1 and 0.
     np.testing.assert_array_equal(second.region, [1, 0])
     assert second.row["J&F-Mean"] == 0.5
     # An object that is in neither mask counts as 1.
-    assert davis.score_sequence("x", frames((lost, lost)), labels=2)[1].row["J-Mean"] == 1.0
+    assert davis.score_sequence("x", frames((lost, lost)), labels=[1, 2])[1].row["J-Mean"] == 1.0
     # Over all objects: J (1 + .5) / 2.
     assert davis.global_row([first, second])["J-Mean"] == pytest.approx(0.75)
 
@@ -179,20 +179,20 @@ def test_objects_of_a_sequence():
 def test_an_extra_object_is_an_error():
     truth = np.ones((8, 8), np.uint8)
     with pytest.raises(InputError, match=r"0\.png: holds label 2, the first frame has 1 object"):
-        davis.score_sequence("extra", frames((2 * truth, truth)), labels=1)
+        davis.score_sequence("extra", frames((2 * truth, truth)), labels=[1])
 
 
 def test_another_size_is_an_error():
     with pytest.raises(InputError, match=r"0\.png: mask and ground truth are of sizes 8x4 and 8x8"):
-        davis.score_sequence("size", frames((np.ones((4, 8), np.uint8), np.ones((8, 8), np.uint8))), labels=1)
+        davis.score_sequence("size", frames((np.ones((4, 8), np.uint8), np.ones((8, 8), np.uint8))), labels=[1])
 
 
 def test_a_video_of_two_frames_is_left_out():
     with pytest.warns(UserWarning, match="short: two frames or fewer"):
-        (short,) = davis.score_sequence("short", [], labels=1)
+        (short,) = davis.score_sequence("short", [], labels=[1])
     assert np.isnan(short.row["J&F-Mean"])
     mask = np.ones((8, 8), np.uint8)
-    (whole,) = davis.score_sequence("whole", frames((mask, mask)), labels=1)
+    (whole,) = davis.score_sequence("whole", frames((mask, mask)), labels=[1])
     assert davis.global_row([short, whole])["J-Mean"] == 1.0
     assert np.isnan(davis.global_row([short])["J-Mean"])
 

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from vfs_jax.data.images import write_index_mask
-from vfs_jax.data.mask_datasets import MaskSequence
+from vfs_jax.data.mask_datasets import MaskSequence, labels_of
 from vfs_jax.evaluation.metrics import boxes, davis, miou, pck, tapvid
 from vfs_jax.evaluation.tasks.masks import Davis
 
@@ -61,7 +61,7 @@ def second_rows(results, truths):
 
 def our_scores(name, results, truths):
     pairs = [(result, truth, f"{name}.png") for result, truth in zip(results[1:-1], truths[1:-1], strict=True)]
-    return davis.score_sequence(name, pairs, labels=int(truths[0].max()))
+    return davis.score_sequence(name, pairs, labels=labels_of(truths[0]))
 
 
 def shifted(masks):

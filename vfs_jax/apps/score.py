@@ -8,6 +8,12 @@ precision. The other tasks likewise, with OUT/per_sequence.csv: vip (masks of cl
 (x, y) in pixels, the first at 0, [t, joints, 2]; the splits are 1, 2 and 3), tapvid (RESULTS/VIDEO.npz: tracks
 [points, t, 2] in pixels of a 256x256 picture, from its corner, and occluded [points, t]).
 
+  vfs-score masks --results=DIR --data=DIR --out=DIR [--all_frames]
+
+scores any two folders of index masks, SEQUENCE/NAME.png or, as SA-V has them, SEQUENCE/OBJECT/NAME.png: the frames of
+which DATA has a mask, each object from the frame at which it enters, under its own label (1 to 255, with gaps). The
+frame at which an object enters and the last frame are left out, as on DAVIS, but for --all_frames.
+
   vfs-score otb --results=DIR --data=OTB [--split=otb50] --out=DIR
 
 scores boxes: RESULTS/SEQUENCE.txt, a row "left,top,width,height" a frame as in the data set's own files; lasot and
@@ -34,6 +40,7 @@ from vfs_jax.evaluation.report.plots import write_plots
 from vfs_jax.evaluation.tasks import TASKS
 from vfs_jax.evaluation.tasks.base import ScoredTask, format_table, results_folder, write_tables
 from vfs_jax.evaluation.tasks.boxes import BOX_TASKS, Otb, read_speed
+from vfs_jax.evaluation.tasks.mask_folders import MaskFolders
 
 FLAGS = flags.FlagValues()
 _RESULTS = flags.DEFINE_string("results", None, "Folder of results, a folder a sequence.", flag_values=FLAGS)
@@ -41,20 +48,27 @@ _DATA = flags.DEFINE_string("data", None, "Folder of the data set, in its own la
 _SPLIT = flags.DEFINE_string("split", None, "Which list of sequences; val if not known.", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", None, "Folder for the tables.", flag_values=FLAGS)
 _YEAR = flags.DEFINE_enum("year", None, ["2016", "2017"], "Of DAVIS: 2016 merges the objects.", flag_values=FLAGS)
+_ALL_FRAMES = flags.DEFINE_bool(
+    "all_frames", False, "Of masks: score the frame at which an object enters and the last one too.", flag_values=FLAGS
+)
 flags.mark_flags_as_required(["results", "data", "out"], flag_values=FLAGS)
 
 
 def run(arguments: list[str]) -> None:
     """Score one task's results."""
-    tasks: dict[str, Callable[..., ScoredTask[Any]]] = {**TASKS, **BOX_TASKS}
+    tasks: dict[str, Callable[..., ScoredTask[Any]]] = {**TASKS, **BOX_TASKS, MaskFolders.name: MaskFolders}
     if len(arguments) != 1 or arguments[0] not in tasks:
         raise InputError(f"{' '.join(arguments) or 'no task'}: give one task, {' or '.join(tasks)}")
     data, out = str(_DATA.value), Path(str(_OUT.value))
-    known = _evaluated(Path(str(_RESULTS.value)), arguments[0])
+    alone = arguments[0] == MaskFolders.name  # two folders of masks: nothing else is known, or asked for, of them
+    known = {} if alone else _evaluated(Path(str(_RESULTS.value)), arguments[0])
+    if alone and _SPLIT.value:
+        raise InputError(f"split={_SPLIT.value}: folders of masks have no lists of sequences; leave it out")
     year = int(_YEAR.value or known.get("year", 2017))
-    task = tasks[arguments[0]](**{"year": year} if arguments[0] == "davis" else {})
+    options = {"davis": {"year": year}, "masks": {"all_frames": _ALL_FRAMES.value}}
+    task = tasks[arguments[0]](**options.get(arguments[0], {}))
     results = results_folder(str(_RESULTS.value), task)
-    split = _SPLIT.value or known.get("split", "val")
+    split = "" if alone else _SPLIT.value or known.get("split", "val")
     opened = task.open(data, split=split, sequences=[] if _SPLIT.value else cli.names(known.get("sequences", "")))
     sequences = [sequence.cut(known.get("max_frames")) for sequence in opened]
     for sequence in sequences:
@@ -64,7 +78,7 @@ def run(arguments: list[str]) -> None:
             )
         if not task.output(results, sequence).exists():
             raise InputError(f"{task.output(results, sequence)}: is missing; every sequence of the split needs results")
-    print(f"scoring {results} against {len(sequences)} sequences of {data} ({split})")
+    print(f"scoring {results} against {len(sequences)} sequences of {data}" + (f" ({split})" if split else ""))
     with ThreadPoolExecutor() as pool:
         each = pool.map(lambda sequence: task.score(results, sequence), sequences)
         scores = list(tqdm(each, total=len(sequences), unit="video"))

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from vfs_jax.data import index_png
 from vfs_jax.errors import InputError
 
 Frame = np.ndarray | Image.Image
@@ -75,16 +76,22 @@ def read_index_mask(file: str | os.PathLike[str]) -> np.ndarray:
     """Read an index mask: the palette indices, or the values of a gray image.
 
     Returns:
-        uint8 [h, w].
+        read-only uint8 [h, w].
 
     Raises:
-        InputError: the file is missing, truncated, no image, or in colors instead of indices.
+        InputError: the file is missing, truncated, no image, in colors instead of indices, or a JPEG.
     """
     try:
-        with _open(file) as image:
+        data = Path(file).read_bytes()
+        mask = index_png.decode(data)
+        if mask is not None:
+            return mask
+        with _open(data) as image:
+            if image.format == "JPEG":
+                raise InputError(f"{file}: is a JPEG, which blurs indices; write masks as PNG")
             if image.mode not in ("P", "L", "1"):
                 raise InputError(f"{file}: is a {image.mode} image; masks hold indices (palette or 8-bit gray PNG)")
-            return np.array(image).astype(np.uint8)
+            return np.asarray(image).astype(np.uint8)
     except (OSError, SyntaxError):
         raise _unreadable(file) from None
 

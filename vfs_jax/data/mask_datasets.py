@@ -36,8 +36,13 @@ class MaskSequence(FrameSequence):
 
     def mask(self, index: int) -> np.ndarray:
         """Return the index mask of one frame, uint8 [h, w], void pixels as background."""
-        mask = read_index_mask(self.masks[index])
-        return (mask > 0).astype(np.uint8) if self.merge else np.where(mask == VOID, np.uint8(0), mask)
+        mask = self.read(self.masks[index])
+        return np.where(mask == VOID, np.uint8(0), mask) if mask.max(initial=0) == VOID else mask
+
+    def read(self, file: Path) -> np.ndarray:
+        """Read a mask of this sequence, ground truth or prediction by the same rule, uint8 [h, w]."""
+        mask = read_index_mask(file)
+        return (mask > 0).astype(np.uint8) if self.merge else mask
 
     def cut(self, frames: int | None) -> "MaskSequence":
         """Return the first frames alone; None keeps all."""
@@ -126,6 +131,12 @@ def _with_object(sequence: MaskSequence) -> MaskSequence:
         gray = " (gray 0/255 masks are read with year 2016)" if not sequence.merge else ""
         raise InputError(f"{sequence.masks[0]}: holds no object; the first mask must label one{gray}")
     return sequence
+
+
+def labels_of(mask: np.ndarray) -> list[int]:
+    """List the labels that occur in an index mask, uint8 [h, w], but 0."""
+    there = np.bincount(mask.ravel(), minlength=256) > 0
+    return [int(label) for label in np.flatnonzero(there) if label]
 
 
 def _davis_split(root: Path, split: str, year: int, resolution: str) -> list[str]:

@@ -3,24 +3,28 @@
 Sources: Perazzi et al., A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation, CVPR 2016; github
 davisvideochallenge/davis2017-evaluation (semi-supervised track). The numbers are those of that tool, except where it
 gives none: its decay is NaN from 256 values on, because it keeps the split points in uint8, and it ends with status 0
-on an extra object. Here the decay is right at any length and an extra object raises.
+on an extra object. Here the decay is right at any length and an extra object raises. Labels between those of the
+objects are none: the tool counts them as objects that are always right.
 """
 
 import dataclasses
 import functools
+import itertools
+import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-import cv2
 import numpy as np
 from beartype import beartype
 from jaxtyping import Bool, Float, jaxtyped
 
 from vfs_jax.errors import InputError
+from vfs_jax.evaluation.metrics import bits
 
 COLUMNS = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
 # Matching distance of contours, as a share of the image diagonal.
 BOUND = 0.008
+_TOGETHER = 8  # frames that are measured at once: long loops for the processor that still fit its cache
 
 
 @jaxtyped(typechecker=beartype)
@@ -41,6 +45,10 @@ def region_similarity(result: Bool[np.ndarray, "*b h w"], truth: Bool[np.ndarray
     """
     intersection = np.count_nonzero(result & truth, axis=(-2, -1))
     union = np.count_nonzero(result | truth, axis=(-2, -1))
+    return _overlap(intersection, union)
+
+
+def _overlap(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(union == 0, 1.0, intersection / np.maximum(union, 1)))
 
 
@@ -69,41 +77,29 @@ def contour_accuracy(
     0.0
     """
     *batch, h, w = result.shape
-    radius = int(np.ceil(bound * np.hypot(h, w)))
-    pairs = zip(result.reshape(-1, h, w), truth.reshape(-1, h, w), strict=True)
-    return np.array([_contour_accuracy(r, t, radius) for r, t in pairs], np.float64).reshape(batch)
+    results, truths = result.reshape(-1, h, w), truth.reshape(-1, h, w)
+    values = [np.zeros(0)]
+    for begin in range(0, len(results), _TOGETHER):
+        some = slice(begin, begin + _TOGETHER)
+        values.append(_contour_accuracy(bits.pack(results[some], 1), bits.pack(truths[some], 1), bound))
+    return np.concatenate(values).reshape(batch)
 
 
-def _contour_accuracy(result: np.ndarray, truth: np.ndarray, radius: int) -> float:
-    result_contour, truth_contour = contour(result), contour(truth)
-    result_size, truth_size = np.count_nonzero(result_contour), np.count_nonzero(truth_contour)
-    if not result_size or not truth_size:
-        return float(result_size == truth_size)
-    precision = np.count_nonzero(result_contour & _within(truth_contour, radius)) / result_size
-    recall = np.count_nonzero(truth_contour & _within(result_contour, radius)) / truth_size
-    return 0.0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
+def _contour_accuracy(result: bits.Bits, truth: bits.Bits, bound: float) -> np.ndarray:
+    """Compute F of several masks of one size, float64 [n]."""
+    radius = math.ceil(bound * np.hypot(result.height, result.width))
+    first, second = bits.crop_together(bits.contour(result), bits.contour(truth), 2 * radius)
+    first_size, second_size = first.count(), second.count()
+    precision = (first & bits.dilate(second, radius)).count() / np.maximum(first_size, 1)
+    recall = (second & bits.dilate(first, radius)).count() / np.maximum(second_size, 1)
+    both = precision + recall  # 0 where nothing matches or one of the contours is empty
+    values = np.where(both == 0, 0.0, 2 * precision * recall / np.where(both == 0, 1, both))
+    return np.where((first_size == 0) & (second_size == 0), 1.0, values)
 
 
 def contour(mask: np.ndarray) -> np.ndarray:
-    """Find the contour of a mask, bool [h, w]: pixels unlike their east, south or south-east neighbor.
-
-    This is the official tool's boundary map. In the last row only the east neighbor counts, in the last column only the
-    south one; the corner is never contour. The border of the image is none: a mask that fills the image has an empty
-    contour.
-    """
-    east, south = np.zeros_like(mask), np.zeros_like(mask)
-    east[:, :-1] = mask[:, :-1] != mask[:, 1:]
-    south[:-1] = mask[:-1] != mask[1:]
-    out = east | south
-    out[:-1, :-1] |= mask[:-1, :-1] != mask[1:, 1:]
-    return out
-
-
-def _within(points: np.ndarray, radius: int) -> np.ndarray:
-    """Dilate points, bool [h, w], by the disk x*x + y*y <= radius*radius."""
-    offsets = np.arange(-radius, radius + 1)
-    disk = offsets[:, None] ** 2 + offsets**2 <= radius**2
-    return cv2.dilate(points.astype(np.uint8), disk.astype(np.uint8)).astype(bool)
+    """Find the contour of a mask, bool [h, w]: see `bits.contour`."""
+    return bits.contour(bits.pack([mask], 1)).unpack()[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,46 +168,74 @@ class ObjectScore:
         return dict(zip(COLUMNS, values, strict=True))
 
 
+# (prediction, ground truth, name of the prediction's file): index masks uint8 [h, w] at the data set's size.
+Masks = tuple[np.ndarray, np.ndarray, str]
+
+
 def score_sequence(
-    sequence: str, masks: Iterable[tuple[np.ndarray, np.ndarray, str]], labels: int
+    sequence: str, masks: Iterable[Masks], labels: Sequence[int], entries: Mapping[int, int] | None = None
 ) -> list[ObjectScore]:
-    """Compute J and F of every object of a sequence, frame by frame.
+    """Compute J and F of every object of a sequence, some frames at a time.
 
     Args:
         sequence: its name.
-        masks: (prediction, ground truth, name of the prediction's file) of the frames that count, all but the first and
-            the last, in time order: index masks uint8 [h, w] at the data set's size. One pair is held at a time.
-        labels: number of objects, the highest label of the first frame's ground truth (255 there is background).
+        masks: of the frames that count, all but the first and the last, in time order; a few are held at a time.
+        labels: of the objects, those of the first frame's ground truth (255 there is background).
+        entries: how many of these frames do not count for an object that enters later, by its label.
 
     Returns:
         one score an object, in the order of their labels. An object that the prediction lacks is an empty mask.
 
     Raises:
-        InputError: a prediction is of another size than its ground truth, or holds a label above `labels`.
+        InputError: a prediction is of another size than its ground truth, or holds a label that is none of `labels`.
 
     >>> square = np.pad(np.ones((4, 4), np.uint8), 3)
-    >>> (score,) = score_sequence("bike", [(square, square, "00001.png")], labels=1)
+    >>> (score,) = score_sequence("bike", [(square, square, "00001.png")], labels=[1])
     >>> score.name, score.row["J-Mean"], score.row["F-Mean"]
     ('bike_1', 1.0, 1.0)
     """
-    values: list[tuple[list[float], list[float]]] = [([], []) for _ in range(labels)]
-    for mask, ground_truth, name in masks:
-        if mask.shape != ground_truth.shape:
-            sizes = " and ".join(f"{each.shape[1]}x{each.shape[0]}" for each in (mask, ground_truth))
-            raise InputError(f"{name}: mask and ground truth are of sizes {sizes}; write masks at the original size")
-        if mask.max(initial=0) > labels:
-            raise InputError(
-                f"{name}: holds label {mask.max()}, the first frame has {labels} object(s); write indices 0..{labels}"
-            )
-        for label, (region, boundary) in enumerate(values, start=1):
-            region.append(float(region_similarity(mask == label, ground_truth == label)))
-            boundary.append(float(contour_accuracy(mask == label, ground_truth == label)))
-    if labels and not values[0][0]:
+    frames, values = iter(masks), [np.zeros((2, len(labels), 0))]
+    while some := list(itertools.islice(frames, _TOGETHER)):
+        values.append(_measure(some, labels))
+    measured = np.concatenate(values, axis=2)
+    scores = []
+    for number, label in enumerate(labels):
+        region, boundary = measured[:, number, (entries or {}).get(label, 0) :]
+        if measured.shape[2] and not len(region):
+            warnings.warn(f"{sequence}: object {label} enters too late to be scored, it is left out", stacklevel=2)
+        scores.append(ObjectScore(sequence, label, region, boundary))
+    if labels and not measured.shape[2]:
         warnings.warn(f"{sequence}: two frames or fewer, nothing to score", stacklevel=2)
-    return [
-        ObjectScore(sequence, label, np.array(region, np.float64), np.array(boundary, np.float64))
-        for label, (region, boundary) in enumerate(values, start=1)
-    ]
+    return scores
+
+
+def _measure(masks: Sequence[Masks], labels: Sequence[int]) -> np.ndarray:
+    """Compute J and F of all objects in a few frames, float64 [2, labels, frames]."""
+    predictions, truths, names = zip(*masks, strict=True)
+    for prediction, truth, name in masks:
+        if prediction.shape != truth.shape:
+            sizes = " and ".join(f"{each.shape[1]}x{each.shape[0]}" for each in (prediction, truth))
+            raise InputError(f"{name}: mask and ground truth are of sizes {sizes}; write masks at the original size")
+        if truth.shape != truths[0].shape:
+            raise InputError(f"{name}: its ground truth is not of the size of the frames before; copy it again")
+    out = np.zeros((2, len(labels), len(masks)))
+    labeled = np.zeros(len(masks), np.int64)
+    for number, label in enumerate(labels):
+        prediction, truth = bits.pack(predictions, label), bits.pack(truths, label)
+        labeled += prediction.count()
+        out[0, number] = _overlap((prediction & truth).count(), (prediction | truth).count())
+        out[1, number] = _contour_accuracy(prediction, truth, BOUND)
+    for prediction, name, count in zip(predictions, names, labeled, strict=True):
+        if np.count_nonzero(prediction) != count:
+            extra = sorted(set(np.unique(prediction).tolist()) - {0, *labels})
+            raise InputError(f"{name}: holds label {extra[-1]}, {_objects(labels)}")
+    return out
+
+
+def _objects(labels: Sequence[int]) -> str:
+    if list(labels) == list(range(1, len(labels) + 1)):
+        return f"the first frame has {len(labels)} object(s); write indices 0..{len(labels)}"
+    return f"the objects are {', '.join(map(str, labels))}; write their labels, 0 elsewhere"
 
 
 def global_row(scores: Sequence[ObjectScore]) -> dict[str, float]:

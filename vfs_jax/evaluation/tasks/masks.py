@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from vfs_jax.data.images import read_index_mask, write_index_mask
-from vfs_jax.data.mask_datasets import MaskSequence, open_davis, open_vip
+from vfs_jax.data.mask_datasets import MaskSequence, labels_of, open_davis, open_vip
 from vfs_jax.data.youtube_vos import LateMaskSequence, open_youtube_vos
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.metrics import davis, miou
@@ -74,12 +74,12 @@ class Davis(_MaskTask):
     def score(self, results: Path, sequence: MaskSequence) -> SequenceScore:
         """Score the results of one sequence."""
 
-        def pairs() -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
+        def pairs() -> Iterator[davis.Masks]:
             for index in range(1, len(sequence) - 1):
                 path = existing_file(results / sequence.name / f"{sequence.frames[index].stem}.png")
-                yield read_index_mask(path), sequence.mask(index), str(path)
+                yield sequence.read(path), sequence.mask(index), str(path)
 
-        objects = davis.score_sequence(sequence.name, pairs(), int(sequence.mask(0).max()))
+        objects = davis.score_sequence(sequence.name, pairs(), labels_of(sequence.mask(0)))
         curves = [(each.region + each.contour) / 2 for each in objects]
         curve = np.mean(curves, axis=0) if curves else np.zeros(0)  # a first mask without any object scores nothing
         rows = [{"Sequence": each.name} | each.row for each in objects]
