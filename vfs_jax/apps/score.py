@@ -26,6 +26,7 @@ are not given are taken from there.
 
 import json
 import math
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,8 +40,9 @@ from vfs_jax.errors import InputError
 from vfs_jax.evaluation.report.plots import write_plots
 from vfs_jax.evaluation.tasks import TASKS
 from vfs_jax.evaluation.tasks.base import ScoredTask, format_table, results_folder, write_tables
-from vfs_jax.evaluation.tasks.boxes import BOX_TASKS, Otb, read_speed
+from vfs_jax.evaluation.tasks.boxes import BOX_TASKS, Got10k, Otb, read_speed
 from vfs_jax.evaluation.tasks.mask_folders import MaskFolders
+from vfs_jax.evaluation.tasks.results import unscored
 
 FLAGS = flags.FlagValues()
 _RESULTS = flags.DEFINE_string("results", None, "Folder of results, a folder a sequence.", flag_values=FLAGS)
@@ -65,7 +67,7 @@ def run(arguments: list[str]) -> None:
     if alone and _SPLIT.value:
         raise InputError(f"split={_SPLIT.value}: folders of masks have no lists of sequences; leave it out")
     year = int(_YEAR.value or known.get("year", 2017))
-    options = {"davis": {"year": year}, "masks": {"all_frames": _ALL_FRAMES.value}}
+    options: dict[str, dict[str, object]] = {"davis": {"year": year}, "masks": {"all_frames": _ALL_FRAMES.value}}
     task = tasks[arguments[0]](**options.get(arguments[0], {}))
     results = results_folder(str(_RESULTS.value), task)
     split = "" if alone else _SPLIT.value or known.get("split", "val")
@@ -79,7 +81,14 @@ def run(arguments: list[str]) -> None:
         if not task.output(results, sequence).exists():
             raise InputError(f"{task.output(results, sequence)}: is missing; every sequence of the split needs results")
     print(f"scoring {results} against {len(sequences)} sequences of {data}" + (f" ({split})" if split else ""))
-    with ThreadPoolExecutor() as pool:
+    known_files = [task.output(results, sequence) for sequence in sequences]
+    if isinstance(task, Got10k):
+        known_files += [task.times(results, sequence) for sequence in sequences]
+    beside = unscored(results, known_files)
+    if beside:
+        more = f" and {len(beside) - 1} more" if beside[1:] else ""
+        print(f"WARNING: {beside[0]}{more}: belongs to no sequence and is not scored")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         each = pool.map(lambda sequence: task.score(results, sequence), sequences)
         scores = list(tqdm(each, total=len(sequences), unit="video"))
     write_tables(out, task, scores)

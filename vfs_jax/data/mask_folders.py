@@ -53,7 +53,7 @@ class MaskFolder:
         mask = read_index_mask(file)
         if not self.alone:
             return mask
-        if np.count_nonzero(mask) != np.count_nonzero(mask == mask.max(initial=0)):
+        if np.count_nonzero(mask) > np.count_nonzero(mask == max(1, mask.max(initial=0))):
             labels = ", ".join(map(str, labels_of(mask)))
             raise InputError(f"{file}: holds labels {labels}; a folder an object holds masks of that object alone")
         return (mask > 0).astype(np.uint8)

@@ -48,7 +48,7 @@ class Bits:
         return dataclasses.replace(self, words=self.words | other.words)
 
 
-def pack(masks: Sequence[np.ndarray], label: int) -> Bits:
+def pack(masks: np.ndarray | Sequence[np.ndarray], label: int) -> Bits:
     """Pack where masks are of a label.
 
     Args:

@@ -221,10 +221,10 @@ def _measure(masks: Sequence[Masks], labels: Sequence[int]) -> np.ndarray:
     out = np.zeros((2, len(labels), len(masks)))
     labeled = np.zeros(len(masks), np.int64)
     for number, label in enumerate(labels):
-        prediction, truth = bits.pack(predictions, label), bits.pack(truths, label)
-        labeled += prediction.count()
-        out[0, number] = _overlap((prediction & truth).count(), (prediction | truth).count())
-        out[1, number] = _contour_accuracy(prediction, truth, BOUND)
+        result, true = bits.pack(predictions, label), bits.pack(truths, label)
+        labeled += result.count()
+        out[0, number] = _overlap((result & true).count(), (result | true).count())
+        out[1, number] = _contour_accuracy(result, true, BOUND)
     for prediction, name, count in zip(predictions, names, labeled, strict=True):
         if np.count_nonzero(prediction) != count:
             extra = sorted(set(np.unique(prediction).tolist()) - {0, *labels})

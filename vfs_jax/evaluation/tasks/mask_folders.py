@@ -10,6 +10,7 @@ from vfs_jax.data.mask_folders import MaskFolder, open_mask_folders
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.metrics import davis
 from vfs_jax.evaluation.tasks.base import SequenceScore, existing_file
+from vfs_jax.evaluation.tasks.results import check_names
 
 
 class MaskFolders:
@@ -46,6 +47,8 @@ class MaskFolders:
             raise InputError(f"{sequence.masks[0].parent}: its masks hold no object")
         margin = 0 if self.all_frames else 1
         first, end = min(entries.values()) + margin, len(sequence) - margin
+        names = [file.stem for file in sequence.masks]
+        check_names(self.output(results, sequence), names, names[first:end], between=True)
 
         def pairs() -> Iterator[davis.Masks]:
             for index in range(first, end):

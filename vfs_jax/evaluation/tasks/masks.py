@@ -17,6 +17,7 @@ from vfs_jax.evaluation.propagation.labels import masks_along
 from vfs_jax.evaluation.propagation.padding import Layout, Size
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.tasks.base import SequenceScore, existing_file
+from vfs_jax.evaluation.tasks.results import check_names
 
 
 class _MaskTask:
@@ -73,6 +74,8 @@ class Davis(_MaskTask):
 
     def score(self, results: Path, sequence: MaskSequence) -> SequenceScore:
         """Score the results of one sequence."""
+        names = [frame.stem for frame in sequence.frames]
+        check_names(self.output(results, sequence), names, names[1:-1])
 
         def pairs() -> Iterator[davis.Masks]:
             for index in range(1, len(sequence) - 1):
@@ -106,6 +109,8 @@ class Vip(_MaskTask):
 
     def score(self, results: Path, sequence: MaskSequence) -> SequenceScore:
         """Score the results of one sequence."""
+        names = [frame.stem for frame in sequence.frames]
+        check_names(self.output(results, sequence), names, names)
         counts = []
         for index, frame in enumerate(sequence.frames):
             path = existing_file(results / sequence.name / f"{frame.stem}.png")
