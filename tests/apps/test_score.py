@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from small import write_davis
 
 from vfs_jax.apps import score
 from vfs_jax.data.images import read_index_mask, write_index_mask
@@ -88,8 +89,75 @@ def test_bad_results_are_one_clear_line(osvos_as_truth, tmp_path, vfs_score, rea
     assert "kite-surf: is missing; every sequence of the split needs results" in error(results)
     assert "nowhere: no such folder" in error(tmp_path / "nowhere")
     assert "ImageSets/2017/test.txt: no such file" in error(results, split="test")
-    # RVOS proposes up to 20 objects where OSVOS has 2 or 3.
-    assert "the first frame has" in error(real_data / "davis_eval/rvos")
+    # RVOS proposes up to 20 objects where OSVOS has 2 or 3, in 50 frames.
+    assert "kite-surf/00006.png: belongs to no frame (nor do 43 others)" in error(
+        shutil.copytree(real_data / "davis_eval/rvos", tmp_path / "rvos")
+    ).replace("horsejump-high", "kite-surf")
+    for path in (tmp_path / "rvos").glob("*/*.png"):
+        if int(path.stem) > 5:
+            path.unlink()
+    assert "the first frame has" in error(tmp_path / "rvos")
+
+
+@pytest.fixture
+def made_up(tmp_path):
+    """A data set of one sequence of four frames; its objects are 3 and 7, and 7 is lost in the results from frame 2."""
+    data, results = write_davis(tmp_path / "data"), tmp_path / "results"
+    (data / "ImageSets/2017/val.txt").write_text("ant\n")
+    truth = np.zeros((4, 64, 96), np.uint8)
+    for t in range(4):
+        truth[t, 10 + t : 34 + t, 20:52] = 3
+        truth[t, 10 + t : 34 + t, 60:80] = 7
+        write_index_mask(data / f"Annotations/480p/ant/{t:05d}.png", truth[t])
+    (results / "ant").mkdir(parents=True)
+    for t in range(4):
+        mask = truth[t] if t < 2 else np.where(truth[t] == 7, np.uint8(0), truth[t])
+        write_index_mask(results / f"ant/{t:05d}.png", mask)
+    return data, results
+
+
+def test_gaps_between_labels_are_no_objects(made_up, tmp_path, vfs_score):
+    """Labels {3, 7}: two rows; the tool would count 1, 2, 4, 5 and 6 as objects that are always right."""
+    data, results = made_up
+    flags = f"--results={results}", f"--data={data}", f"--out={tmp_path / 'out'}"
+    assert vfs_score("davis", *flags)[0] == 0
+    found = {row["Sequence"]: float(row["J-Mean"]) for row in rows(tmp_path / "out/per_object.csv")}
+    assert found == {"ant_3": 1.0, "ant_7": 0.5}  # frame 1 of 1 and 2
+    assert float(rows(tmp_path / "out/global.csv")[0]["J-Mean"]) == 0.75
+    write_index_mask(results / "ant/00002.png", np.full((64, 96), 5, np.uint8))
+    status, _, stderr = vfs_score("davis", *flags)
+    assert (status, "00002.png: holds label 5, the objects are 3, 7; write" in stderr) == (1, True)
+
+
+def test_names_that_are_off_are_refused(made_up, tmp_path, vfs_score):
+    data, results = made_up
+    flags = f"--results={results}", f"--data={data}", f"--out={tmp_path / 'out'}"
+    for path in sorted((results / "ant").iterdir(), reverse=True):
+        path.rename(path.with_name(f"{int(path.stem) + 1:05d}.png"))
+    status, _, stderr = vfs_score("davis", *flags)
+    assert status == 1
+    assert "ant: its names are 1 too high, 00001 to 00004, the frames are 00000 to 00003" in stderr
+    # Without the first and the last frame, which are not read, nothing is off.
+    for path in sorted((results / "ant").iterdir()):
+        path.rename(path.with_name(f"{int(path.stem) - 1:05d}.png"))
+    (results / "ant/00000.png").unlink()
+    (results / "ant/00003.png").unlink()
+    assert vfs_score("davis", *flags)[0] == 0
+
+
+def test_davis_2016_reads_results_as_truth(made_up, tmp_path, vfs_score):
+    """Gray 0/255 masks, an object of several labels: one object where it is not 0, in truth and in results."""
+    data, results = made_up
+    (data / "ImageSets/2016").mkdir()
+    shutil.copy(data / "ImageSets/2017/val.txt", data / "ImageSets/2016/val.txt")
+    for path in (data / "Annotations/480p/ant").iterdir():
+        mask = read_index_mask(path)
+        write_index_mask(results / "ant" / path.name, np.where(mask > 0, np.uint8(255), np.uint8(0)))
+    flags = f"--results={results}", f"--data={data}", f"--out={tmp_path / 'out'}"
+    assert vfs_score("davis", *flags, "--year=2016")[0] == 0
+    assert rows(tmp_path / "out/per_object.csv")[0]["J-Mean"] == "1.0"
+    status, _, stderr = vfs_score("davis", *flags)  # 2017: 255 is no object
+    assert (status, "holds label 255" in stderr) == (1, True)
 
 
 def test_an_extra_object_in_the_last_frame_goes_unread(osvos_as_truth, tmp_path, vfs_score):
