@@ -38,7 +38,7 @@ from vfs_jax.evaluation.report.assembly import write_report
 from vfs_jax.evaluation.report.matches import Inspector
 from vfs_jax.evaluation.runs.comparison import Run
 from vfs_jax.evaluation.runs.evaluation import evaluate_propagation
-from vfs_jax.evaluation.tasks import TASKS
+from vfs_jax.evaluation.tasks.names import TASKS
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.", flag_values=FLAGS)

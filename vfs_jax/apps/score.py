@@ -37,11 +37,10 @@ from tqdm import tqdm
 
 from vfs_jax.apps import cli
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.report.plots import write_plots
-from vfs_jax.evaluation.tasks import TASKS
 from vfs_jax.evaluation.tasks.base import ScoredTask, format_table, results_folder, write_tables
 from vfs_jax.evaluation.tasks.boxes import BOX_TASKS, Got10k, Otb, read_speed
 from vfs_jax.evaluation.tasks.mask_folders import MaskFolders
+from vfs_jax.evaluation.tasks.masks import Davis, Vip
 from vfs_jax.evaluation.tasks.results import unscored
 
 FLAGS = flags.FlagValues()
@@ -58,7 +57,12 @@ flags.mark_flags_as_required(["results", "data", "out"], flag_values=FLAGS)
 
 def run(arguments: list[str]) -> None:
     """Score one task's results."""
-    tasks: dict[str, Callable[..., ScoredTask[Any]]] = {**TASKS, **BOX_TASKS, MaskFolders.name: MaskFolders}
+    tasks: dict[str, Callable[..., ScoredTask[Any]]] = {task.name: task for task in (Davis, MaskFolders, Vip)}
+    tasks |= BOX_TASKS
+    if set(arguments) - set(tasks):
+        from vfs_jax.evaluation.tasks.names import TASKS  # imports JAX, which takes longer than scoring masks
+
+        tasks |= TASKS
     if len(arguments) != 1 or arguments[0] not in tasks:
         raise InputError(f"{' '.join(arguments) or 'no task'}: give one task, {' or '.join(tasks)}")
     data, out = str(_DATA.value), Path(str(_OUT.value))
@@ -94,6 +98,8 @@ def run(arguments: list[str]) -> None:
     write_tables(out, task, scores)
     print(format_table(task, scores))
     if isinstance(task, Otb):
+        from vfs_jax.evaluation.report.plots import write_plots  # imports Matplotlib
+
         write_plots(out, task, {results.resolve().name: scores})
         speed = read_speed(task, results, sequences)
         print("" if math.isnan(speed) else f"{speed:.1f} frames/s, as the files of times say\n", end="")

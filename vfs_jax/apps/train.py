@@ -17,8 +17,8 @@ from vfs_jax.errors import InputError
 from vfs_jax.evaluation.encoders import ResNetEncoder
 from vfs_jax.evaluation.propagation.settings import Settings, default_radius
 from vfs_jax.evaluation.runs import propagation as runs
-from vfs_jax.evaluation.tasks import TASKS
 from vfs_jax.evaluation.tasks.base import write_tables
+from vfs_jax.evaluation.tasks.names import TASKS
 from vfs_jax.models import backbone_of
 from vfs_jax.models.resnet import Variables
 from vfs_jax.training.loop import Evaluate

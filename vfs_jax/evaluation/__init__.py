@@ -1,6 +1,22 @@
 """Evaluation of correspondence."""
 
-from vfs_jax.evaluation.propagation.labels import stream
-from vfs_jax.evaluation.tracking.siamfc import SiamFCTracker
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vfs_jax.evaluation.propagation.labels import stream
+    from vfs_jax.evaluation.tracking.siamfc import SiamFCTracker
 
 __all__ = ["SiamFCTracker", "stream"]
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for: scoring needs neither, nor the second that JAX takes to import."""
+    if name == "stream":
+        from vfs_jax.evaluation.propagation.labels import stream
+
+        return stream
+    if name == "SiamFCTracker":
+        from vfs_jax.evaluation.tracking.siamfc import SiamFCTracker
+
+        return SiamFCTracker
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,8 +8,9 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from beartype import beartype
-from jaxtyping import Float, jaxtyped
+from jaxtyping import Float
+
+from vfs_jax.evaluation.metrics.checked import checked
 
 SUCCESS_THRESHOLDS = np.linspace(0, 1, 21)  # of the intersection over union
 PRECISION_THRESHOLDS = np.arange(51)  # pixels
@@ -17,7 +18,7 @@ _PRECISION_AT = 20
 _EPSILON = np.finfo(np.float64).eps
 
 
-@jaxtyped(typechecker=beartype)
+@checked
 def box_iou(boxes: Float[np.ndarray, "*b 4"], ground_truth: Float[np.ndarray, "*b 4"]) -> Float[np.ndarray, "*b"]:
     """Compute the intersection over union of boxes, with continuous areas (a box of width w covers w, not w + 1).
 
@@ -38,7 +39,7 @@ def box_iou(boxes: Float[np.ndarray, "*b 4"], ground_truth: Float[np.ndarray, "*
     return np.asarray(np.clip(intersection / (union + _EPSILON), 0, 1))
 
 
-@jaxtyped(typechecker=beartype)
+@checked
 def center_error(boxes: Float[np.ndarray, "*b 4"], ground_truth: Float[np.ndarray, "*b 4"]) -> Float[np.ndarray, "*b"]:
     """Compute the distance between the centers of boxes, a center being left + (width - 1) / 2.
 
@@ -84,7 +85,7 @@ class BoxScore:
         return float(self.precision_curve[_PRECISION_AT])
 
 
-@jaxtyped(typechecker=beartype)
+@checked
 def score_boxes(boxes: Float[np.ndarray, "t 4"], ground_truth: Float[np.ndarray, "t 4"]) -> BoxScore:
     """Compute the success and precision curves of one sequence, all its frames counting the same.
 
@@ -120,7 +121,7 @@ def mean_score(scores: Sequence[BoxScore]) -> BoxScore:
     )
 
 
-@jaxtyped(typechecker=beartype)
+@checked
 def bounded_overlaps(
     boxes: Float[np.ndarray, "t 4"], ground_truth: Float[np.ndarray, "t 4"], size: tuple[int, int]
 ) -> Float[np.ndarray, " t"]:

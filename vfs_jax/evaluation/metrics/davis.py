@@ -15,11 +15,11 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from beartype import beartype
-from jaxtyping import Bool, Float, jaxtyped
+from jaxtyping import Bool, Float
 
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.metrics import bits
+from vfs_jax.evaluation.metrics.checked import checked
 
 COLUMNS = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
 # Matching distance of contours, as a share of the image diagonal.
@@ -27,7 +27,7 @@ BOUND = 0.008
 _TOGETHER = 8  # frames that are measured at once: long loops for the processor that still fit its cache
 
 
-@jaxtyped(typechecker=beartype)
+@checked
 def region_similarity(result: Bool[np.ndarray, "*b h w"], truth: Bool[np.ndarray, "*b h w"]) -> Float[np.ndarray, "*b"]:
     """Compute the region similarity J: intersection over union of two masks, 1 where both are empty.
 
@@ -52,7 +52,7 @@ def _overlap(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(union == 0, 1.0, intersection / np.maximum(union, 1)))
 
 
-@jaxtyped(typechecker=beartype)
+@checked
 def contour_accuracy(
     result: Bool[np.ndarray, "*b h w"], truth: Bool[np.ndarray, "*b h w"], *, bound: float = BOUND
 ) -> Float[np.ndarray, "*b"]:
@@ -117,7 +117,6 @@ class Statistics:
     decay: float
 
 
-@jaxtyped(typechecker=beartype)
 def statistics(values: Float[np.ndarray, " t"]) -> Statistics:
     """Compute the mean, recall and decay of per-frame values.
 

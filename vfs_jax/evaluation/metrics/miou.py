@@ -7,15 +7,15 @@ xvjiarui/VFS.
 from collections.abc import Sequence
 
 import numpy as np
-from beartype import beartype
-from jaxtyping import Int, UInt8, jaxtyped
+from jaxtyping import Int, UInt8
 
 from vfs_jax.errors import InputError
+from vfs_jax.evaluation.metrics.checked import checked
 
 IGNORED = 255
 
 
-@jaxtyped(typechecker=beartype)
+@checked
 def confusion(
     prediction: UInt8[np.ndarray, "*b h w"],
     ground_truth: UInt8[np.ndarray, "*b h w"],
@@ -49,7 +49,7 @@ def confusion(
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
-@jaxtyped(typechecker=beartype)
+@checked
 def class_iou(counts: Int[np.ndarray, "k k"]) -> np.ndarray:
     """Compute the intersection over union of every class.
 

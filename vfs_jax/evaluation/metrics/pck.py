@@ -7,15 +7,16 @@ whose computation this is.
 from collections.abc import Sequence
 
 import numpy as np
-from beartype import beartype
-from jaxtyping import Float, jaxtyped
+from jaxtyping import Float
+
+from vfs_jax.evaluation.metrics.checked import checked
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 # The body's size is 0.6 times the diagonal of the box around its joints.
 _BOX_SHARE = 0.6
 
 
-@jaxtyped(typechecker=beartype)
+@checked
 def distances(
     predictions: Float[np.ndarray, "t n 2"], ground_truth: Float[np.ndarray, "t n 2"]
 ) -> Float[np.ndarray, "t n"]:

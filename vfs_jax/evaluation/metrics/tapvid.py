@@ -8,8 +8,9 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from beartype import beartype
-from jaxtyping import Bool, Float, Int, jaxtyped
+from jaxtyping import Bool, Float, Int
+
+from vfs_jax.evaluation.metrics.checked import checked
 
 THRESHOLDS = (1, 2, 4, 8, 16)  # pixels of a frame scaled to 256x256
 
@@ -29,7 +30,7 @@ class TrackScore:
     occlusion_accuracy: float
 
 
-@jaxtyped(typechecker=beartype)
+@checked
 def score_tracks(
     tracks: Float[np.ndarray, "n t 2"],
     occluded: Bool[np.ndarray, "n t"],

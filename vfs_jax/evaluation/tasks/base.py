@@ -5,14 +5,17 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
-from jaxtyping import Array
 
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.propagation.padding import Layout
-from vfs_jax.evaluation.propagation.settings import Settings
+
+if TYPE_CHECKING:  # scoring does without JAX, which takes a second to import
+    from jaxtyping import Array
+
+    from vfs_jax.evaluation.propagation.padding import Layout
+    from vfs_jax.evaluation.propagation.settings import Settings
 
 
 class LabeledSequence(Protocol):
@@ -117,7 +120,7 @@ class Task(ScoredTask[S], Protocol[S]):
     """A label-propagation task."""
 
     def write(
-        self, features: Iterable[Array], sequence: S, output: Path, settings: Settings, layout: Layout
+        self, features: "Iterable[Array]", sequence: S, output: Path, settings: "Settings", layout: "Layout"
     ) -> Iterator[Callable[[], object]]:
         """Propagate the first frame's labels along a sequence.
 

@@ -3,21 +3,23 @@
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from jaxtyping import Array
 
 from vfs_jax.data.images import read_index_mask, write_index_mask
 from vfs_jax.data.mask_datasets import MaskSequence, labels_of, open_davis, open_vip
 from vfs_jax.data.youtube_vos import LateMaskSequence, open_youtube_vos
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.metrics import davis, miou
-from vfs_jax.evaluation.propagation.labels import masks_along
-from vfs_jax.evaluation.propagation.padding import Layout, Size
-from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.tasks.base import SequenceScore, existing_file
 from vfs_jax.evaluation.tasks.results import check_names
+
+if TYPE_CHECKING:  # scoring does without JAX, which takes a second to import
+    from jaxtyping import Array
+
+    from vfs_jax.evaluation.propagation.padding import Layout, Size
+    from vfs_jax.evaluation.propagation.settings import Settings
 
 
 class _MaskTask:
@@ -30,9 +32,11 @@ class _MaskTask:
         return results / sequence.name
 
     def write(
-        self, features: Iterable[Array], sequence: MaskSequence, output: Path, settings: Settings, layout: Layout
+        self, features: "Iterable[Array]", sequence: MaskSequence, output: Path, settings: "Settings", layout: "Layout"
     ) -> Iterator[Callable[[], object]]:
         """Propagate the first mask along a sequence; writes a PNG a frame."""
+        from vfs_jax.evaluation.propagation.labels import masks_along
+
         output.mkdir(parents=True)
         masks = masks_along(features, sequence.mask(0), settings, layout)
         for path, mask in zip(sequence.frames, masks, strict=True):
@@ -47,7 +51,7 @@ class _MaskTask:
         return [read_index_mask(results / sequence.name / f"{sequence.frames[index].stem}.png") for index in indices]
 
 
-def _write_mask(path: Path, mask: Array | np.ndarray, size: Size) -> None:
+def _write_mask(path: Path, mask: "Array | np.ndarray", size: "Size") -> None:
     whole = np.asarray(mask)  # waits for the device
     write_index_mask(path, np.ascontiguousarray(whole[: size[0], : size[1]]))
 
@@ -147,9 +151,16 @@ class YoutubeVos:
         return results / sequence.name
 
     def write(
-        self, features: Iterable[Array], sequence: LateMaskSequence, output: Path, settings: Settings, layout: Layout
+        self,
+        features: "Iterable[Array]",
+        sequence: LateMaskSequence,
+        output: Path,
+        settings: "Settings",
+        layout: "Layout",
     ) -> Iterator[Callable[[], object]]:
         """Propagate masks along a sequence; writes a PNG for each frame that the server asks for."""
+        from vfs_jax.evaluation.propagation.labels import masks_along
+
         output.mkdir(parents=True)
         later = {index: sequence.mask(index) for index in sequence.masks if index > 0}
         masks = masks_along(features, sequence.mask(0), settings, layout, new_masks=later)
