@@ -166,6 +166,15 @@ def test_mask_of_another_size(video, command):
     assert "small.png: is 48x32" in stderr
 
 
+def test_a_smoothed_mask_is_refused(video, command):
+    mask = cv2.circle(np.zeros((64, 96), np.uint8), (48, 32), 20, 255, -1, cv2.LINE_AA)
+    cv2.imwrite(str(video / "smooth.png"), mask)
+    status, _, stderr = command(propagate, video / "clip.mp4", *flags(video, mask=video / "smooth.png"))
+    assert status == 1
+    assert "smooth.png: holds" in stderr
+    assert "without smoothing" in stderr
+
+
 def test_a_video_of_odd_size_keeps_its_masks(tmp_path, command):
     """H.264 holds even sides only: the overlay loses a row, the masks do not."""
     frames = tmp_path / "frames"

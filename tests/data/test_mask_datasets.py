@@ -1,13 +1,15 @@
 """DAVIS opened in each of its layouts, and what is checked then."""
 
+import io
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from vfs_jax.data.images import write_index_mask
-from vfs_jax.data.mask_datasets import open_davis
+from vfs_jax.data.images import read_index_mask, write_index_mask
+from vfs_jax.data.mask_datasets import check_objects, open_davis
 from vfs_jax.errors import InputError
 
 
@@ -125,3 +127,38 @@ def test_unknown_folder_and_sequence(davis):
         open_davis(davis / "nowhere")
     with pytest.raises(InputError, match="has no sequence cat in this split; there are bee, ant"):
         open_davis(davis, sequences=["cat"])
+
+
+def smoothed(mask, how):
+    image = Image.fromarray(mask)
+    if how == "jpeg":
+        file = io.BytesIO()
+        image.save(file, format="JPEG", quality=90)
+        return np.array(Image.open(file))
+    if how == "drawn":
+        return cv2.circle(np.zeros_like(mask), (60, 40), 25, 255, -1, cv2.LINE_AA)
+    return np.array(image.resize((160, 120), Image.Resampling.LANCZOS))
+
+
+@pytest.mark.parametrize("how", ["jpeg", "drawn", "resized"])
+def test_smoothed_masks_are_refused(how):
+    mask = cv2.circle(np.zeros((90, 120), np.uint8), (60, 40), 25, 255, -1)
+    check_objects(mask, "mask.png")
+    with pytest.raises(
+        InputError, match=r"mask\.png: holds \d+ labels, .* nowhere three pixels wide.*without smoothing"
+    ):
+        check_objects(smoothed(mask, how), "mask.png")
+
+
+def test_many_objects_are_no_smoothing(real_data):
+    """Up to 20 proposals a frame, most of them crumbs."""
+    for path in sorted((real_data / "davis_eval/rvos/kite-surf").glob("*.png"))[::5]:
+        check_objects(read_index_mask(path), path)
+
+
+def test_a_smoothed_first_mask_is_refused(davis):
+    for index in range(3):
+        grays = np.arange(192, dtype=np.uint8).reshape(12, 16)
+        write_index_mask(davis / f"Annotations/480p/ant/{index:05d}.png", grays)
+    with pytest.raises(InputError, match=r"ant/00000\.png: holds 191 labels"):
+        open_davis(davis, sequences=["ant"])

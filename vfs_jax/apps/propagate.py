@@ -26,6 +26,7 @@ from tqdm import tqdm
 from vfs_jax.apps import cli
 from vfs_jax.claims import claim_folder, with_versions
 from vfs_jax.data.images import read_index_mask
+from vfs_jax.data.mask_datasets import check_objects
 from vfs_jax.data.video_files import open_video
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.encoders import ResNetEncoder
@@ -87,6 +88,7 @@ def _labels(size: tuple[int, int], video: Path) -> tuple[Labels, str]:
             raise InputError(f"{_MASK.value}: is {sizes}; draw the mask at the frame's size")
         if not mask.any():
             raise InputError(f"{_MASK.value}: holds no object; index 0 is background")
+        check_objects(mask, _MASK.value)
         return Masks(mask), f"{len(np.unique(mask[mask > 0]))} object(s)"
     if _POINTS.value is not None:
         try:

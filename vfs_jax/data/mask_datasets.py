@@ -4,6 +4,7 @@ Everything is checked when a data set is opened, so that a missing mask does not
 """
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,6 +83,8 @@ def open_davis(
     images, annotations = root / "JPEGImages" / resolution, root / "Annotations" / resolution
     names = select(_davis_split(root, split, year, resolution), sequences, root)
     out = [_open_sequence(name, images / name, annotations / name) for name in names]
+    for sequence in out:
+        check_objects(read_index_mask(sequence.masks[0]), sequence.masks[0])
     return [_with_object(dataclasses.replace(sequence, merge=year == 2016)) for sequence in out]
 
 
@@ -137,6 +140,32 @@ def labels_of(mask: np.ndarray) -> list[int]:
     """List the labels that occur in an index mask, uint8 [h, w], but 0."""
     there = np.bincount(mask.ravel(), minlength=256) > 0
     return [int(label) for label in np.flatnonzero(there) if label]
+
+
+def check_objects(mask: np.ndarray, file: object) -> None:
+    """Refuse a mask whose labels are the grays of a smoothed edge or of JPEG's noise, not objects.
+
+    Such labels are nowhere three pixels wide and strewn over 0..255, where those of objects follow one another or are
+    few. More than five of them, and four fifths of all labels, are too many.
+
+    Args:
+        mask: index mask, uint8 [h, w].
+        file: its name, for the error.
+    """
+    labels = labels_of(mask)
+    if len(labels) <= 5:
+        return
+    inner = mask[1:-1, 1:-1]
+    solid = np.ones(inner.shape, bool)
+    for row, col in itertools.product(range(3), range(3)):
+        solid &= inner == mask[row : row + inner.shape[0], col : col + inner.shape[1]]
+    thin = len(labels) - len(labels_of(inner[solid]))
+    strewn = labels[-1] >= 3 * len(labels) or len(labels) > 64
+    if strewn and thin > 5 and thin >= 0.8 * len(labels):
+        raise InputError(
+            f"{file}: holds {len(labels)} labels, {thin} of them nowhere three pixels wide: these are the grays of a "
+            "smoothed or compressed edge, not objects; write one index an object, without smoothing, as PNG"
+        )
 
 
 def _davis_split(root: Path, split: str, year: int, resolution: str) -> list[str]:

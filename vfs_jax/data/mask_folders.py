@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vfs_jax.data.images import image_size, list_images, read_index_mask
-from vfs_jax.data.mask_datasets import labels_of
+from vfs_jax.data.mask_datasets import check_objects, labels_of
 from vfs_jax.errors import InputError
 
 
@@ -64,6 +64,7 @@ class MaskFolder:
         for index in range(len(self)):
             mask = self.mask(index)
             if np.count_nonzero(mask) != sum(np.count_nonzero(mask == label) for label in found):
+                check_objects(mask, self.masks[index])
                 found |= {label: index for label in labels_of(mask) if label not in found}
         return dict(sorted(found.items()))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vfs_jax.data.images import check_sizes, list_images, read_index_mask
-from vfs_jax.data.mask_datasets import VOID, select
+from vfs_jax.data.mask_datasets import VOID, check_objects, select
 from vfs_jax.data.sequences import FrameSequence
 from vfs_jax.errors import InputError
 
@@ -80,7 +80,10 @@ def open_youtube_vos(
             )
         start = stems.index(masks[0].stem)
         entries = {stems.index(mask.stem) - start: mask for mask in masks}
-        out.append(LateMaskSequence(name, frames[start:], entries, scored.get(name, frozenset(stems))))
+        sequence = LateMaskSequence(name, frames[start:], entries, scored.get(name, frozenset(stems)))
+        for index, mask in entries.items():
+            check_objects(sequence.mask(index), mask)
+        out.append(sequence)
     return out
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, UInt8, jaxtyped
 
 from vfs_jax.correspondence import Memory, propagate_next, start_memory
 from vfs_jax.correspondence.coordinates import resize_bilinear, resize_nearest
+from vfs_jax.data.mask_datasets import check_objects
 from vfs_jax.evaluation.encoders import AnyEncoder, Encoder, as_encoder
 from vfs_jax.evaluation.propagation.features import features_of
 from vfs_jax.evaluation.propagation.padding import Layout, network_size
@@ -222,6 +223,7 @@ def stream(
     network = as_encoder(encoder)
     options = Settings(**{"output": network.default_output, **settings})
     if first_labels.dtype == np.uint8:
+        check_objects(first_labels, "first_labels")
         for mask in propagate_masks(network, frames, first_labels, options, new_masks=new_labels):
             yield np.asarray(mask)
         return
