@@ -16,6 +16,7 @@ import numpy as np
 import scipy.io
 
 from vfs_jax.data.images import encode_jpeg, write_index_mask
+from vfs_jax.data.text import write_text
 from vfs_jax.data.video_files import open_video
 from vfs_jax.errors import InputError
 
@@ -290,4 +291,4 @@ def _write(out: Path, name: str, sequence: Composed) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    write_text(path, text)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from data_prep.index import ShardTask, index_sha256, read_entries, read_tasks, write_atomically
+from data_prep.index import ShardTask, index_sha256, read_entries, read_tasks
 from data_prep.shards import DATASET, Reject, Sidecar, fault, read_sidecar, shard_name
 from vfs_jax.data.record_fields import FEATURES, Manifest, ShardLine
+from vfs_jax.data.text import read_text, to_json, write_text
 from vfs_jax.errors import InputError
 
 VERSION = "1.0.0"
@@ -74,15 +75,15 @@ def finalize(out: Path) -> Manifest:
         "bytes": sum(shard["bytes"] for shard in shards),
         "shards": shards,
     }
-    write_atomically(out / "rejects.jsonl", "".join(json.dumps(reject) + "\n" for reject in rejects))
+    write_text(out / "rejects.jsonl", "".join(to_json(reject) + "\n" for reject in rejects))
     _write_tfds_metadata(out, shards)
-    write_atomically(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")  # last: it says that all is there
+    write_text(out / "manifest.json", to_json(manifest, indent=1) + "\n")  # last: it says that all is there
     return manifest
 
 
 def _not_on_disk(out: Path) -> int:
     path = out / "not_on_disk.txt"  # index writes it where a table says what there should be
-    return len(path.read_text().splitlines()) if path.exists() else 0
+    return len(read_text(path).splitlines()) if path.exists() else 0
 
 
 def shortfall(out: Path, *, videos: int, rejects: int = 0) -> list[str]:
@@ -150,12 +151,18 @@ def read_manifest(out: Path) -> Manifest:
     path = out / "manifest.json"
     if not path.is_file():
         raise InputError(f"{path}: no such file; run vfs-prepare finalize --out={out} first")
+    text = read_text(path)
     try:
-        return json.loads(path.read_text())
+        return json.loads(text)
     except ValueError:
         raise InputError(f"{path}: is not JSON; run vfs-prepare finalize --out={out} again") from None
 
 
 def read_rejects(out: Path) -> list[Reject]:
     """Read OUT/rejects.jsonl: id, video, path and reason of everything that is no record."""
-    return [json.loads(line) for line in (out / "rejects.jsonl").read_text().splitlines()]
+    path = out / "rejects.jsonl"
+    lines = read_text(path).splitlines()
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError:
+        raise InputError(f"{path}: is not JSON; run vfs-prepare finalize --out={out} again") from None

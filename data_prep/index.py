@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
+from vfs_jax.data.text import read_text, to_json, write_text
 from vfs_jax.errors import InputError
 
 VIDEO_SUFFIXES = (
@@ -97,7 +99,7 @@ def index_list(file: Path) -> tuple[list[Entry], list[str]]:
     if not file.is_file():
         raise InputError(f"{file}: no such file; give a text file with a video (and a label) on each line")
     entries, missing = [], []
-    for number, line in enumerate(os.fsdecode(file.read_bytes()).splitlines(), 1):
+    for number, line in enumerate(read_text(file, errors="surrogateescape").splitlines(), 1):
         if not line.strip():
             continue
         words = line.rsplit(maxsplit=1)
@@ -146,18 +148,18 @@ def write_index(out: Path, entries: Sequence[Entry], classes: Sequence[str], *, 
     shards = min(count, shards or max(_FEWEST_SHARDS, -(-count // _VIDEOS_PER_SHARD)))
     ordered = sorted(entries, key=lambda entry: (entry.archive, "" if entry.archive else entry.id))
     lines = [
-        json.dumps({**dataclasses.asdict(entry), "shard": shard}) + "\n"
+        to_json({**dataclasses.asdict(entry), "shard": shard}) + "\n"
         for shard in range(shards)
         for entry in ordered[count * shard // shards : count * (shard + 1) // shards]
     ]
     text = "".join(lines)
     path = out / "index.jsonl"
-    if path.exists() and path.read_text() != text:
+    if path.exists() and read_text(path) != text:
         raise InputError(f"{path}: is the index of other videos; choose another folder or delete that one")
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text)
+    write_text(path, text)
     if classes and classes != [""]:
-        write_atomically(out / "classes.json", json.dumps(list(classes), indent=1) + "\n")
+        write_text(out / "classes.json", to_json(list(classes), indent=1) + "\n")
     return shards
 
 
@@ -171,7 +173,7 @@ def read_tasks(out: Path) -> list[ShardTask]:
     offset = 0
     with _open_index(out) as lines:
         for line in lines:
-            shard = json.loads(line)["shard"]
+            shard = _fields(line, out)["shard"]
             if not tasks or tasks[-1].shard != shard:
                 tasks.append(ShardTask(shard, offset, 0, 0))
             tasks[-1] = dataclasses.replace(tasks[-1], size=tasks[-1].size + len(line), videos=tasks[-1].videos + 1)
@@ -183,7 +185,8 @@ def read_entries(out: Path, task: ShardTask) -> list[Entry]:
     """Read the entries of one shard."""
     with _open_index(out) as file:
         file.seek(task.offset)
-        return [_entry(line) for line in file.read(task.size).splitlines()]
+        found = [_fields(line, out) for line in file.read(task.size).splitlines()]
+    return [Entry(each["id"], each["path"], each["label"], each["archive"]) for each in found]
 
 
 def index_sha256(out: Path) -> str:
@@ -199,19 +202,12 @@ def _open_index(out: Path) -> BufferedReader:
     return path.open("rb")
 
 
-def _entry(line: bytes) -> Entry:
-    fields = json.loads(line)
-    return Entry(fields["id"], fields["path"], fields["label"], fields["archive"])
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all, even after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _fields(line: bytes, out: Path) -> dict[str, Any]:
     try:
-        with temporary.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        fields = json.loads(line)
+        if {"id", "path", "label", "archive", "shard"} <= fields.keys():
+            return dict(fields)
+    except (ValueError, AttributeError):
+        pass
+    path = out / "index.jsonl"
+    raise InputError(f"{path}: has a damaged line ({line[:60]!r}); delete it and run vfs-prepare index again")

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import os
 import tarfile
 from collections import Counter, defaultdict
@@ -13,6 +14,7 @@ import tqdm
 
 from data_prep.index import VIDEO_SUFFIXES, Entry
 from data_prep.sources import list_archive
+from vfs_jax.data.text import read_text
 from vfs_jax.errors import InputError
 
 # A file is known by the eleven characters of a YouTube id that its name starts with.
@@ -121,7 +123,7 @@ def _find_table(folder: Path, split: str) -> Path:
 
 
 def _read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
+    with io.StringIO(read_text(path)) as file:
         reader = csv.DictReader(file)
         missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
         if missing:

@@ -13,11 +13,13 @@ from array_record.python import array_record_module
 
 from data_prep.decoder import Decoder
 from data_prep.decoding import clip_name
-from data_prep.index import Entry, write_atomically
+from data_prep.index import Entry
 from data_prep.record import SerializedRecord
 from data_prep.sources import open_videos
 from vfs_jax.data.record_fields import ShardLine
+from vfs_jax.data.text import read_text, to_json, write_text
 from vfs_jax.data.video_files import VideoError
+from vfs_jax.errors import InputError
 
 DATASET = "clips"
 
@@ -128,7 +130,7 @@ def write_shard(
     finally:
         temporary.unlink(missing_ok=True)
     # The sidecar comes last: it is what makes the shard count as finished.
-    write_atomically(path.with_name(f"{path.name}.json"), json.dumps(sidecar) + "\n")
+    write_text(path.with_name(f"{path.name}.json"), to_json(sidecar) + "\n")
     _sync_folder(path.parent)
     return sidecar
 
@@ -195,8 +197,8 @@ def entries_sha256(entries: Sequence[Entry]) -> str:
 def read_sidecar(path: Path) -> Sidecar | None:
     """Return the sidecar of the shard PATH, or None where there is none or a broken one."""
     try:
-        sidecar: Sidecar | None = json.loads(path.with_name(f"{path.name}.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        sidecar: Sidecar | None = json.loads(read_text(path.with_name(f"{path.name}.json")))
+    except (FileNotFoundError, json.JSONDecodeError, InputError):
         return None
     return sidecar if isinstance(sidecar, dict) and {"count", "bytes", "sha256", "records"} <= sidecar.keys() else None
 

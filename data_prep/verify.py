@@ -19,6 +19,7 @@ from data_prep.record import parse
 from data_prep.shards import DATASET, RecordLine, fault, read_sidecar
 from vfs_jax.data.images import decode_jpeg
 from vfs_jax.data.record_fields import ClipRecord, Manifest, ShardLine
+from vfs_jax.data.text import read_text
 
 
 def verify(out: Path, *, sample: int = 100) -> list[str]:
@@ -73,14 +74,14 @@ def _metadata_faults(out: Path, manifest: Manifest) -> Iterator[str]:
         yield f"{out / 'features.json'}: is missing"
     path = out / "dataset_info.json"
     try:
-        lengths = [int(length) for length in json.loads(path.read_text())["splits"][0]["shardLengths"]]
+        lengths = [int(length) for length in json.loads(read_text(path))["splits"][0]["shardLengths"]]
     except (OSError, ValueError, LookupError, TypeError):
         yield f"{path}: is missing or broken"
     else:
         if lengths != [shard["count"] for shard in manifest["shards"]]:
             yield f"{path}: lists other numbers of clips than the manifest"
     path = out / "rejects.jsonl"
-    rejects = len(path.read_text().splitlines()) if path.is_file() else 0
+    rejects = len(read_text(path).splitlines()) if path.is_file() else 0
     if rejects != manifest["rejects"]:
         yield f"{path}: lists {rejects} rejects, the manifest {manifest['rejects']}"
 

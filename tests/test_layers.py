@@ -87,6 +87,21 @@ def test_pictures_and_videos_are_decoded_in_one_place():
     assert found == {"vfs_jax/data/images.py", "vfs_jax/data/video_files.py"}
 
 
+def test_text_is_read_in_one_place():
+    """Encodings, marks and line ends are the business of data/text.py; what is written elsewhere names its encoding."""
+    readers = re.compile(r"\bread_text\(\)|\bloadtxt\(|\bgenfromtxt\(|\.write_text\(")
+    opened = re.compile(r"\bopen\((?![^)]*(?:\"rb\"|\"wb\"|\"ab\"|encoding=|os\.O_))[^)]*\"[rwa]\"")
+    files = [file for folder in ("vfs_jax", "data_prep") for file in (ROOT / folder).rglob("*.py")]
+    found = {
+        f"{file.relative_to(ROOT).as_posix()}: {line.strip()}"
+        for file in files
+        if file.name != "text.py"
+        for line in file.read_text().splitlines()
+        if (readers.search(line) or opened.search(line)) and "/proc/" not in line and ".lock" not in line
+    }
+    assert found == set()
+
+
 def test_no_command_imports_another():
     shared = {"vfs_jax.apps.cli", "vfs_jax.apps.overrides", "vfs_jax.apps.training"}
     for file in sorted((ROOT / "vfs_jax/apps").glob("*.py")):

@@ -2,10 +2,10 @@
 
 import importlib.metadata
 import json
-import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from vfs_jax.data.text import read_text, to_json, write_text
 from vfs_jax.errors import InputError
 
 _PACKAGES = ("vfs_jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless", "pillow")
@@ -34,13 +34,16 @@ def claim_folder(folder: Path, config: Mapping[str, object], *, free: Collection
         Traceback (most recent call last):
         vfs_jax.errors.InputError: .../run: holds a run of another configuration (topk: 10 there, 5 here); choose ...
     """
-    new = json.loads(json.dumps(config, default=str))
+    new = json.loads(to_json(config))
     path = folder / "config.json"
     if path.exists():
+        text = read_text(path)
         try:
-            old = json.loads(path.read_text())
+            old = json.loads(text)
         except json.JSONDecodeError:
-            raise InputError(f"{path}: is not JSON; choose another folder or delete this one") from None
+            old = None
+        if not isinstance(old, dict):
+            raise InputError(f"{path}: is not JSON; choose another folder or delete this one")
         old_leaves, new_leaves = _leaves(old), _leaves(new)
         keys = sorted(
             key
@@ -51,9 +54,7 @@ def claim_folder(folder: Path, config: Mapping[str, object], *, free: Collection
             changes = ", ".join(f"{key}: {old_leaves.get(key)} there, {new_leaves.get(key)} here" for key in keys)
             raise InputError(f"{folder}: holds a run of another configuration ({changes}); choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".config.{os.getpid()}.tmp")  # renamed when whole: a kill leaves no half of it
-    temporary.write_text(json.dumps(new, indent=2, sort_keys=True) + "\n")
-    temporary.replace(path)
+    write_text(path, to_json(new, indent=2, sort_keys=True) + "\n")
 
 
 def with_versions(config: Mapping[str, object]) -> dict[str, object]:

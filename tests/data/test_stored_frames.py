@@ -16,12 +16,13 @@ from tensorflow_datasets.proto import tf_example_pb2
 from data_prep.convert import convert
 from data_prep.decoding import ClipOptions
 from data_prep.finalize import finalize, read_manifest
-from data_prep.index import index_folder, write_atomically, write_index
+from data_prep.index import index_folder, write_index
 from data_prep.record import parse, serialize
 from vfs_jax.data.clips import clip_batches
 from vfs_jax.data.record_fields import ClipRecord
 from vfs_jax.data.records import ClipRecords
 from vfs_jax.data.stored_frames import INDEX_FIELD, IndexedShard, StoredFrames
+from vfs_jax.data.text import write_text
 
 AS_VFS_PREPARE = "group_size:1,uncompressed"
 
@@ -155,7 +156,7 @@ def test_other_records_are_read_whole(folder, tmp_path, options, change):
     manifest = read_manifest(out)
     for listed in manifest["shards"]:
         listed["bytes"] = (out / listed["shard"]).stat().st_size
-    write_atomically(out / "manifest.json", json.dumps(manifest))
+    write_text(out / "manifest.json", json.dumps(manifest))
     assert all(isinstance(item["frames"], list) for item in assert_as_tfds(out))
 
 

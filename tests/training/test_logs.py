@@ -3,6 +3,7 @@
 import io
 import json
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vfs_jax.training.logs import Progress, RunLog
@@ -34,6 +35,41 @@ def test_a_continued_run_holds_each_step_once(tmp_path):
     assert steps_in(tmp_path / "metrics.jsonl") == list(range(1, 10))
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1]) == {"step": 9, **NUMBERS, "loss": 1.0}
     assert steps_in(tmp_path / "evaluation.jsonl") == [5]
+
+
+def test_lines_are_valid_json(tmp_path):
+    log = RunLog(tmp_path, start_step=0)
+    log.metrics(1, {"loss": float("nan"), "gradient_norm": float("inf"), "learning_rate": 0.5})
+    log.evaluation(1, {"J-Mean": float("nan")})
+    log.close()
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    for file, numbers in (
+        ("metrics", {"loss": None, "gradient_norm": None, "learning_rate": 0.5}),
+        ("evaluation", {"J-Mean": None}),
+    ):
+        text = (tmp_path / f"{file}.jsonl").read_text()
+        assert json.loads(text, parse_constant=refuse) == {"step": 1, **numbers}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(b'{"step": 3, "lo', id="cut"),
+        pytest.param(bytes(100), id="zeros"),
+        pytest.param(bytes(100) + b"\n", id="a line of zeros"),
+        pytest.param(b"\xff\xfe\n", id="no text"),
+        pytest.param(b"[]\n\n{}\n", id="other JSON"),
+    ],
+)
+def test_damaged_lines_are_dropped(tmp_path, damage):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"step": 2}\n' + damage)
+    log = RunLog(tmp_path, start_step=2)
+    log.metrics(3, NUMBERS)
+    log.close()
+    assert steps_in(tmp_path / "metrics.jsonl") == [1, 2, 3]
 
 
 def curve(workdir, name):

@@ -33,12 +33,13 @@ from absl import flags
 from data_prep.datasets import help_text
 from data_prep.decoding import ClipOptions
 from data_prep.finalize import finalize, read_manifest, read_rejects, shortfall
-from data_prep.index import index_folder, index_list, read_tasks, write_atomically, write_index
+from data_prep.index import index_folder, index_list, read_tasks, write_index
 from data_prep.kinetics import index_kinetics
 from data_prep.show import contact_sheet, describe
 from data_prep.verify import verify
 from vfs_jax.apps import cli
 from vfs_jax.claims import claim_folder
+from vfs_jax.data.text import write_text
 from vfs_jax.errors import InputError
 
 FLAGS = flags.FlagValues()
@@ -122,7 +123,7 @@ def _index(out: Path) -> None:
     if FLAGS.kinetics is not None:
         for what in ("not_on_disk", "not_in_table", "doubled"):
             names = getattr(kinetics, what)
-            write_atomically(out / f"{what}.txt", "".join(f"{name}\n" for name in names))
+            write_text(out / f"{what}.txt", "".join(f"{name}\n" for name in names))
             print(f"index: {len(names)} {what.replace('_', ' ')} -> {out / what}.txt")
         _warn(shortfall(out, videos=len(entries)))
 

@@ -27,6 +27,7 @@ from vfs_jax.apps import cli
 from vfs_jax.claims import claim_folder, with_versions
 from vfs_jax.data.images import read_index_mask
 from vfs_jax.data.mask_datasets import check_objects
+from vfs_jax.data.text import read_text
 from vfs_jax.data.video_files import open_video
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.encoders import ResNetEncoder
@@ -111,15 +112,16 @@ def _labels(size: tuple[int, int], video: Path) -> tuple[Labels, str]:
 
 def _read_pose(path: str) -> tuple[np.ndarray, list[str], list[tuple[int, int]]]:
     form = 'write {"joints": {"head": [x, y], ...}, "bones": [["head", "neck"], ...]}'
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file; {form}")
+    text = read_text(path)
     try:
-        content: Any = json.loads(Path(path).read_text())
+        content: Any = json.loads(text)
         names = list(content["joints"])
         points = np.array([content["joints"][name] for name in names], np.float64)
         if points.ndim != 2 or points.shape[1] != 2:
             raise ValueError
         return points, names, [(names.index(a), names.index(b)) for a, b in content.get("bones", [])]
-    except OSError:
-        raise InputError(f"{path}: no such file; {form}") from None
     except (ValueError, TypeError, KeyError, AttributeError):
         raise InputError(f"{path}: is no pose; {form}") from None
 

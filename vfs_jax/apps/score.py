@@ -36,6 +36,7 @@ from absl import flags
 from tqdm import tqdm
 
 from vfs_jax.apps import cli
+from vfs_jax.data.text import read_text
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.tasks.base import ScoredTask, format_table, results_folder, write_tables
 from vfs_jax.evaluation.tasks.boxes import BOX_TASKS, Got10k, Otb, read_speed
@@ -111,8 +112,9 @@ def _evaluated(results: Path, task: str) -> dict[str, Any]:
     path = results / "config.json"
     if not path.is_file():
         return {}
+    text = read_text(path)
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(text)
     except json.JSONDecodeError:
         raise InputError(f"{path}: is not JSON; delete it, or evaluate again") from None
     if not isinstance(config, dict) or "task" not in config:

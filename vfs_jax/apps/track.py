@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> None:
 
     names = ["boxes.txt"] if len(starts) == 1 else [f"boxes_{index}.txt" for index in range(len(starts))]
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context((out / name).open("w")) for name in names]
+        files = [stack.enter_context((out / name).open("w", encoding="utf-8")) for name in names]
 
         def drawn() -> Iterator[np.ndarray]:
             for frame, boxes in tqdm(_follow(trackers, starts, first, frames), total=count, unit="frame"):

@@ -16,6 +16,7 @@ import numpy as np
 
 from vfs_jax.data.images import list_images
 from vfs_jax.data.sequences import FrameSequence
+from vfs_jax.data.text import read_text
 from vfs_jax.errors import InputError
 
 # The harder half of OTB-100, "OTB-50" or "TB-50" (the benchmark's own list).
@@ -87,7 +88,7 @@ def open_otb(directory: str | os.PathLike[str], sequences: Sequence[str] = ()) -
     found = []
     for folder in sorted(path for path in root.iterdir() if (path / "img").is_dir()):
         files = sorted(folder.glob("groundtruth_rect*.txt"))
-        filled = [file for file in files if file.read_text().strip()]
+        filled = [file for file in files if read_text(file).strip()]
         files = filled or files
         if not files:
             raise InputError(f"{folder / 'groundtruth_rect.txt'}: no such file; every OTB sequence has one")
@@ -196,7 +197,7 @@ def open_uav123(directory: str | os.PathLike[str], split: str = "UAV123") -> lis
     # struct('name','bird1_2','path','...\\UAV123\\bird1\\','startFrame',775,'endFrame',1477,...); of some names there
     # are two, one for each split, told apart by the annotations' length.
     pattern = r"'name','([^']+)','path','[^']*?([^\\/']+)[\\/]*','startFrame',(\d+),'endFrame',(\d+)"
-    listed = re.findall(pattern, re.sub(r"\s", "", listing.read_text()))
+    listed = re.findall(pattern, re.sub(r"\s", "", read_text(listing)))
     found = []
     for file in sorted((root / "anno" / split).glob("*.txt")):
         boxes = read_boxes(file, gaps=True)
@@ -227,7 +228,7 @@ def read_boxes(file: Path, *, gaps: bool = False) -> np.ndarray:
     if not file.is_file():
         raise InputError(f"{file}: no such file")
     rows: list[list[float]] = []
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         words = re.split(r"[,;\s]+", line.strip(", \t"))
         try:
             row = [float(word) for word in words if word]
@@ -256,7 +257,7 @@ def _folder(path: str | os.PathLike[str], what: str) -> Path:
 def _names(file: Path) -> list[str]:
     if not file.is_file():
         raise InputError(f"{file}: no such file; it names a sequence on each line")
-    names = file.read_text().split()
+    names = read_text(file).split()
     if not names:
         raise InputError(f"{file}: is empty; it names a sequence on each line")
     return names
@@ -289,8 +290,9 @@ def _column(file: Path, frames: Sequence[Path], *, most: int) -> np.ndarray:
     """Return a whole number a frame, from 0, int64 [t], each on its line or all on one."""
     if not file.is_file():
         raise InputError(f"{file}: no such file")
+    text = read_text(file)
     try:
-        values = np.array([int(word) for word in re.split(r"[,\s]+", file.read_text().strip())], np.int64)
+        values = np.array([int(word) for word in re.split(r"[,\s]+", text.strip(", \t\n"))], np.int64)
     except ValueError:
         raise InputError(f"{file}: holds something else than whole numbers") from None
     if values.min() < 0 or values.max() > most:

@@ -13,6 +13,7 @@ import numpy as np
 
 from vfs_jax.data.images import check_sizes, list_images, read_index_mask
 from vfs_jax.data.sequences import FrameSequence
+from vfs_jax.data.text import read_text
 from vfs_jax.errors import InputError
 
 VOID = 255  # the label of pixels that belong to nothing, in DAVIS and YouTube-VOS
@@ -110,7 +111,7 @@ def open_vip(
     path = root / "lists" / f"{split}_videos.txt"
     if not path.is_file():
         raise InputError(f"{path}: no such file; it lists the sequences of split {split}, one name a line")
-    names = path.read_text().split()
+    names = read_text(path).split()
     if not names:
         raise InputError(f"{path}: is empty; it lists the sequences, one name a line")
     annotations = root / "Annotations" / "Category_ids"
@@ -175,7 +176,7 @@ def _davis_split(root: Path, split: str, year: int, resolution: str) -> list[str
     path = next((path for path in lists if path.is_file()), None)
     if path is None:
         raise InputError(f"{lists[0]}: no such file; it lists the sequences of split {split}, one name a line")
-    lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
     # DAVIS 2016 as first packed lists frames: /JPEGImages/480p/NAME/00000.jpg /Annotations/480p/NAME/00000.png
     names = list(dict.fromkeys(Path(words[0]).parent.name if "/" in words[0] else words[0] for words in lines))
     if not names:

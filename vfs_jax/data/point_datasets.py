@@ -13,6 +13,7 @@ import scipy.io
 from vfs_jax.data.images import check_sizes, image_size, list_images, read_frame
 from vfs_jax.data.mask_datasets import select
 from vfs_jax.data.sequences import FrameSequence
+from vfs_jax.data.text import read_text
 from vfs_jax.errors import InputError
 
 
@@ -87,7 +88,7 @@ def _jhmdb_test_names(folder: Path, split: int) -> set[str]:
         raise InputError(f"{folder}: holds no *_test_split{split}.txt; copy JHMDB's splits there")
     names = set()
     for file in files:
-        lines = (line.split() for line in file.read_text().splitlines() if line.strip())
+        lines = (line.split() for line in read_text(file).splitlines() if line.strip())
         category = file.name.removesuffix(f"_test_split{split}.txt")
         names |= {f"{category}/{Path(words[0]).stem}" for words in lines if words[1:] == ["2"]}
     return names

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 
 from vfs_jax.data.record_fields import ClipRecord, Manifest, read_values
 from vfs_jax.data.stored_frames import IndexedShard
+from vfs_jax.data.text import read_text
 from vfs_jax.errors import InputError
 
 
@@ -95,8 +96,9 @@ def _check(directory: Path) -> Manifest:
     path = directory / "manifest.json"
     if not path.is_file():
         raise InputError(f"{directory}: no manifest.json in it; run vfs-prepare all --videos=DIR --out={directory}")
+    text = read_text(path)
     try:
-        manifest: Manifest = json.loads(path.read_text())
+        manifest: Manifest = json.loads(text)
         shards = manifest["shards"]
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: is not a manifest; run vfs-prepare finalize --out={directory} again") from None

@@ -11,6 +11,7 @@ import numpy as np
 from vfs_jax.data.images import check_sizes, list_images, read_index_mask
 from vfs_jax.data.mask_datasets import VOID, check_objects, select
 from vfs_jax.data.sequences import FrameSequence
+from vfs_jax.data.text import read_text
 from vfs_jax.errors import InputError
 
 
@@ -90,8 +91,9 @@ def open_youtube_vos(
 def _scored_frames(path: Path) -> dict[str, frozenset[str]]:
     if not path.is_file():
         return {}
+    text = read_text(path)
     try:
-        videos = json.loads(path.read_text())["videos"]
+        videos = json.loads(text)["videos"]
         return {
             name: frozenset(frame for each in video["objects"].values() for frame in each["frames"])
             for name, video in videos.items()

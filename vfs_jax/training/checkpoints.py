@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import orbax.checkpoint as ocp
 
+from vfs_jax.data.text import read_text, to_json, write_text
 from vfs_jax.distributed import from_first
 from vfs_jax.errors import InputError
 from vfs_jax.models.weights.checkpoints import FOLDER, ITEM
@@ -128,9 +129,7 @@ def _require_room(folder: Path, size: int) -> None:
 
 def _write_manifest(folder: Path, state: TrainState) -> None:
     manifest = {"arrays": _arrays(state), "files": {str(f.relative_to(folder)): _checksum(f) for f in _files(folder)}}
-    part = folder.with_name(f"{_MANIFEST}.part")
-    part.write_text(json.dumps(manifest, indent=1))
-    part.replace(folder / _MANIFEST)
+    write_text(folder / _MANIFEST, to_json(manifest, indent=1))
 
 
 def _fault(folder: Path, like: TrainState) -> str | None:
@@ -139,7 +138,7 @@ def _fault(folder: Path, like: TrainState) -> str | None:
     if not path.is_file():
         return f"its save was cut off, or it is not of a run ({_MANIFEST} is missing)"
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(read_text(path))
         files, theirs = dict(manifest["files"]), dict(manifest["arrays"])
     except (ValueError, KeyError, TypeError):
         return f"{_MANIFEST} is damaged"

@@ -2,7 +2,6 @@
 
 import contextlib
 import faulthandler
-import json
 import logging
 import signal
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
+from vfs_jax.data.text import to_json, write_text
 from vfs_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class NonFinite:
         self._batches.append({"step": step, "ids": ids})
         _LOG.warning("step %d: loss or gradient is not finite; the update is skipped", step)
         if len(self._batches) >= self._limit:
-            self._path.write_text(json.dumps(self._batches, indent=1) + "\n")
+            write_text(self._path, to_json(self._batches, indent=1) + "\n")
             raise InputError(
                 f"{self._limit} steps in a row up to {step} had no finite loss or gradient; look at their records, "
                 f"listed in {self._path}, or lower learning_rate"

@@ -10,11 +10,13 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
+from vfs_jax.data.text import to_json, write_text
+
 Numbers = dict[str, float]
 
 
 class JsonLines:
-    """A file with one line a step: {"step": 20, "loss": 1.5, ...}.
+    """A file with one line a step: {"step": 20, "loss": 1.5, ...}; what is not finite is null.
 
     Attributes:
         steps: those that are in the file.
@@ -27,25 +29,30 @@ class JsonLines:
             path: of the file, whose folder exists.
             start_step: the steps taken so far; lines of later ones are dropped.
         """
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        # A kill may have cut the last line.
-        found = {json.loads(line)["step"]: line for line in lines if line.endswith("\n")}
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        found = {step: line.decode() + "\n" for line in lines if (step := _step_of(line)) is not None}
         kept = {step: line for step, line in found.items() if step <= start_step}
-        part = path.with_suffix(".part")
-        part.write_text("".join(kept.values()))
-        part.replace(path)
+        write_text(path, "".join(kept.values()))
         self.steps = set(kept)
-        self._file = path.open("a")
+        self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, numbers: Numbers) -> None:
         """Add a line and flush it."""
-        self._file.write(json.dumps({"step": step, **numbers}) + "\n")
+        self._file.write(to_json({"step": step, **numbers}) + "\n")
         self._file.flush()
         self.steps.add(step)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _step_of(line: bytes) -> int | None:
+    """Return a line's step; None of a line that a kill has cut, or that a power cut has filled with zeros."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 class TensorBoard:

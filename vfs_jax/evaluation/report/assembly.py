@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vfs_jax.data.text import write_text
 from vfs_jax.evaluation.report import match_cards, page, plots
 from vfs_jax.evaluation.report.filmstrips import Filmstrip
 from vfs_jax.evaluation.report.match_cards import MatchCard
@@ -107,9 +108,7 @@ def write_report(
     ]
     style = [match_cards.STYLE if cards else "", *(each.style() for each in strips), *(each.style() for each in cards)]
     text = page.page(title, body, style="\n".join(style), script=match_cards.SCRIPT if cards else "")
-    temporary = Path(path).with_suffix(".tmp")  # renamed when whole
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, text)
     for name, figure in figures.items():
         plots.save(figure, Path(path).parent / "figures" / f"{name}.png")
 

@@ -2,6 +2,7 @@
 
 import csv
 import fractions
+import io
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 
 from vfs_jax.data.images import read_index_mask
+from vfs_jax.data.text import read_text
 from vfs_jax.data.video_files import VideoWriter, open_video
 from vfs_jax.evaluation.report.overlays import color_of, draw_over
 
@@ -54,7 +56,7 @@ def _draw_masks(out: Path, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]
 
 def _draw_points(out: Path, frames: Iterator[np.ndarray], bones: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
     """Yield the frames with their visible points and bones."""
-    with (out / "points.csv").open(newline="") as file:
+    with io.StringIO(read_text(out / "points.csv")) as file:
         by_frame = itertools.groupby(csv.DictReader(file), key=lambda row: row["frame"])
         for (_, rows), frame in zip(by_frame, frames, strict=False):
             places = [(float(row["x"]), float(row["y"])) if row["visible"] == "1" else (np.nan, np.nan) for row in rows]

@@ -1,13 +1,12 @@
 """Runs and their comparison: one table, and paired bootstrap intervals of the differences over sequences."""
 
 import dataclasses
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from vfs_jax.data.text import to_json, write_text
 from vfs_jax.evaluation.encoders import Encoder
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.runs.costs import Cost
@@ -144,22 +143,7 @@ def write_results(path: Path, task: ScoredTask, runs: Sequence[Run], config: Map
         ],
         "differences": [dict(zip(columns, row, strict=True)) for row in _differences(task, runs)],
     }
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
-    temporary.replace(path)
-
-
-def _plain(value: object) -> object:
-    """Return what JSON can hold: null for numbers that are none, text for anything else that it does not know."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | None) else str(value)
+    write_text(path, to_json(content, indent=1) + "\n")
 
 
 def _differences(task: ScoredTask, runs: Sequence[Run]) -> list[tuple[str, str, str, float, float, float]]:

@@ -3,11 +3,14 @@
 import contextlib
 import csv
 import dataclasses
+import io
 import math
 import resource
 from pathlib import Path
 
 import jax
+
+from vfs_jax.data.text import read_text
 
 _HEADER = ["Sequence", "Frames", "Seconds", "PeakMemoryMB"]
 
@@ -59,7 +62,7 @@ def append_timing(folder: Path, sequence: str, *, frames: int, seconds: float, p
     number = jax.process_index()  # each process of a run writes a file of its own
     path = folder / ("timings.csv" if number == 0 else f"timings-{number}.csv")
     new = not path.exists()
-    with path.open("a", newline="") as file:
+    with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         if new:
             writer.writerow(_HEADER)
@@ -70,7 +73,7 @@ def read_cost(folder: Path, parameters: int | None) -> Cost:
     """Read what a run cost from the timings of its sequences."""
     timings: dict[str, tuple[int, float, float]] = {}  # a sequence that was propagated again counts once
     for path in sorted(folder.glob("timings*.csv")):
-        with path.open(newline="") as file:
+        with io.StringIO(read_text(path)) as file:
             for row in csv.DictReader(file):
                 memory = float(row.get("PeakMemoryMB") or math.nan)
                 timings[row["Sequence"]] = int(row["Frames"]), float(row["Seconds"]), memory

@@ -13,6 +13,7 @@ from jaxtyping import Array
 from vfs_jax.correspondence import Memory
 from vfs_jax.correspondence.coordinates import resize_nearest
 from vfs_jax.data.images import write_index_mask
+from vfs_jax.data.text import read_text, write_text
 from vfs_jax.data.video_files import open_video
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.encoders import Encoder
@@ -116,7 +117,7 @@ class Points:
         seen = highest >= _HIDDEN_BELOW * self._at_first[: len(self.names)]
         path = out / "points.csv"
         new = not path.exists()
-        with path.open("a", newline="") as file:
+        with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             if new:
                 writer.writerow(["frame", "point", "x", "y", "visible"])
@@ -127,9 +128,9 @@ class Points:
         """Remove the lines of frame `number` and later ones, and one that was cut short."""
         path = out / "points.csv"
         if path.exists():
-            lines = path.read_text().splitlines(keepends=True)
+            lines = read_text(path).splitlines(keepends=True)
             kept = [line for line in lines[1:] if line.endswith("\n") and int(line.split(",")[0]) < number]
-            path.write_text("".join(lines[:1] + kept))
+            write_text(path, "".join(lines[:1] + kept))
 
 
 def carry(

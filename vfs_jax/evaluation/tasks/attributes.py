@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from vfs_jax.data.text import read_text
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.tasks.base import S, ScoredTask, SequenceScore, write_csv
 
@@ -37,7 +38,7 @@ def read_attributes(folder: Path, sequences: Sequence[str], names: Sequence[str]
         file = next((file for file in files if file.is_file()), None)
         if file is None:
             raise InputError(f"{files[0]}: no such file; every sequence needs its attributes")
-        words = file.read_text().replace(",", " ").split()
+        words = read_text(file).replace(",", " ").split()
         if not words or set(words) - {"0", "1"} or (names and len(words) != len(names)):
             raise InputError(f"{file}: holds {' '.join(words)!r}, {len(names) or 'some'} values 0 or 1 expected")
         for index, word in enumerate(words):

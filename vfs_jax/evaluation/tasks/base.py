@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 
+from vfs_jax.data.text import write_text
 from vfs_jax.errors import InputError
 
 if TYPE_CHECKING:  # scoring does without JAX, which takes a second to import
@@ -152,10 +154,11 @@ def write_tables(folder: Path, task: ScoredTask[S], scores: Sequence[SequenceSco
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Write a table, floats as repr: they read back the same."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def format_table(task: ScoredTask[S], scores: Sequence[SequenceScore]) -> str:

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from vfs_jax.data.box_datasets import OTB50, BoxSequence, open_got10k, open_lasot, open_otb, open_uav123, read_boxes
+from vfs_jax.data.text import read_text
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.metrics.boxes import BoxScore, bounded_overlaps, box_iou, mean_score, score_boxes
 from vfs_jax.evaluation.tasks.base import SequenceScore
@@ -175,9 +176,18 @@ def read_speed(task: Otb, results: Path, sequences: Sequence[BoxSequence]) -> fl
     speeds: list[float] = []
     for sequence in sequences:
         if (file := task.times(results, sequence)).is_file():
-            seconds = np.loadtxt(file, ndmin=1)
-            speeds.append(float(np.mean(1 / seconds[seconds > 0])))
+            seconds = _seconds(file)
+            if (seconds > 0).any():
+                speeds.append(float(np.mean(1 / seconds[seconds > 0])))
     return float(np.mean(speeds)) if speeds else float("nan")
+
+
+def _seconds(file: Path) -> np.ndarray:
+    text = read_text(file)
+    try:
+        return np.array([float(word) for word in text.replace(",", " ").split()], np.float64)
+    except ValueError:
+        raise InputError(f"{file}: holds something else than seconds; delete it, and no speed is told") from None
 
 
 def _picked(sequences: list[BoxSequence], wanted: Sequence[str]) -> list[BoxSequence]:
