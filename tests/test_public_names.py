@@ -27,6 +27,7 @@ PUBLIC = {
         "depth_of",
         "init_variables",
         "load_torch",
+        "load_weights",
         "normalize_images",
         "save_torch",
     ],

@@ -112,8 +112,8 @@ def test_a_backbone_becomes_a_checkpoint_that_evaluation_takes(vfs_convert, vfs_
     status, out, _ = vfs_convert(tmp_path / "tv.pth", tmp_path / "weights")
     assert status == 0
     assert "heads: none" in out
-    ours, told = resolve(str(tmp_path / "weights"), 18)
-    theirs, told_of_file = resolve(str(tmp_path / "tv.pth"), 18)
+    _, ours, told = resolve(str(tmp_path / "weights"))
+    _, theirs, told_of_file = resolve(str(tmp_path / "tv.pth"))
     assert_equal(ours, theirs)
     assert (told["kind"], told["step"], told["sha256"]) == ("checkpoint", 0, told_of_file["sha256"])
     assert vfs_convert(tmp_path / "weights", tmp_path / "again.pth", "--layout=torchvision")[0] == 0

@@ -49,7 +49,7 @@ def test_boxes_and_overlay(frames, command):
     assert status == 0, stderr
     assert "4/4" in stderr
     found = np.loadtxt(folder / "out/boxes.txt", delimiter=",")
-    tracker = siamfc.SiamFCTracker(resolve_tracker("random:0", 18)[0])
+    tracker = siamfc.SiamFCTracker(resolve_tracker("random:0")[1])
     tracker.init(images[0], [31, 21, 16, 16])
     expected = [[31, 21, 16, 16], *(tracker.update(image) for image in images[1:])]
     np.testing.assert_allclose(found, expected, atol=6e-4)  # three decimals

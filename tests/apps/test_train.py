@@ -74,7 +74,7 @@ def test_trains_evaluates_and_continues(real_data, records, tmp_path, command):
     assert "starting after step 3" in printed
     assert lines(workdir / "metrics.jsonl") == metrics
 
-    backbone, about = resolve(str(workdir), 18)
+    _, backbone, about = resolve(str(workdir))
     assert (about["kind"], about["step"]) == ("checkpoint", 3)
     jax.tree.map(lambda a, b: None, backbone["params"], load_variables(workdir)["params"]["backbone"])
 

@@ -50,9 +50,9 @@ def test_trains_and_goes_on(real_data, tmp_path, command):
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
     assert lines[1]["learning_rate"] == pytest.approx(1e-4)  # halfway from 1e-3 to 1e-5
-    variables, about = resolve_tracker(str(tmp_path / "run"), 18)
+    _, variables, about = resolve_tracker(str(tmp_path / "run"))
     assert about["head"]
-    first, _ = resolve_tracker("random:0", 18)
+    _, first, _ = resolve_tracker("random:0")
     np.testing.assert_array_equal(
         variables["params"]["backbone"]["conv1"]["kernel"], first["params"]["backbone"]["conv1"]["kernel"]
     )
@@ -62,7 +62,7 @@ def test_trains_and_goes_on(real_data, tmp_path, command):
     status, out, stderr = call(command, tmp_path / "cut", data)
     assert status == 0, stderr
     assert "step 1/2" not in out
-    again, _ = resolve_tracker(str(tmp_path / "cut"), 18)
+    _, again, _ = resolve_tracker(str(tmp_path / "cut"))
     jax.tree.map(np.testing.assert_array_equal, again, variables)
     assert (tmp_path / "cut/metrics.jsonl").read_text().count("\n") == 2
 
@@ -71,7 +71,7 @@ def test_trains_and_goes_on(real_data, tmp_path, command):
 def test_resnet_50(real_data, tmp_path, command):
     status, _, stderr = call(command, tmp_path / "run", real_data / "got10k_like", variant="r50,smoke")
     assert status == 0, stderr
-    variables, about = resolve_tracker(str(tmp_path / "run"), 50)
+    _, variables, about = resolve_tracker(str(tmp_path / "run"))
     assert about["head"]
     (sequence,) = open_got10k(real_data / "got10k_like", "val")
     tracker = SiamFCTracker(variables)

@@ -35,7 +35,7 @@ from vfs_jax.models.weights.resolve import checksum, resolve
 def variables_of(weights: str, depth: int) -> Variables:
     """Weights of every kind that evaluation takes, and "perturbed:SEED"."""
     if not weights.startswith("perturbed:"):
-        return resolve(weights, depth)[0]
+        return resolve(weights, depth)[1]
     seed = weights.removeprefix("perturbed:")
     rng = np.random.default_rng(int(seed))
 
@@ -46,7 +46,7 @@ def variables_of(weights: str, depth: int) -> Variables:
         low, high = (0.5, 1.5) if name in ("scale", "var") else (-0.1, 0.1)
         return rng.uniform(low, high, leaf.shape).astype(np.float32)
 
-    return jax.tree.map_with_path(change, resolve(f"random:{seed}", depth)[0])
+    return jax.tree.map_with_path(change, resolve(f"random:{seed}", depth)[1])
 
 
 def compare(variables: Variables, sequence: MaskSequence, settings: Settings, frames: int | None) -> dict[str, Any]:

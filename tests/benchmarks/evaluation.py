@@ -41,9 +41,8 @@ from vfs_jax.evaluation.propagation.readout import first_labels, merge_groups
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.runs import propagation as runs
 from vfs_jax.evaluation.tasks.masks import Davis
-from vfs_jax.models import backbone_of, init_variables, normalize_images
+from vfs_jax.models import backbone_of, init_variables, normalize_images, save_torch
 from vfs_jax.models.resnet import Variables
-from vfs_jax.models.weights.torch_files import save_torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from torch_reference import Backbone

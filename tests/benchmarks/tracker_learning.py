@@ -189,7 +189,7 @@ def main(arguments: list[str]) -> list[dict[str, float]]:
     parser.add_argument("--toy", action="store_true", help="tiny sizes: only to see that everything runs")
     args = parser.parse_args(arguments)
 
-    backbone, about = resolve(args.weights, 18)
+    _, backbone, about = resolve(args.weights)
     rows: list[dict[str, float]] = []
     for seed in map(int, args.seeds.split(",")):
         rows.append(learn(seed, args.out / f"seed-{seed}", backbone, args, TOY if args.toy else Sizes()))

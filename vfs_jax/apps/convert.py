@@ -1,15 +1,17 @@
-"""Converts weights: PyTorch files to other layouts and to checkpoints, checkpoints to PyTorch files.
+"""Converts weights: files to other containers and layouts and to checkpoints, checkpoints to files.
 
-  vfs-convert SOURCE DESTINATION.pth [--layout=vfs|torchvision|siamfc]
-  vfs-convert SOURCE.pth DESTINATION
+  vfs-convert SOURCE DESTINATION.safetensors|.pth [--layout=vfs|torchvision|siamfc]
+  vfs-convert SOURCE.safetensors|.pth DESTINATION
 
-SOURCE is a .pth file (VFS, SiamFC, torchvision, MoCo, SimSiam, DINO), the workdir of a training run (its newest
-checkpoint) or one of its checkpoints (WORKDIR/checkpoints/STEP). A DESTINATION that ends in .pth or .pt becomes a
-PyTorch file, any other one a folder with a checkpoint, which --config.weights takes as it takes a workdir.
+SOURCE is a file of any network that evaluations take (a ResNet, a vision transformer), the workdir of a training run
+(its newest checkpoint) or one of its checkpoints (WORKDIR/checkpoints/STEP). A DESTINATION that ends in .safetensors,
+.pth or .pt becomes a file, any other one a folder with a checkpoint, which --config.weights takes as it takes a
+workdir. Checkpoints hold the ResNets that VFS trains alone.
 
-The layouts: vfs has the release's names, with projector and predictor where SOURCE has them; torchvision has the
-backbone alone; siamfc backbone and tracking head. Without --layout it is siamfc for a source with a tracking head, else
-vfs. A checkpoint holds what SOURCE has: a backbone alone where there are no heads.
+The layouts are those of ResNets: vfs has the release's names, with projector and predictor where SOURCE has them;
+torchvision has the backbone alone; siamfc backbone and tracking head. Without --layout it is siamfc for a source with a
+tracking head, else vfs. Vision transformers are written under the names of the official files. A checkpoint holds what
+SOURCE has: a backbone alone where there are no heads.
 """
 
 from pathlib import Path
@@ -19,9 +21,12 @@ from absl import flags
 
 from vfs_jax.apps import cli
 from vfs_jax.errors import InputError
-from vfs_jax.models import depth_of, save_torch
-from vfs_jax.models.resnet import Variables
-from vfs_jax.models.weights.torch_files import Layout, load_whole
+from vfs_jax.models import save_torch
+from vfs_jax.models.resnet import ResNet, Variables, depth_of
+from vfs_jax.models.weights.architectures import resnet_of
+from vfs_jax.models.weights.files import SUFFIXES
+from vfs_jax.models.weights.load import Network, load_whole
+from vfs_jax.models.weights.save import Layout
 
 FLAGS = flags.FlagValues()
 _LAYOUT = flags.DEFINE_enum(
@@ -34,33 +39,52 @@ def run(arguments: list[str]) -> None:
     if len(arguments) != 2 or not all(arguments):
         raise InputError(f"{len(list(filter(None, arguments)))} arguments: give SOURCE and DESTINATION")
     source, destination = map(Path, arguments)
-    to_file = destination.suffix in (".pth", ".pt")
+    to_file = destination.suffix in SUFFIXES
     if not to_file and source.is_dir():
-        raise InputError(f"{source}: is a checkpoint already; name a .pth file to write, not {destination}")
+        raise InputError(
+            f"{source}: is a checkpoint already; name a .pth file to write, or .safetensors, not {destination}"
+        )
     if not to_file and _LAYOUT.value:
-        raise InputError(f"{destination}: --layout is for .pth files; leave it out, or name a .pth file")
-    variables = _load(source)
+        raise InputError(f"{destination}: --layout is for .pth files and .safetensors; leave it out, or name one")
+    network, variables = _load(source)
+    is_plain = isinstance(network, ResNet) and network.family == "resnet"
     heads = set(variables["params"]) & {"projector", "predictor", "head"}
-    print(f"converting {source}: ResNet-{depth_of(variables)}, heads: {', '.join(sorted(heads)) or 'none'}")
+    what = f"ResNet-{depth_of(variables)}, heads: {', '.join(sorted(heads)) or 'none'}" if is_plain else network.name
+    print(f"converting {source}: {what}")
     if not to_file:
-        # Imported here: checkpoints bring Orbax along, which .pth files need not wait for.
+        if not is_plain:
+            raise InputError(f"{source}: holds {network.name}, which no checkpoint holds; name a .safetensors file")
+        # Imported here: checkpoints bring Orbax along, which files need not wait for.
         from vfs_jax.models.weights.checkpoints import save_variables
 
         save_variables(variables, destination)
         print(f"wrote {destination}, a folder with a checkpoint; use it as --config.weights={destination}")
         return
-    layout = cast(Layout, _LAYOUT.value or ("siamfc" if "head" in heads else "vfs"))
+    if not isinstance(network, ResNet):
+        if _LAYOUT.value:
+            raise InputError(f"{source}: holds {network.name}; --layout is for ResNets, leave it out")
+        save_torch(variables, destination)
+        print(f"wrote {destination} under the official names")
+        return
+    # CRW's files have torchvision's names, Spa-then-Temp's those of VFS: by these they are told apart.
+    own: dict[str, Layout] = {"crw": "torchvision", "spa_then_temp": "vfs"}
+    layout = cast(Layout, _LAYOUT.value or own.get(network.family, "siamfc" if "head" in heads else "vfs"))
+    if layout != own.get(network.family, layout):
+        raise InputError(
+            f"{source}: holds {network.name}, known by its layout {own[network.family]}; leave --layout out"
+        )
     if layout == "siamfc" and "head" not in heads:
         raise InputError(f"{source}: has no tracking head; choose --layout=vfs or --layout=torchvision")
     save_torch(variables, destination, layout)
     print(f"wrote {destination} in layout {layout}")
 
 
-def _load(source: Path) -> Variables:
+def _load(source: Path) -> tuple[Network, Variables]:
     if source.is_dir():
         from vfs_jax.models.weights.checkpoints import load_variables
 
-        return load_variables(source)
+        variables = load_variables(source)
+        return resnet_of("resnet", depth_of(variables)), variables
     return load_whole(source)
 
 

@@ -1,6 +1,6 @@
 """Evaluates a network's features by label propagation.
 
-  vfs-eval --config=configs/davis.py --workdir=DIR --config.data=DAVIS --config.weights=WEIGHTS [--config.depth=50]
+  vfs-eval --config=configs/davis.py --workdir=DIR --config.data=DAVIS --config.weights=WEIGHTS
 
 The configs davis, vip, jhmdb, tapvid and youtube_vos name the tasks. WEIGHTS is a training folder, one of its
 checkpoints, a .pth file or random:SEED. DIR gets the results (masks/SEQUENCE/00000.png, joints/CLASS/CLIP.npy,

@@ -1,6 +1,6 @@
 """Evaluates box tracking with SiamFC on a network's res5 features.
 
-  vfs-eval-tracker --config=configs/otb.py --workdir=DIR --config.data=OTB --config.weights=WEIGHTS [--config.depth=50]
+  vfs-eval-tracker --config=configs/otb.py --workdir=DIR --config.data=OTB --config.weights=WEIGHTS
 
 The configs otb, got10k, lasot and uav123 name the data sets. WEIGHTS is a folder of vfs-train-tracker or vfs-train, one
 of its checkpoints, a .pth file or random:SEED; where they hold no tracking head the features themselves are correlated.

@@ -42,7 +42,7 @@ _POINTS = flags.DEFINE_string("points", None, "Points of the first frame, x,y;x,
 _POSE = flags.DEFINE_string("pose", None, "Pose of the first frame, a JSON file.", flag_values=FLAGS)
 _WEIGHTS = flags.DEFINE_string("weights", None, "A training folder, a checkpoint, a .pth, random:0.", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", flag_values=FLAGS)
-_DEPTH = flags.DEFINE_integer("depth", 18, "Of the ResNet.", flag_values=FLAGS)
+_DEPTH = flags.DEFINE_integer("depth", 18, "Of the ResNet of random:SEED.", flag_values=FLAGS)
 _SHORT_SIDE = flags.DEFINE_integer("short_side", 480, "Of the network's input in pixels.", flag_values=FLAGS)
 _RADIUS = flags.DEFINE_float(
     "radius", None, "Of the window in cells of 8 pixels; 12, 18 from ResNet-50 on.", flag_values=FLAGS
@@ -61,7 +61,7 @@ def run(arguments: list[str]) -> None:
     _, count, frames = open_video(video)
     first = next(frames)
     labels, described = _labels((first.shape[0], first.shape[1]), video)
-    variables, about = resolve(str(_WEIGHTS.value), _DEPTH.value)
+    _, variables, about = resolve(str(_WEIGHTS.value), _DEPTH.value)
     radius = default_radius(_DEPTH.value) if _RADIUS.value is None else _RADIUS.value
     settings = Settings(short_side=_SHORT_SIDE.value, radius=radius)
     config = {"video": str(video), "labels": given, "weights": about, "settings": dataclasses.asdict(settings)}

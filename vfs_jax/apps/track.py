@@ -32,7 +32,7 @@ FLAGS = flags.FlagValues()
 _BOX = flags.DEFINE_multi_string("box", None, "x,y,w,h in the first frame; repeat for several.", flag_values=FLAGS)
 _WEIGHTS = flags.DEFINE_string("weights", None, "A training folder, a checkpoint, a .pth, random:0.", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", flag_values=FLAGS)
-_DEPTH = flags.DEFINE_integer("depth", 18, "Of the ResNet.", flag_values=FLAGS)
+_DEPTH = flags.DEFINE_integer("depth", 18, "Of the ResNet of random:SEED.", flag_values=FLAGS)
 _ONE_BASED = flags.DEFINE_bool("one_based", True, "Whether the first pixel is 1, as in OTB, or 0.", flag_values=FLAGS)
 flags.mark_flags_as_required(["box", "weights", "out"], flag_values=FLAGS)
 
@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> None:
     first = next(frames)
     shift = np.array([0, 0, 0, 0] if _ONE_BASED.value else [1, 1, 0, 0])  # to OTB's boxes, which the tracker takes
     starts = [_read_box(text, shift, first, video) for text in texts]
-    variables, about = resolve_tracker(str(_WEIGHTS.value), _DEPTH.value)
+    _, variables, about = resolve_tracker(str(_WEIGHTS.value), _DEPTH.value)
     trackers = [SiamFCTracker(variables) for _ in starts]
     settings = dataclasses.asdict(trackers[0].settings)
     config = {"video": str(video), "box": texts, "one_based": _ONE_BASED.value, "weights": about, "settings": settings}

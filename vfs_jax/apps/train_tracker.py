@@ -25,7 +25,7 @@ from vfs_jax.evaluation.tasks.base import write_tables
 from vfs_jax.evaluation.tasks.boxes import Otb
 from vfs_jax.evaluation.tracking.siamfc import TrackerSettings
 from vfs_jax.models.resnet import Variables
-from vfs_jax.models.weights.resolve import resolve
+from vfs_jax.models.weights.resolve import only_resnet, resolve
 from vfs_jax.training.loop import Evaluate
 from vfs_jax.training.options import LOOP_FIELDS
 from vfs_jax.training.tracker_head import HeadOptions, train_head
@@ -42,7 +42,8 @@ def run(arguments: list[str]) -> None:
     config, workdir = training.start(FLAGS)
     options = head_options(config.to_dict())
     sequences = open_sequences(config.data, config.layout, config.split)
-    backbone, about = resolve(config.weights, config.depth)
+    network, backbone, about = resolve(config.weights, config.depth)
+    only_resnet(config.weights, network)
     evaluate = evaluator(options, workdir)
     training.claim(
         workdir,
@@ -51,7 +52,7 @@ def run(arguments: list[str]) -> None:
         free=[*LOOP_FIELDS, "weights", "weights_found.weights"],
         announcement=(
             f"training the tracking head on {len(sequences)} sequences of {config.data} for {options.epochs} epochs of "
-            f"{options.batch_size} pairs a step, over {config.weights} (ResNet-{config.depth}, frozen)"
+            f"{options.batch_size} pairs a step, over {config.weights} ({network.name}, frozen)"
         ),
     )
     train_head(options, workdir, sequences, backbone, evaluate=evaluate)

@@ -4,7 +4,7 @@ from vfs_jax.models.heads import SiamFCHead
 from vfs_jax.models.resnet import ResNet, depth_of, normalize_images
 from vfs_jax.models.vfs import VFS, backbone_of, init_variables
 from vfs_jax.models.vit import ViT
-from vfs_jax.models.weights import load_torch, save_torch
+from vfs_jax.models.weights import load_torch, load_weights, save_torch
 
 __all__ = [
     "VFS",
@@ -15,6 +15,7 @@ __all__ = [
     "depth_of",
     "init_variables",
     "load_torch",
+    "load_weights",
     "normalize_images",
     "save_torch",
 ]

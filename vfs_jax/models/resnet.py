@@ -1,12 +1,14 @@
 """ResNet backbones (18 to 152) whose strides, dilations and outputs are arguments over one set of parameters."""
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
 from beartype import beartype
 from flax import linen as nn
+from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8, jaxtyped
@@ -104,13 +106,16 @@ def _stride_1(x: Array, kernel: Array, *_: object, rhs_dilation: tuple[int, int]
 
 
 def _convolution(
-    x: Array, features: int, kernel: int, *, name: str, stride: int = 1, dilation: int = 1, padding: int | None = None
+    x: Array, features: int, kernel: int, *, name: str, stride: int = 1, dilation: int = 1, reflect: bool = False
 ) -> Array:
     """Convolve without bias, padded alike on both sides (torch's way; SAME would shift strided ones).
 
     Its output has the name CONVOLUTION for policies of `jax.checkpoint`.
     """
-    padding = dilation * (kernel // 2) if padding is None else padding
+    padding = dilation * (kernel // 2)
+    if reflect and padding:
+        x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="reflect")
+        padding = 0
     convolution = nn.Conv(
         features,
         (kernel, kernel),
@@ -120,7 +125,7 @@ def _convolution(
         use_bias=False,
         dtype=x.dtype,
         kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-        conv_general_dilated=_stride_1 if kernel == 3 and stride == 1 else None,
+        conv_general_dilated=_stride_1 if kernel == 3 and stride == 1 and not reflect else None,
         name=name,
     )
     return checkpoint_name(convolution(x), CONVOLUTION)
@@ -134,12 +139,14 @@ class ResidualBlock(nn.Module):
         bottleneck: 1x1, 3x3, 1x1 instead of 3x3, 3x3.
         stride: of the block; a bottleneck strides in its 3x3 convolution (torch's, not the paper's, place).
         dilation: of the first 3x3 convolution. Quirk of the release: the second one of a basic block is never dilated.
+        reflect: whether convolutions are padded by reflection instead of zeros.
     """
 
     width: int
     bottleneck: bool
     stride: int = 1
     dilation: int = 1
+    reflect: bool = False
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -147,19 +154,22 @@ class ResidualBlock(nn.Module):
         zeros = nn.initializers.zeros  # the last BN of a branch starts at 0, so that every block starts as its shortcut
         if self.bottleneck:
             y = nn.relu(batch_norm(_convolution(x, self.width, 1, name="conv1"), train, name="bn1"))
-            y = _convolution(y, self.width, 3, stride=self.stride, dilation=self.dilation, name="conv2")
+            y = self._convolution_3x3(y, self.stride, self.dilation, "conv2")
             y = nn.relu(batch_norm(y, train, name="bn2"))
             y = _convolution(y, 4 * self.width, 1, name="conv3")
             y = batch_norm(y, train, name="bn3", scale_init=zeros)
         else:
-            y = _convolution(x, self.width, 3, stride=self.stride, dilation=self.dilation, name="conv1")
+            y = self._convolution_3x3(x, self.stride, self.dilation, "conv1")
             y = nn.relu(batch_norm(y, train, name="bn1"))
-            y = _convolution(y, self.width, 3, name="conv2")
+            y = self._convolution_3x3(y, 1, 1, "conv2")
             y = batch_norm(y, train, name="bn2", scale_init=zeros)
         if self.stride != 1 or x.shape[-1] != y.shape[-1]:
             x = _convolution(x, y.shape[-1], 1, stride=self.stride, name="shortcut_conv")
             x = batch_norm(x, train, name="shortcut_bn")
         return nn.relu(x + y)
+
+    def _convolution_3x3(self, x: Array, stride: int, dilation: int, name: str) -> Array:
+        return _convolution(x, self.width, 3, stride=stride, dilation=dilation, reflect=self.reflect, name=name)
 
 
 class ResNet(nn.Module):
@@ -176,6 +186,12 @@ class ResNet(nn.Module):
             2.
         outputs: names among "res2".."res5" (the last block of a stage) and single blocks, "res4.0", "res4.1", ...
         dtype: of computation and output; BatchNorm computes in at least float32.
+        stages: how many of the four there are. CRW's network has three.
+        pooling: after the first convolution: "max" or "mean" (3x3, stride 2; zeros beyond the image are counted) or
+            "none". Spa-then-Temp's networks have "none" (stride 8) or "mean" (stride 4).
+        reflect: whether convolutions are padded by reflection instead of zeros, as in CRW's network.
+        color: what the images are before they are normalized: "rgb", or "lab" for Spa-then-Temp's networks.
+        family: "resnet", "crw" or "spa_then_temp", for reports; the computation does not depend on it.
 
     Example:
         >>> import jax
@@ -191,6 +207,40 @@ class ResNet(nn.Module):
     dilations: tuple[int, int, int, int] = (1, 1, 1, 1)
     outputs: tuple[str, ...] = ("res5",)
     dtype: DTypeLike = jnp.float32
+    stages: int = 4
+    pooling: Literal["max", "mean", "none"] = "max"
+    reflect: bool = False
+    color: Literal["rgb", "lab"] = "rgb"
+    family: str = "resnet"
+
+    @property
+    def block_names(self) -> tuple[str, ...]:
+        """All blocks, one after the other."""
+        return tuple(dict.fromkeys(_block_names(self.depth, self.stages).values()))
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """All outputs that there are: blocks, then stages."""
+        return (*self.block_names, *STAGES[: self.stages])
+
+    @property
+    def default_output(self) -> str:
+        """The output that evaluations take."""
+        return "res4"
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of an image must be multiples of, for all of it to be seen."""
+        return 1
+
+    def stride_of(self, output: str) -> int:
+        """Return the pixels a cell of an output.
+
+        >>> ResNet().stride_of("res4"), ResNet(strides=(1, 2, 1, 1)).stride_of("res5.0")
+        (16, 8)
+        """
+        stage = STAGES.index(output.split(".")[0])
+        return 2 * (1 if self.pooling == "none" else 2) * math.prod(self.strides[: stage + 1])
 
     @nn.compact
     @jaxtyped(typechecker=beartype)
@@ -209,13 +259,22 @@ class ResNet(nn.Module):
         Raises:
             ValueError: an unknown depth or output.
         """
-        wanted = _block_names(self.depth, self.outputs)
+        known = _block_names(self.depth, self.stages)
+        if not self.outputs or not set(self.outputs) <= set(known):
+            raise ValueError(
+                f"outputs {self.outputs!r} of ResNet-{self.depth}: take one or more of {', '.join(sorted(known))}"
+            )
+        wanted = {output: known[output] for output in self.outputs}
         x = jnp.asarray(images).astype(self.dtype)
-        x = nn.relu(batch_norm(_convolution(x, 64, 7, stride=2, name="conv1"), train, name="bn1"))
-        x = max_pool(x)
+        x = _convolution(x, 64, 7, stride=2, reflect=self.reflect, name="conv1")
+        x = nn.relu(batch_norm(x, train, name="bn1"))
+        if self.pooling == "max":
+            x = max_pool(x)
+        elif self.pooling == "mean":
+            x = nn.pool(x, 0.0, lax.add, (3, 3), (2, 2), ((1, 1), (1, 1))) / 9
 
         missing, blocks = set(wanted.values()), {}
-        for stage, stage_name in enumerate(STAGES):
+        for stage, stage_name in enumerate(STAGES[: self.stages]):
             for block in range(BLOCKS[self.depth][stage]):
                 if not missing and not self.is_initializing():
                     break
@@ -225,6 +284,7 @@ class ResNet(nn.Module):
                     bottleneck=is_bottleneck(self.depth),
                     stride=self.strides[stage] if block == 0 else 1,
                     dilation=max(dilation // 2, 1) if block == 0 else dilation,
+                    reflect=self.reflect,
                     name=f"{stage_name}_{block}",
                 )(x, train)
                 name = f"{stage_name}.{block}"
@@ -233,15 +293,13 @@ class ResNet(nn.Module):
         return {output: blocks[name] for output, name in wanted.items()}
 
 
-def _block_names(depth: int, outputs: tuple[str, ...]) -> dict[str, str]:
-    """Map output names to the blocks that put them out: {"res4": "res4.1"} for ResNet-18."""
+def _block_names(depth: int, stages: int) -> dict[str, str]:
+    """Map all output names to the blocks that put them out: {"res2.0": "res2.0", ..., "res4": "res4.1", ...}."""
     if depth not in BLOCKS:
         raise ValueError(f"no ResNet of depth {depth}; there are {', '.join(map(str, BLOCKS))}")
-    known = {f"{stage}.{i}": f"{stage}.{i}" for stage, n in zip(STAGES, BLOCKS[depth], strict=True) for i in range(n)}
-    known |= {stage: f"{stage}.{n - 1}" for stage, n in zip(STAGES, BLOCKS[depth], strict=True)}
-    if not outputs or not set(outputs) <= set(known):
-        raise ValueError(f"outputs {outputs!r} of ResNet-{depth}: take one or more of {', '.join(sorted(known))}")
-    return {output: known[output] for output in outputs}
+    counts = dict(zip(STAGES[:stages], BLOCKS[depth], strict=False))
+    blocks = {f"{stage}.{block}": f"{stage}.{block}" for stage, count in counts.items() for block in range(count)}
+    return blocks | {stage: f"{stage}.{count - 1}" for stage, count in counts.items()}
 
 
 def depth_of(variables: Mapping[str, Any]) -> int:
@@ -266,6 +324,7 @@ def depth_of(variables: Mapping[str, Any]) -> int:
     blocks = tuple(sum(name.startswith(f"{stage}_") for name in params) for stage in STAGES)
     bottleneck = "conv3" in params.get("res2_0", {})
     for depth, numbers in BLOCKS.items():
-        if numbers == blocks and is_bottleneck(depth) == bottleneck:
+        # CRW's networks have no last stage.
+        if blocks in (numbers, (*numbers[:3], 0)) and is_bottleneck(depth) == bottleneck:
             return depth
     raise ValueError(f"these are no parameters of a ResNet: the stages have {blocks} blocks, {bottleneck=}")

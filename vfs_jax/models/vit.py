@@ -147,9 +147,14 @@ class ViT(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @property
+    def block_names(self) -> tuple[str, ...]:
+        """All blocks, one after the other."""
+        return tuple(f"block.{i}" for i in range(self.depth))
+
+    @property
     def output_names(self) -> tuple[str, ...]:
-        """All outputs that there are, from the first block to the final norm."""
-        return (*(f"block.{i}" for i in range(self.depth)), "norm")
+        """All outputs that there are: blocks, then the final norm."""
+        return (*self.block_names, "norm")
 
     @property
     def default_output(self) -> str:

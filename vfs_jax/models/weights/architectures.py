@@ -58,8 +58,45 @@ def _vits() -> dict[str, ViT]:
     return vits
 
 
+def resnet_of(family: str, depth: int, stride: int = 8) -> ResNet:
+    """Return a ResNet with its name.
+
+    Args:
+        family: "resnet", "crw" (reflection padding, stride 8, no last stage) or "spa_then_temp" (no or mean pooling, no
+            last stage, Lab).
+        depth: of it.
+        stride: of Spa-then-Temp's third stage, 8 or 4.
+
+    Example:
+        >>> resnet_of("crw", 18).stride_of("res4"), resnet_of("spa_then_temp", 18, stride=4).stride_of("res4")
+        (8, 4)
+    """
+    if family == "crw":
+        return ResNet(
+            depth, (1, 2, 1, 1), outputs=("res4",), stages=3, reflect=True, family=family, name=f"crw_resnet{depth}"
+        )
+    if family == "spa_then_temp":
+        return ResNet(
+            depth,
+            (1, 2, 2, 1) if stride == 8 else (1, 1, 1, 1),
+            outputs=("res4",),
+            stages=3,
+            pooling="none" if stride == 8 else "mean",
+            color="lab",
+            family=family,
+            name=f"spa_then_temp_resnet{depth}_d{stride}",
+        )
+    return ResNet(depth, name=f"resnet{depth}")
+
+
+_RESNETS = (
+    *(resnet_of("resnet", depth) for depth in BLOCKS),
+    *(resnet_of("crw", depth) for depth in (18, 50)),
+    *(resnet_of("spa_then_temp", depth, stride) for depth in (18, 50) for stride in (8, 4)),
+)
+
 NETWORKS: dict[str, ResNet | ViT] = {
-    **{f"resnet{depth}": ResNet(depth, name=f"resnet{depth}") for depth in BLOCKS},
+    **{str(network.name): network for network in _RESNETS},
     **{name: network.clone(name=name) for name, network in _vits().items()},
 }
 

@@ -12,6 +12,7 @@ import orbax.checkpoint as ocp
 from vfs_jax.errors import InputError
 from vfs_jax.models.resnet import Variables
 from vfs_jax.models.vfs import nest_backbone
+from vfs_jax.models.weights.fitting import check_finite
 
 FOLDER = "checkpoints"  # in the workdir; each step is a folder of its own in it
 ITEM = "state"  # in the folder of a step
@@ -62,7 +63,7 @@ def load_variables(path: str | Path, step: int | None = None) -> Variables:
         and "predictor" (or with what `save_variables` was given); arrays on the default device.
 
     Raises:
-        InputError: there is no checkpoint, or it cannot be read; names the path.
+        InputError: there is no checkpoint, it cannot be read, or holds NaN or inf; names the path.
     """
     folder = checkpoint_folder(path, step) / ITEM
     try:
@@ -72,11 +73,13 @@ def load_variables(path: str | Path, step: int | None = None) -> Variables:
             shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), wanted)
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
             args = ocp.args.PyTreeRestore(item=shapes, restore_args=as_numpy, partial_restore=True)
-            return jax.tree.map(jnp.asarray, reader.restore(folder, args=args))
+            variables = jax.tree.map(jnp.asarray, reader.restore(folder, args=args))
     except Exception as error:  # whatever a damaged file makes of the reader
         raise InputError(
             f"checkpoint {folder.parent} cannot be read ({_first_line(error)}); take another step"
         ) from error
+    check_finite(f"checkpoint {folder.parent}", variables)
+    return dict(variables)
 
 
 def checkpoint_folder(path: str | Path, step: int | None = None) -> Path:

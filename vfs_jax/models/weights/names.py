@@ -1,31 +1,45 @@
-"""Other people's names for our variables: one table a family of files, and which family a file is of."""
+"""Other people's names for the variables of a ResNet and its heads, and which ResNet has those of a file."""
 
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from vfs_jax.errors import InputError
 from vfs_jax.models.resnet import BLOCKS, STAGES, is_bottleneck
+from vfs_jax.models.weights.fitting import TreePath
 
 Part = Literal["backbone", "vfs", "siamfc"]
 Naming = Literal["vfs", "torchvision"]
-TreePath = tuple[str, ...]  # of a leaf or a module in a tree of variables
 
 
-class Family(NamedTuple):
-    """How a kind of file names its tensors ("module." in front of all of them aside)."""
+# What stands before the names of the ResNet that is wanted, once wrappers are off (see `states`): nothing in most
+# files; MoCo v2's, DenseCL's and MoCo v3's networks have a part of their own for it.
+_PREFIXES = ("", "encoder_q.", "encoder_q.0.", "base_encoder.")
 
-    backbone: str  # the prefix of the backbone's tensors
-    others: tuple[str, ...]  # prefixes of what such files hold besides; "fc." behind the backbone's prefix always may
-
-
-_FAMILIES = (
-    Family("", ()),  # torchvision, DINO, and VFS files with torchvision's names
-    Family("backbone.", ("img_head.", "head.")),  # VFS, SiamFC on VFS, DINO
-    Family("encoder_q.", ("encoder_k.", "queue")),  # MoCo v2
-    Family("encoder.", ("predictor.",)),  # SimSiam
-    Family("base_encoder.", ("momentum_encoder.", "predictor.")),  # MoCo v3
+# What such files hold besides: classifiers and other heads, queues, momentum encoders, and in Spa-then-Temp's the
+# teacher that it was trained by.
+_OTHERS = (
+    *("fc.", "head.", "img_head.", "projector", "projection_head.", "predictor.", "prototypes", "neck."),
+    *("encoder_q.", "encoder_k.", "base_encoder.", "momentum_encoder.", "queue", "backbone_t.", "bn."),
+    *("value_transform.", "selfsim_fc."),
 )
+
+
+class Recognized(NamedTuple):
+    """The ResNet whose names a file has."""
+
+    prefix: str
+    naming: Naming
+    depth: int
+    stages: int  # 4, or 3 where the file has none of the last one's
+
+    def is_other(self, name: str) -> bool:
+        """Tell whether a name is one of what such files hold besides."""
+        if self.prefix and name.startswith(self.prefix):
+            return name.startswith(f"{self.prefix}fc.")
+        return name.startswith(_OTHERS)
+
 
 # Leaves of our modules -> what torch calls them. Convolutions without a bias simply have no such leaf.
 _WEIGHT = {("params", "kernel"): "weight", ("params", "bias"): "bias"}
@@ -58,25 +72,44 @@ def part_of(names: Iterable[str]) -> Part:
     return "siamfc" if any(name.startswith(tuple(_SIAMFC_MODULES.values())) for name in names) else "backbone"
 
 
-def recognize(path: str | os.PathLike[str], state: Collection[str]) -> tuple[Family, Naming, int]:
-    """Return the family, naming and depth whose backbone's names fit those of a file's tensors best."""
+def rename_resnet(name: str) -> str:
+    """Undo the quirk of CRW's files, whose padded convolutions may stand behind a padding layer.
 
-    def misfits(family: Family, naming: Naming, depth: int) -> int:
-        expected = {f"{family.backbone}{name}.weight" for name in _backbone_modules(depth, naming).values()}
-        found = {name for name in state if name.endswith(".weight") and name.startswith(family.backbone)}
+    >>> rename_resnet("layer1.0.conv2.1.weight"), rename_resnet("layer1.0.conv2.weight")
+    ('layer1.0.conv2.weight', 'layer1.0.conv2.weight')
+    """
+    return re.sub(r"\b(conv\d)\.1\.weight$", r"\1.weight", name)
+
+
+def recognize(path: str | os.PathLike[str], state: Collection[str]) -> Recognized:
+    """Return the ResNet whose names fit those of a file's tensors best."""
+
+    def misfits(candidate: Recognized) -> int:
+        prefix, naming, depth, stages = candidate
+        modules = backbone_modules(depth, naming, stages)
+        expected = {f"{prefix}{name}.weight" for name in modules.values()}
+        found = {name for name in state if name.endswith(".weight") and name.startswith(prefix)}
         return len(expected - found) - len(expected & found) + len(found - expected)
 
-    candidates: list[tuple[Family, Naming, int]] = [
-        (family, naming, depth) for family in _FAMILIES for naming in ("vfs", "torchvision") for depth in BLOCKS
+    def stages(prefix: str) -> int:
+        return 4 if any(name.startswith(f"{prefix}layer4.") for name in state) else 3
+
+    namings: tuple[Naming, ...] = ("vfs", "torchvision")
+    candidates = [
+        Recognized(prefix, naming, depth, stages(prefix))
+        for prefix in _PREFIXES
+        for naming in namings
+        for depth in BLOCKS
     ]
-    best = min(candidates, key=lambda candidate: misfits(*candidate))
-    if not any(f"{best[0].backbone}{name}.weight" in state for name in _backbone_modules(best[2], best[1]).values()):
-        names = ", ".join(list(state)[:5]) or "none"
-        raise InputError(f"{path}: holds no ResNet of a known layout (its first names: {names}); choose another file")
+    best = min(candidates, key=misfits)
+    names = backbone_modules(best.depth, best.naming, best.stages).values()
+    if sum(f"{best.prefix}{name}.weight" in state for name in names) < 2:
+        shown = ", ".join(list(state)[:5]) or "none"
+        raise InputError(f"{path}: holds no network of a known layout (its first names: {shown}); choose another file")
     return best
 
 
-def _backbone_modules(depth: int, naming: Naming) -> dict[TreePath, str]:
+def backbone_modules(depth: int, naming: Naming, stages: int = 4) -> dict[TreePath, str]:
     """Return torch's name for every module of a ResNet, by the module's path in our variables."""
 
     def pair(conv: TreePath, bn: TreePath, torch_name: str) -> Iterator[tuple[TreePath, str]]:
@@ -89,7 +122,7 @@ def _backbone_modules(depth: int, naming: Naming) -> dict[TreePath, str]:
         yield from zip((conv, bn), names, strict=True)
 
     modules = dict(pair(("conv1",), ("bn1",), "conv1"))
-    for stage, (stage_name, blocks) in enumerate(zip(STAGES, BLOCKS[depth], strict=True)):
+    for stage, (stage_name, blocks) in enumerate(zip(STAGES[:stages], BLOCKS[depth], strict=False)):
         for block in range(blocks):
             ours, theirs = f"{stage_name}_{block}", f"layer{stage + 1}.{block}"
             for i in (1, 2, 3) if is_bottleneck(depth) else (1, 2):
@@ -104,7 +137,7 @@ def tensor_names(
 ) -> dict[TreePath, str]:
     """Map the leaves of a part to names: ("params", "conv1", "kernel") -> "backbone.conv1.conv.weight"."""
     root: TreePath = () if part == "backbone" else ("backbone",)
-    modules = {root + ours: prefix + theirs for ours, theirs in _backbone_modules(depth, naming).items()}
+    modules = {root + ours: prefix + theirs for ours, theirs in backbone_modules(depth, naming).items()}
     modules.update({**_HEAD_MODULES, **_SIAMFC_MODULES})
     names = {}
     for collection, *module, leaf in leaves:

@@ -1,17 +1,22 @@
-"""Weights of every kind, named by one string: a training folder, one of its checkpoints, a .pth file, random:SEED."""
+"""Weights of every kind, named by one string: a training folder, a checkpoint in it, a file of weights, random:SEED."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vfs_jax.errors import InputError
-from vfs_jax.models.resnet import BLOCKS, Variables, depth_of
+from vfs_jax.models.resnet import BLOCKS, ResNet, Variables, depth_of
 from vfs_jax.models.vfs import backbone_of, init_variables, nest_backbone
-from vfs_jax.models.weights.torch_files import load_whole
+from vfs_jax.models.vit import ViT
+from vfs_jax.models.weights.architectures import NETWORKS, resnet_of
+from vfs_jax.models.weights.files import SUFFIXES
+from vfs_jax.models.weights.load import Network, load_whole
 
 About = Mapping[str, str | int | bool | None]  # what weights are: see `resolve`
 
@@ -23,57 +28,60 @@ class NamedWeights:
     Attributes:
         name: short, fit for a folder.
         source: the string that named them.
+        network: that they belong to.
         variables: as `resolve` or `resolve_tracker` gives them.
         about: what they are, likewise.
     """
 
     name: str
     source: str
+    network: Network
     variables: Variables
     about: About
 
 
-def resolve(weights: str, depth: int) -> tuple[Variables, About]:
-    """Load a ResNet backbone.
+def resolve(weights: str, depth: int = 18) -> tuple[Network, Variables, About]:
+    """Load a backbone.
 
     Args:
-        weights: a folder that vfs-train wrote (its newest checkpoint), one checkpoint in it, a PyTorch file (.pth,
-            .pt), or "random:SEED".
-        depth: of the ResNet.
+        weights: a folder that vfs-train wrote (its newest checkpoint), one checkpoint in it, a file of weights (see
+            `load_weights`), "random:SEED" for a ResNet, or "random:SEED:NAME" for any network of `NETWORKS`.
+        depth: of the ResNet of "random:SEED"; all others tell what they are.
 
     Returns:
-        The variables of the ResNet, and what they are: "weights" as given, "kind", "step" (None but for checkpoints)
-        and "sha256" over names and numbers, the same for the same numbers wherever they come from.
+        The network, its variables, and what they are: "weights" as given, "kind", "network", "step" (None but for
+        checkpoints) and "sha256" over names and numbers, the same for the same numbers wherever they come from.
 
     Raises:
-        InputError: there are no such weights, they cannot be read, or they are of another depth.
+        InputError: there are no such weights, or they cannot be read.
 
     Example:
-        >>> variables, about = resolve("random:0", depth=18)
-        >>> about["kind"], about["sha256"] == checksum(variables)
-        ('random', True)
+        >>> network, variables, about = resolve("random:0")
+        >>> network.name, about["kind"], about["sha256"] == checksum(variables)
+        ('resnet18', 'random', True)
     """
-    whole, kind, step = _read(weights, depth, heads=False)
-    variables = backbone_of(whole)
-    return variables, {"weights": weights, "kind": kind, "step": step, "sha256": checksum(variables)}
+    network, whole, about = _read(weights, depth, heads=False)
+    variables = backbone_of(whole) if isinstance(network, ResNet) else whole
+    return network, variables, {**about, "sha256": checksum(variables)}
 
 
-def resolve_tracker(weights: str, depth: int) -> tuple[Variables, About]:
+def resolve_tracker(weights: str, depth: int = 18) -> tuple[ResNet, Variables, About]:
     """Load a ResNet with the tracking head where there is one.
 
     Args:
-        weights: as for `resolve`; a folder that vfs-train-tracker wrote and a .pth file of the release's tracker hold a
+        weights: as for `resolve`; a folder that vfs-train-tracker wrote and a file of the release's tracker hold a
             head, all others the backbone alone.
-        depth: of the ResNet.
+        depth: of the ResNet of "random:SEED".
 
     Returns:
-        {"backbone": ..., "head": ...} in "params" ("head" where there is one) and {"backbone": ...} in "batch_stats",
-        and what they are, as `resolve` tells it, with "head" true or false.
+        The ResNet, {"backbone": ..., "head": ...} in "params" ("head" where there is one) and {"backbone": ...} in
+        "batch_stats", and what they are, as `resolve` tells it, with "head" true or false.
 
     Raises:
-        InputError: as `resolve` does.
+        InputError: as `resolve` does, or they are no ResNet's.
     """
-    whole, kind, step = _read(weights, depth, heads=True)
+    network, whole, about = _read(weights, depth, heads=True)
+    resnet = only_resnet(weights, network)
     backbone = backbone_of(whole)
     variables = nest_backbone(backbone)
     head = whole["params"].get("head")
@@ -81,15 +89,22 @@ def resolve_tracker(weights: str, depth: int) -> tuple[Variables, About]:
         variables["params"]["head"] = head
     # Of a backbone alone it is the checksum that `resolve` gives.
     total = checksum(backbone if head is None else variables)
-    return variables, {"weights": weights, "kind": kind, "step": step, "sha256": total, "head": head is not None}
+    return resnet, variables, {**about, "sha256": total, "head": head is not None}
 
 
-def resolve_several(weights: str, depth: int, *, heads: bool = False) -> list[NamedWeights]:
+def only_resnet(weights: str, network: Network) -> ResNet:
+    """Return the network where it is a ResNet as VFS trains it, which box tracking needs; else raise InputError."""
+    if not isinstance(network, ResNet) or network.family != "resnet":
+        raise InputError(f"{weights}: holds {network.name}; boxes are tracked by the ResNets that VFS trains")
+    return network
+
+
+def resolve_several(weights: str, depth: int = 18, *, heads: bool = False) -> list[NamedWeights]:
     """Load comma-separated weights.
 
     Args:
         weights: each as `resolve` takes them.
-        depth: of the ResNets.
+        depth: of the ResNets of "random:SEED".
         heads: whether tracking heads are wanted, as `resolve_tracker` gives them.
 
     Returns:
@@ -114,7 +129,7 @@ def run_names(weights: str) -> dict[str, str]:
         path = Path(each)
         if each.startswith("random:"):
             name = each.replace(":", "-")
-        elif path.suffix in (".pth", ".pt", ".tar"):
+        elif path.suffix in (*SUFFIXES, ".tar"):
             name = path.name.split(".")[0]
         elif path.parent.name == "checkpoints":
             name = f"{path.parent.parent.name}-{path.name}"
@@ -144,26 +159,52 @@ def checksum(variables: Variables) -> str:
     return digest.hexdigest()
 
 
-def _read(weights: str, depth: int, *, heads: bool) -> tuple[Variables, str, int | None]:
-    """Read what there is once: variables with whatever heads they have, their kind, and the step of a checkpoint."""
-    if depth not in BLOCKS:
-        raise InputError(f"depth={depth}: there is no such ResNet; choose among {', '.join(map(str, BLOCKS))}")
+def _read(weights: str, depth: int, *, heads: bool) -> tuple[Network, Variables, dict[str, str | int | None]]:
+    """Read what there is once: the network, variables with whatever heads they have, and what they are."""
     path, step = Path(weights), None
+    network: Network
     if weights.startswith("random:"):
-        seed = weights.removeprefix("random:")
-        if not seed.isdecimal():
-            raise InputError(f"{weights}: {seed!r} is no seed; write random:0")
-        kind, variables = "random", init_variables(int(seed), depth)
+        kind = "random"
+        network, variables = _draw(weights, depth)
     elif path.is_dir():
-        # Imported here: checkpoints bring Orbax along, which random weights and .pth files need not wait for.
+        # Imported here: checkpoints bring Orbax along, which random weights and files need not wait for.
         from vfs_jax.models.weights.checkpoints import checkpoint_folder, load_variables
 
         folder = checkpoint_folder(path)
         kind, step, variables = "checkpoint", int(folder.name), load_variables(folder)
+        network = resnet_of("resnet", depth_of(variables))
     elif path.is_file():
-        kind, variables = "torch", load_whole(path, heads=["siamfc"] if heads else [])
+        network, variables = load_whole(path, heads=["siamfc"] if heads else [])
+        kind = "safetensors" if path.suffix == ".safetensors" else "torch"
     else:
-        raise InputError(f"{weights}: no such weights; give a training folder, a .pth file or random:SEED")
-    if (found := depth_of(variables)) != depth:
-        raise InputError(f"depth={depth}: {weights} holds a ResNet-{found}; set {found}")
-    return nest_backbone(variables), kind, step
+        raise InputError(
+            f"{weights}: no such weights; give a training folder, a .pth or .safetensors file or random:SEED"
+        )
+    if isinstance(network, ResNet):
+        variables = nest_backbone(variables)
+    return network, variables, {"weights": weights, "kind": kind, "network": network.name, "step": step}
+
+
+def _draw(weights: str, depth: int) -> tuple[Network, Variables]:
+    """Draw the random weights of "random:SEED" or "random:SEED:NAME"."""
+    _, _, rest = weights.partition(":")
+    seed, _, name = rest.partition(":")
+    if not seed.isdecimal():
+        raise InputError(f"{weights}: {seed!r} is no seed; write random:0")
+    if not name and depth not in BLOCKS:
+        raise InputError(f"depth={depth}: there is no such ResNet; choose among {', '.join(map(str, BLOCKS))}")
+    name = name or f"resnet{depth}"
+    if name not in NETWORKS:
+        raise InputError(f"{weights}: there is no network {name!r}; choose among {', '.join(NETWORKS)}")
+    network = NETWORKS[name]
+    if isinstance(network, ResNet) and network.family == "resnet":
+        return network, init_variables(int(seed), network.depth)
+    # These random numbers compile in a fraction of the time that the usual ones take for hundreds of tensors.
+    return network, dict(_init(network, jax.random.key(int(seed), impl="rbg")))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(network: Network, key: jax.Array) -> Variables:
+    # Under jit the forward pass falls away.
+    side = network.patch if isinstance(network, ViT) else 32
+    return dict(network.init(key, jnp.zeros((1, side, side, 3), jnp.float32)))

@@ -1,14 +1,18 @@
 """Other people's names for the tensors of a vision transformer, and which one their shapes make it."""
 
 import math
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
+from vfs_jax.errors import InputError
 from vfs_jax.models.position_codes import Positions, rotary_periods
 from vfs_jax.models.vit import ViT
 from vfs_jax.models.weights.architectures import name_of_vit
+from vfs_jax.models.weights.fitting import file_order
 
 # Ways to say the same, rewritten one after the other until names are those of the official files (DINO's, DINOv2's,
 # DINOv3's and MAE's agree), but for "q", "k" and "v" where these are apart.
@@ -68,6 +72,9 @@ OTHERS = (
     "projectors.",
 )
 
+# Names that MAE's and its kin's files have beside the encoder's, or before it.
+OF_MAE = ("decoder", "to_posterior.", "vit.")
+
 # Our leaves -> official names.
 _TOP = {
     "patch_kernel": "patch_embed.proj.weight",
@@ -105,7 +112,7 @@ def official_name(leaf: tuple[str, ...]) -> str:
     return f"{block}.{_BLOCK[last]}" if len(leaf) == 2 else f"{block}.{_BLOCK[module[1]]}.{_KINDS[last]}"
 
 
-def is_vit(names: Mapping[str, object]) -> bool:
+def is_vit(names: Iterable[str]) -> bool:
     """Tell whether a file with these names holds a vision transformer."""
     return any(_rename(name) == "patch_embed.proj.weight" for name in names)
 
@@ -116,7 +123,7 @@ def _rename(name: str) -> str:
     return name
 
 
-def rename(state: Mapping[str, object]) -> dict[str, str]:
+def rename(state: Iterable[str]) -> dict[str, str]:
     """Return the official name of each name in a file; an "up_proj" without a gate beside it is the first layer."""
     renamed = {name: _rename(name) for name in state}
     gated = {new.rsplit("w1.", 1)[0] for new in renamed.values() if ".mlp.w1." in new}
@@ -161,17 +168,26 @@ def join(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return joined
 
 
-def network_of(state: Mapping[str, np.ndarray], *, is_mae: bool, is_classifier: bool) -> ViT:
+def network_of(
+    path: str | os.PathLike[str], state: Mapping[str, np.ndarray], *, is_mae: bool, is_classifier: bool
+) -> ViT:
     """Build the network that tensors belong to, by their shapes.
 
     Heads cannot be told from shapes: they are those of the published network of these sizes, else of 64 channels.
 
     Args:
+        path: the file, for messages.
         state: arrays under the names of `official_name`.
         is_mae: whether the file has marks of MAE's: its tensors alone are named as DINO's.
         is_classifier: whether there is a classifier: then it is one of timm's plain ones.
+
+    Raises:
+        InputError: the patches' kernel is that of no ViT.
     """
     kernel = state["patch_embed.proj.weight"]
+    if kernel.ndim != 4 or kernel.shape[1] != 3 or kernel.shape[2] != kernel.shape[3] or kernel.shape[0] % 2:
+        shape = list(kernel.shape)
+        raise InputError(f"{path}: is no ViT of a known kind (patch_embed.proj.weight is {shape}); choose another file")
     width, patch = kernel.shape[0], kernel.shape[-1]
     depth = 1 + max((int(name.split(".")[1]) for name in state if re.match(r"blocks\.\d+\.", name)), default=-1)
     fc1, fc2 = (state.get(f"blocks.0.mlp.{layer}.weight", np.empty((0, 0))).shape for layer in ("fc1", "fc2"))
@@ -211,3 +227,36 @@ def missing_periods(network: ViT) -> np.ndarray:
     The official files hold them rounded to bfloat16, so that features differ by 4e-3 of their standard deviation.
     """
     return rotary_periods(network.width // network.heads)
+
+
+def official_tensors(params: Mapping[str, object]) -> dict[str, np.ndarray]:
+    """Return the tensors of an official file for the parameters of a ViT, float32.
+
+    A gated first layer is written as one, as DINOv2 has it; DINOv3's has its two halves and the mask of the keys' bias.
+    """
+    leaves = flatten_dict(params)
+    is_rotary = ("periods",) in leaves
+    tensors = {
+        official_name(leaf): np.array(file_order(leaf, np.asarray(value)), np.float32, order="C")
+        for leaf, value in leaves.items()
+    }
+    hidden = {name: array.shape[-1] for name, array in tensors.items() if name.endswith(".mlp.fc2.weight")}
+    official: dict[str, np.ndarray] = {}
+    for name, array in tensors.items():
+        block, _, kind = name.partition(".mlp.fc")
+        is_gated = kind and len(tensors[f"{block}.mlp.fc1.weight"]) == 2 * hidden[f"{block}.mlp.fc2.weight"]
+        if not is_gated:
+            official[name] = array
+        elif kind.startswith("2"):
+            official[name.replace(".fc2.", ".w3.")] = array
+        elif is_rotary:
+            for part, half in zip(("w1", "w2"), np.split(array, 2), strict=True):
+                official[name.replace("fc1", part)] = half
+        else:
+            official[name.replace(".fc1.", ".w12.")] = array
+    if is_rotary:
+        official["rope_embed.periods"] = official.pop("periods")
+        official["storage_tokens"] = official.pop("register_tokens")
+        for name in [name for name in official if name.endswith(".attn.qkv.bias")]:
+            official[f"{name}_mask"] = np.repeat(np.array([1, 0, 1], np.float32), len(official[name]) // 3)
+    return official
