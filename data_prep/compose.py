@@ -17,7 +17,7 @@ import scipy.io
 
 from vfs_jax.data.images import encode_jpeg, write_index_mask
 from vfs_jax.data.text import write_text
-from vfs_jax.data.video_files import open_video
+from vfs_jax.data.video_files import Video
 from vfs_jax.errors import InputError
 
 HARMONICS = (2, 3, 5)  # of the outline
@@ -216,7 +216,7 @@ def read_background(video: Path, frames: int, height: int) -> np.ndarray:
         InputError: there is no such video, or it does not decode.
     """
     decoded = []
-    for frame in itertools.islice(open_video(video)[2], frames):
+    for frame in itertools.islice(Video(video).frames(), frames):
         size = (2 * round(frame.shape[1] * height / frame.shape[0] / 2), height)
         decoded.append(cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
     there_and_back = decoded + decoded[-2:0:-1]

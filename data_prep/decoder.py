@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from data_prep.decoding import ClipOptions, decode_clips
 from data_prep.record import SerializedRecord, make_record
@@ -39,13 +39,16 @@ class Decoder:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def decode(self, path: Path, video: str, label: int) -> Iterator[SerializedRecord]:
+    def decode(
+        self, path: Path, video: str, label: int, *, warn: Callable[[str], object]
+    ) -> Iterator[SerializedRecord]:
         """Decode one video.
 
         Args:
             path: the video file.
             video: its id.
             label: its class.
+            warn: called at the end where frames are missing, with a line that says how many.
 
         Yields:
             Records of the clips that decode_clips yields.
@@ -56,7 +59,7 @@ class Decoder:
         received = 0
         for _ in range(2):
             try:
-                for record in self._ask(path, video, label):
+                for record in self._ask(path, video, label, warn):
                     yield record
                     del record  # it has megabytes, and the next one is about to come
                     received += 1
@@ -68,13 +71,13 @@ class Decoder:
                     break
         raise VideoError("the decoder was killed while it worked on this video; out of memory?")
 
-    def _ask(self, path: Path, video: str, label: int) -> Iterator[SerializedRecord]:
+    def _ask(self, path: Path, video: str, label: int, warn: Callable[[str], object]) -> Iterator[SerializedRecord]:
         if self._child is None:
             self._child = _start()
         child = self._child
         assert child.stdin is not None
         assert child.stdout is not None
-        answer: SerializedRecord | str | None = None
+        answer: SerializedRecord | _End | None = None
         try:
             # The child gives up by itself a little later: nothing is left behind where this process is killed.
             _send(child.stdin, (os.fspath(path), video, label, self._options, self._clip_timeout + 5))
@@ -88,8 +91,10 @@ class Decoder:
         finally:
             if answer is None:  # it has not come to an end, or nobody wants the rest
                 self.close()
-        if answer:
-            raise VideoError(answer)
+        for line in answer.warnings:
+            warn(line)
+        if answer.reason:
+            raise VideoError(answer.reason)
 
     def close(self) -> None:
         """End the child process."""
@@ -104,6 +109,13 @@ class Decoder:
         self._child = None
 
 
+class _End(NamedTuple):
+    """The last answer to a request: why the video does not decode, "" where it does, and what it lacks."""
+
+    reason: str
+    warnings: list[str]
+
+
 class _Ended(Exception):
     """The child process ended before it answered."""
 
@@ -116,9 +128,6 @@ def _start() -> "subprocess.Popen[bytes]":
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "OPENCV_LOG_LEVEL": "SILENT",
-        "OPENCV_FFMPEG_LOGLEVEL": "-8",  # FFmpeg's AV_LOG_QUIET: what does not decode is reported once, as a reject
-        "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",  # a playlist named .mp4 opens no network
         # glibc: the memory of an image is kept for the next one; that of a record, which has megabytes, is given back.
         "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
         "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
@@ -141,7 +150,7 @@ def _start() -> "subprocess.Popen[bytes]":
 
 
 def serve() -> None:
-    """Answer each request on stdin with records and then with what went wrong, "" for nothing: the child's loop."""
+    """Answer each request on stdin with records and then with how it ended: the child's loop."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -155,9 +164,10 @@ def serve() -> None:
         except EOFError:
             return
         reason = ""
+        warnings: list[str] = []
         signal.setitimer(signal.ITIMER_REAL, limit)
         try:
-            for clip in decode_clips(Path(path), video, label, options):
+            for clip in decode_clips(Path(path), video, label, options, warn=warnings.append):
                 _send(answers, make_record(clip))
                 signal.setitimer(signal.ITIMER_REAL, limit)
                 del clip  # before the next one is decoded
@@ -166,7 +176,7 @@ def serve() -> None:
         except (cv2.error, MemoryError) as error:
             reason = f"decoding fails: {' '.join(str(error).split()) or 'out of memory'}"
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _send(answers, reason)
+        _send(answers, _End(reason, warnings))
 
 
 def _send(pipe: IO[bytes], message: object) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from vfs_jax.data.images import encode_jpeg
 from vfs_jax.data.record_fields import ClipRecord
-from vfs_jax.data.video_files import UnusableTimes, VideoError, VideoFile
+from vfs_jax.data.video_files import DecodedFrame, UnusableTimes, VideoError, VideoFile
 from vfs_jax.errors import InputError
 
 # Containers round times, Matroska to whole milliseconds: a frame this little before a tick still belongs to it.
@@ -70,18 +70,22 @@ def clip_name(video: str, number: int, *, cut: bool) -> str:
     return f"{video}#{number:04d}" if cut else video
 
 
-def decode_clips(path: Path, video: str, label: int, options: ClipOptions) -> Iterator[ClipRecord]:
+def decode_clips(
+    path: Path, video: str, label: int, options: ClipOptions, *, warn: Callable[[str], object]
+) -> Iterator[ClipRecord]:
     """Decode a whole video once, from its first frame to its last.
 
-    Rotation metadata is applied. Frames shrink by area averaging and grow bilinearly; the longer side is
-    int(side * scale + 0.5). With options.fps, the first frame at or after each tick k / fps is kept, so that clips of a
-    variable frame rate come out evenly spaced. Where the container's times do not increase, frame i is at i / rate.
+    Frames are stored as they are shown: turned as the file says, and with square pixels. They shrink by area averaging
+    and grow bilinearly; the longer side is int(side * scale + 0.5). With options.fps, the first frame at or after each
+    tick k / fps is kept, so that clips of a variable frame rate come out evenly spaced. Where the container's times do
+    not increase, frame i is at i / rate.
 
     Args:
-        path: any file that FFmpeg, inside OpenCV, reads.
+        path: any file that FFmpeg reads.
         video: its id.
         label: its class.
         options: size, rate, quality and length.
+        warn: called at the end where frames are missing, with a line that says how many.
 
     Yields:
         The video as one clip; with options.clip_seconds its clips in order, the last of them up to half as long again
@@ -100,7 +104,8 @@ def decode_clips(path: Path, video: str, label: int, options: ClipOptions) -> It
         raise VideoError("is an empty file")
 
     def clips(*, container_times: bool) -> Iterator[ClipRecord]:
-        kept = _keep(VideoFile(path).frames(container_times=container_times), options)
+        file = VideoFile(path)
+        kept = _keep(file.frames(container_times=container_times), options)
         for number, frames in enumerate(_cut(kept, options.clip_seconds or math.inf)):
             yield {
                 "id": clip_name(video, number, cut=options.clip_seconds > 0),
@@ -112,6 +117,8 @@ def decode_clips(path: Path, video: str, label: int, options: ClipOptions) -> It
                 "frames": [frame.jpeg for frame in frames],
                 "source_sha256": sha256,
             }
+        if file.shortfall:
+            warn(file.shortfall)
 
     done = 0
     try:
@@ -122,21 +129,21 @@ def decode_clips(path: Path, video: str, label: int, options: ClipOptions) -> It
         yield from itertools.islice(clips(container_times=False), done, None)
 
 
-def _keep(frames: Iterator[tuple[float, np.ndarray]], options: ClipOptions) -> Iterator[_Frame]:
+def _keep(frames: Iterator[DecodedFrame], options: ClipOptions) -> Iterator[_Frame]:
     """Choose frames by their times, resize and encode them."""
     size: tuple[int, int] | None = None
     last_tick = -1
-    for number, (time, image) in enumerate(frames):
-        tick = int((time + _TIME_ROUNDING) * options.fps) if options.fps else number
+    for number, frame in enumerate(frames):
+        tick = int((frame.time + _TIME_ROUNDING) * options.fps) if options.fps else number
         if tick <= last_tick:
             continue
         last_tick = tick
-        size = size or _target_size(image, options.short_side)  # a stream that changes size keeps its first
+        size = size or _target_size(frame, options.short_side)  # a stream that changes size keeps its first
         try:
-            jpeg = encode_jpeg(_resize(image, size), quality=options.quality)
+            jpeg = encode_jpeg(_resize(frame.image, size), quality=options.quality)
         except ValueError as error:
             raise VideoError(str(error)) from None
-        yield _Frame(number, time, *size, jpeg)
+        yield _Frame(number, frame.time, *size, jpeg)
 
 
 def _cut(frames: Iterator[_Frame], seconds: float) -> Iterator[list[_Frame]]:
@@ -158,8 +165,6 @@ def _cut(frames: Iterator[_Frame], seconds: float) -> Iterator[list[_Frame]]:
                 f"its first {len(clip)} frames fill {_LARGEST_CLIP >> 20} MiB, the most of one record; "
                 "cut it by clip_seconds"
             )
-    if not clip:
-        raise VideoError("no frame of its video stream decodes")
     if held and clip[-1].time - clip[0].time < seconds / 2:
         held, clip = [], held + clip
     if held:
@@ -167,14 +172,16 @@ def _cut(frames: Iterator[_Frame], seconds: float) -> Iterator[list[_Frame]]:
     yield clip
 
 
-def _target_size(image: np.ndarray, short_side: int) -> tuple[int, int]:
-    height, width = image.shape[:2]
-    scale = short_side / min(height, width) if short_side else 1.0
-    return int(height * scale + 0.5), int(width * scale + 0.5)
+def _target_size(frame: DecodedFrame, short_side: int) -> tuple[int, int]:
+    """Return the height and width to store: those shown, the side that pixels which are not square lengthen grown."""
+    height, width = frame.image.shape[:2]
+    shown = height / min(frame.pixel_aspect, 1), width * max(frame.pixel_aspect, 1)
+    scale = short_side / min(shown) if short_side else 1.0
+    return int(shown[0] * scale + 0.5), int(shown[1] * scale + 0.5)
 
 
 def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if image.shape[:2] == size:
         return image
-    shrinks = size[0] < image.shape[0]
+    shrinks = size[0] < image.shape[0] or size[1] < image.shape[1]
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -17,7 +17,7 @@ VERSION = "1.0.0"
 
 
 def finalize(out: Path) -> Manifest:
-    """Write OUT/manifest.json, OUT/rejects.jsonl and the metadata that TFDS reads.
+    """Write OUT/manifest.json, OUT/rejects.jsonl, OUT/warnings.jsonl and the metadata that TFDS reads.
 
     Args:
         out: folder of the index and of all its shards.
@@ -31,6 +31,7 @@ def finalize(out: Path) -> Manifest:
     tasks = read_tasks(out)
     shards: list[ShardLine] = []
     rejects: list[Reject] = []
+    warnings: list[Reject] = []
     settings: list[Mapping[str, float]] = []
     missing: list[ShardTask] = []
     for task in tasks:
@@ -52,6 +53,7 @@ def finalize(out: Path) -> Manifest:
             }
         )
         rejects += sidecar["rejects"]
+        warnings += sidecar.get("warnings", [])
     if missing:
         videos = sum(task.videos for task in missing)
         first = read_entries(out, missing[0])[0].id
@@ -70,12 +72,14 @@ def finalize(out: Path) -> Manifest:
         "videos": sum(task.videos for task in tasks),
         "records": sum(shard["count"] for shard in shards),
         "rejects": len(rejects),
+        "warnings": len(warnings),
         "not_on_disk": _not_on_disk(out),
         "frames": sum(shard["frames"] for shard in shards),
         "bytes": sum(shard["bytes"] for shard in shards),
         "shards": shards,
     }
-    write_text(out / "rejects.jsonl", "".join(to_json(reject) + "\n" for reject in rejects))
+    for name, lines in (("rejects", rejects), ("warnings", warnings)):
+        write_text(out / f"{name}.jsonl", "".join(to_json(line) + "\n" for line in lines))
     _write_tfds_metadata(out, shards)
     write_text(out / "manifest.json", to_json(manifest, indent=1) + "\n")  # last: it says that all is there
     return manifest
@@ -86,16 +90,17 @@ def _not_on_disk(out: Path) -> int:
     return len(read_text(path).splitlines()) if path.exists() else 0
 
 
-def shortfall(out: Path, *, videos: int, rejects: int = 0) -> list[str]:
+def shortfall(out: Path, *, videos: int, rejects: int = 0, warnings: int = 0) -> list[str]:
     """Say what the records lack: a model trained on an eighth of the videos looks like one that trained badly.
 
     Args:
         out: folder of the index.
         videos: in the index.
         rejects: of them.
+        warnings: of them.
 
     Returns:
-        Up to two lines, none where nothing is amiss.
+        Up to three lines, none where nothing is amiss.
     """
     lines, missing = [], _not_on_disk(out)
     if missing:
@@ -108,6 +113,12 @@ def shortfall(out: Path, *, videos: int, rejects: int = 0) -> list[str]:
         lines.append(
             f"{rejects} videos or clips of {videos} videos were rejected ({rejects / videos:.1%}); "
             f"{out / 'rejects.jsonl'} says why"
+        )
+    if warnings:
+        first = read_lines(out, "warnings")[0]
+        lines.append(
+            f"{warnings} of {videos} videos decode in part ({first['video']}: {first['reason']}); "
+            f"{out / 'warnings.jsonl'} says which"
         )
     return lines
 
@@ -158,9 +169,9 @@ def read_manifest(out: Path) -> Manifest:
         raise InputError(f"{path}: is not JSON; run vfs-prepare finalize --out={out} again") from None
 
 
-def read_rejects(out: Path) -> list[Reject]:
-    """Read OUT/rejects.jsonl: id, video, path and reason of everything that is no record."""
-    path = out / "rejects.jsonl"
+def read_lines(out: Path, name: str) -> list[Reject]:
+    """Read OUT/rejects.jsonl or OUT/warnings.jsonl: id, video, path and reason of each."""
+    path = out / f"{name}.jsonl"
     lines = read_text(path).splitlines()
     try:
         return [json.loads(line) for line in lines]

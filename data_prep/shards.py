@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from array_record.python import array_record_module
 
@@ -36,7 +36,7 @@ class RecordLine(TypedDict):
 
 
 class Reject(TypedDict):
-    """A video, or a part of one, that is no record, and why."""
+    """A video, or a part of one, that is no record, and why; in the list of warnings, a video that lacks frames."""
 
     id: str
     video: str
@@ -54,6 +54,7 @@ class Sidecar(TypedDict):
         count: of its records.
         bytes, sha256: of the file.
         records, rejects: in order.
+        warnings: videos of which a part does not decode; earlier versions did not look.
     """
 
     shard: str
@@ -64,6 +65,7 @@ class Sidecar(TypedDict):
     sha256: str
     records: list[RecordLine]
     rejects: list[Reject]
+    warnings: NotRequired[list[Reject]]
 
 
 def shard_name(shard: int, shards: int) -> str:
@@ -99,21 +101,24 @@ def write_shard(
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     records: list[RecordLine] = []
     rejects: list[Reject] = []
+    warnings: list[Reject] = []
     try:
         with _array_record(temporary) as write:
             for entry, file in open_videos(entries):
                 made = 0
+                lacks: list[str] = []
                 try:
                     if isinstance(file, VideoError):
                         raise file
-                    for record in decoder.decode(file, entry.id, entry.label):
+                    for record in decoder.decode(file, entry.id, entry.label, warn=lacks.append):
                         write(record.data)
                         records.append(_summary(entry, record))
                         del record  # before the next one is received
                         made += 1
                 except VideoError as error:
                     name = clip_name(entry.id, made, cut=settings["clip_seconds"] > 0)
-                    rejects.append({"id": name, "video": entry.id, "path": entry.path, "reason": str(error)})
+                    rejects.append(_line(entry, name, str(error)))
+                warnings += [_line(entry, entry.id, reason) for reason in lacks]
                 video_done()
         size, sha256 = _check_written(temporary, len(records))
         sidecar: Sidecar = {
@@ -125,6 +130,7 @@ def write_shard(
             "sha256": sha256,
             "records": records,
             "rejects": rejects,
+            "warnings": warnings,
         }
         temporary.replace(path)
     finally:
@@ -158,6 +164,10 @@ def _summary(entry: Entry, record: SerializedRecord) -> RecordLine:
         "bytes": len(record.data),
         "crc32": record.crc32,
     }
+
+
+def _line(entry: Entry, name: str, reason: str) -> Reject:
+    return {"id": name, "video": entry.id, "path": entry.path, "reason": reason}
 
 
 def _check_written(path: Path, count: int) -> tuple[int, str]:

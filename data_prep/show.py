@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_prep.finalize import read_manifest, read_rejects
+from data_prep.finalize import read_lines, read_manifest
 from data_prep.shards import read_sidecar
 from vfs_jax.data.images import decode_jpeg
 from vfs_jax.data.record_fields import ClipRecord
@@ -46,7 +46,7 @@ def describe(out: Path) -> str:
         f"{size / manifest['frames'] / 1e3:.2f} kB a frame",
         f"{manifest['frames']} frames, {seconds.sum() / 3600:.2f} hours",
     ]
-    reasons = Counter(reject["reason"] for reject in read_rejects(out))
+    reasons = Counter(reject["reason"] for reject in read_lines(out, "rejects"))
     lines += [f"rejected {count}: {reason}" for reason, count in reasons.most_common()]
     lines += ["frames a clip:", *_histogram(frames)]
     return "\n".join(lines)

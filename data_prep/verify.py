@@ -69,7 +69,7 @@ def _shard_faults(path: Path, expected: ShardLine, first: int, every: int) -> li
 
 
 def _metadata_faults(out: Path, manifest: Manifest) -> Iterator[str]:
-    """Compare the files that TFDS reads beside the shards, and the list of rejects, with the manifest."""
+    """Compare the files that TFDS reads beside the shards, and the lists of rejects and warnings, with the manifest."""
     if not (out / "features.json").is_file():
         yield f"{out / 'features.json'}: is missing"
     path = out / "dataset_info.json"
@@ -80,10 +80,11 @@ def _metadata_faults(out: Path, manifest: Manifest) -> Iterator[str]:
     else:
         if lengths != [shard["count"] for shard in manifest["shards"]]:
             yield f"{path}: lists other numbers of clips than the manifest"
-    path = out / "rejects.jsonl"
-    rejects = len(read_text(path).splitlines()) if path.is_file() else 0
-    if rejects != manifest["rejects"]:
-        yield f"{path}: lists {rejects} rejects, the manifest {manifest['rejects']}"
+    for name, count in (("rejects", manifest["rejects"]), ("warnings", manifest.get("warnings", 0))):
+        path = out / f"{name}.jsonl"
+        listed = len(read_text(path).splitlines()) if path.is_file() else 0
+        if listed != count:
+            yield f"{path}: lists {listed} {name}, the manifest {count}"
 
 
 def _damaged_clips(path: Path) -> list[str]:

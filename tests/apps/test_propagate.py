@@ -7,6 +7,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from odd_videos import cut, encode, paint
 
 from vfs_jax.apps import propagate
 from vfs_jax.data.images import read_index_mask, write_index_mask
@@ -28,7 +29,7 @@ def video(tmp_path):
         for t in range(FRAMES):
             frame = ground.copy()
             frame[10 + t : 34 + t, 20 + 2 * t : 52 + 2 * t] = square
-            writer.write(frame)
+            writer.write(frame, t / 10, (t + 1) / 10)
     mask = np.zeros((64, 96), np.uint8)
     mask[10:34, 20:52] = 3
     mask[40:60, 4:20] = 1
@@ -63,6 +64,17 @@ def test_masks_and_overlay(video, command):
         plain = [frame.to_ndarray(format="rgb24").astype(int) for frame in file.decode(video=0)]
     changed = np.abs(frames[-1].astype(int) - plain[-1]).sum(-1)
     assert changed[masks[-1] > 0].mean() > 5 * changed[masks[-1] == 0].mean()
+
+
+def test_a_video_that_was_cut_is_carried_to_where_it_ends(tmp_path, command):
+    frames = [paint(number, noise=30) for number in range(25)]
+    video = cut(encode(tmp_path / "clip.mp4", frames=frames, container={"movflags": "+faststart"}))
+    status, _, stderr = command(propagate, video, *flags(tmp_path, mask=None, points="20,20"))
+    assert status == 0
+    with (tmp_path / "out/points.csv").open() as file:
+        done = len(list(csv.DictReader(file)))
+    assert 5 < done < 20
+    assert stderr.splitlines()[-1] == f"vfs-propagate: WARNING: {video}: {done} of 25 frames decode"
 
 
 def test_points_and_a_pose(video, command):

@@ -6,6 +6,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from odd_videos import cut, encode, paint
 
 from vfs_jax.apps import track
 from vfs_jax.evaluation import SiamFCTracker
@@ -94,3 +95,13 @@ def test_a_box_that_is_none_is_one_clear_line(frames, command, box, message):
     assert message in stderr
     assert not (folder / "out").exists()
     assert "nowhere: no such file" in call(command, folder, "--box=1,1,2,2", video="nowhere")[2]
+
+
+def test_a_video_that_was_cut_is_followed_to_where_it_ends(tmp_path, command):
+    frames = [paint(number, noise=30) for number in range(12)]
+    cut(encode(tmp_path / "clip.mp4", frames=frames, container={"movflags": "+faststart"}))
+    status, _, stderr = call(command, tmp_path, "--box=20,20,16,16", video="clip.mp4")
+    assert status == 0
+    done = len((tmp_path / "out/boxes.txt").read_text().splitlines())
+    assert 2 < done < 10
+    assert stderr.splitlines()[-1] == f"vfs-track: WARNING: {tmp_path / 'clip.mp4'}: {done} of 12 frames decode"

@@ -2,7 +2,7 @@
 
   python tests/benchmarks/preparation_choices.py --videos=DIR [--rates=0,15,10,5,2,1]
 
-Prints Markdown tables. Decoders that are not installed are left out (pip install av decord2). Every figure of a decoder
+Prints Markdown tables. Decoders that are not installed are left out (pip install decord2). Every figure of a decoder
 is of whole clips, from the first frame to the last, on one thread, by CPU time.
 """
 
@@ -19,6 +19,7 @@ import numpy as np
 from data_prep.decoding import ClipOptions, decode_clips
 from data_prep.index import index_folder
 from vfs_jax.data.sampling import sample_frames
+from vfs_jax.data.video_files import VideoFile
 
 SEGMENTS = 8  # frames of a clip that a step of the R18 recipe sees
 KINETICS_SECONDS, KINETICS_RATE = 10, 30
@@ -36,13 +37,8 @@ def decode_with_opencv(path: str) -> int:
 
 
 def decode_with_pyav(path: str) -> int:
-    """See decode_with_opencv."""
-    import av
-
-    with av.open(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_count, stream.thread_type = 1, "NONE"
-        return sum(1 for frame in container.decode(stream) if frame.to_ndarray(format="bgr24").size)
+    """See decode_with_opencv; PyAV as vfs-prepare calls it."""
+    return sum(1 for _ in VideoFile(Path(path)).frames())
 
 
 def decode_with_decord(path: str) -> int:
@@ -98,7 +94,7 @@ def compare_rates(videos: Path, rates: Sequence[float], *, short_side: int, qual
         size = seconds = 0.0
         for entry in index_folder(videos)[0]:
             options = ClipOptions(short_side=short_side, fps=rate, quality=quality)
-            for clip in decode_clips(Path(entry.path), entry.id, entry.label, options):
+            for clip in decode_clips(Path(entry.path), entry.id, entry.label, options, warn=print):
                 size += sum(map(len, clip["frames"]))
                 seconds += clip["times"][-1] + (clip["times"][-1] / max(1, len(clip["times"]) - 1))
         whole = whole or size

@@ -16,7 +16,7 @@ OPTIONS = ClipOptions(short_side=0)
 
 
 def _lengths(decoder: Decoder, path: Path) -> list[int]:
-    return [record.frames for record in decoder.decode(path, path.name, 0)]
+    return [record.frames for record in decoder.decode(path, path.name, 0, warn=pytest.fail)]
 
 
 def _kill_when_busy(decoder: Decoder, number: int, times: int) -> threading.Thread:

@@ -171,8 +171,8 @@ def test_verify_decodes_what_the_checksums_cannot_see(videos, tmp_path, vfs_prep
     """Records that were written wrong have right checksums."""
     decode = Decoder.decode
 
-    def wrong(self, path, video, label):
-        for record in decode(self, path, video, label):
+    def wrong(self, path, video, label, *, warn):
+        for record in decode(self, path, video, label, warn=warn):
             example = tf_example_pb2.Example.FromString(record.data)
             fields = example.features.feature
             if video == "clip1.mp4":

@@ -71,6 +71,11 @@ def _run(command: str, run: Callable[[list[str]], None], flag_values: flags.Flag
     run(arguments)
 
 
+def warn(command: str, line: str) -> None:
+    """Print a warning of a command on stderr."""
+    print(f"{command}: WARNING: {' '.join(line.split())}", file=sys.stderr, flush=True)
+
+
 def _fail(command: str, error: object, status: int) -> None:
     line = " ".join(str(error).split())
     print(f"{command}: error: {line}", file=sys.stderr)

@@ -22,7 +22,6 @@ import fcntl
 import functools
 import logging
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,7 +31,7 @@ from absl import flags
 
 from data_prep.datasets import help_text
 from data_prep.decoding import ClipOptions
-from data_prep.finalize import finalize, read_manifest, read_rejects, shortfall
+from data_prep.finalize import finalize, read_lines, read_manifest, shortfall
 from data_prep.index import index_folder, index_list, read_tasks, write_index
 from data_prep.kinetics import index_kinetics
 from data_prep.show import contact_sheet, describe
@@ -155,7 +154,7 @@ def _finalize(out: Path) -> None:
         f"finalize: {manifest['records']} records + {manifest['rejects']} rejects from {manifest['videos']} videos, "
         f"{manifest['frames']} frames, {manifest['bytes'] / 1e6:.1f} MB -> {out / 'manifest.json'}"
     )
-    for reason, count in Counter(reject["reason"] for reject in read_rejects(out)).most_common(5):
+    for reason, count in Counter(reject["reason"] for reject in read_lines(out, "rejects")).most_common(5):
         print(f"finalize: rejected {count}: {reason} (see {out / 'rejects.jsonl'})")
     _warn_of_manifest(out)
 
@@ -180,7 +179,8 @@ def _show(out: Path) -> None:
 
 def _warn_of_manifest(out: Path) -> None:
     manifest = read_manifest(out)
-    _warn(shortfall(out, videos=manifest["videos"], rejects=manifest["rejects"]))
+    counts = {"rejects": manifest["rejects"], "warnings": manifest.get("warnings", 0)}
+    _warn(shortfall(out, videos=manifest["videos"], **counts))
 
 
 def _compose(out: Path) -> None:
@@ -220,7 +220,7 @@ def _alone_in(out: Path) -> Iterator[None]:
 
 def _warn(lines: list[str]) -> None:
     for line in lines:
-        print(f"vfs-prepare: WARNING: {line}", file=sys.stderr, flush=True)
+        cli.warn("vfs-prepare", line)
 
 
 def main() -> None:

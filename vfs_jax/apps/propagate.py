@@ -6,8 +6,8 @@
 
 VIDEO is a file or a folder of frames. PNG is an index mask of its first frame (palette or gray, 0 for background, one
 index an object), of the frame's size. Points are x,y in pixels of the first frame. JSON holds a pose, {"joints":
-{"head": [120, 80], ...}, "bones": [["head", "neck"], ...]}. WEIGHTS is a training folder, one of its checkpoints, a
-.pth file or random:SEED.
+{"head": [120, 80], ...}, "bones": [["head", "neck"], ...]}. Frames are turned as the file says; pixels that are not
+square stay as they are stored. WEIGHTS is a training folder, one of its checkpoints, a .pth file or random:SEED.
 
 DIR gets masks/00000.png, 00001.png, ... or points.csv (frame, point, x, y, visible), then overlay.mp4, which ordinary
 players open, and config.json. Memory does not grow with the video's length. Started again after an interruption the
@@ -28,7 +28,7 @@ from vfs_jax.claims import claim_folder, with_versions
 from vfs_jax.data.images import read_index_mask
 from vfs_jax.data.mask_datasets import check_objects
 from vfs_jax.data.text import read_text
-from vfs_jax.data.video_files import open_video
+from vfs_jax.data.video_files import Video
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.encoders import ResNetEncoder
 from vfs_jax.evaluation.propagation.settings import Settings, default_radius
@@ -54,20 +54,19 @@ def run(arguments: list[str]) -> None:
     """Propagate as the flags say."""
     if len(arguments) != 1:
         raise InputError(f"{' '.join(arguments) or 'no video'}: give one video file or one folder of frames")
-    video, out = Path(arguments[0]), Path(str(_OUT.value))
+    path, out = Path(arguments[0]), Path(str(_OUT.value))
     given = {flag.name: flag.value for flag in (_MASK, _POINTS, _POSE) if flag.value is not None}
     if len(given) != 1:
-        raise InputError(f"{video}: give one of --mask, --points and --pose to say what to follow")
-    _, count, frames = open_video(video)
-    first = next(frames)
-    labels, described = _labels((first.shape[0], first.shape[1]), video)
+        raise InputError(f"{path}: give one of --mask, --points and --pose to say what to follow")
+    video = Video(path)
+    labels, described = _labels(video.size, path)
     _, variables, about = resolve(str(_WEIGHTS.value), _DEPTH.value)
     radius = default_radius(_DEPTH.value) if _RADIUS.value is None else _RADIUS.value
     settings = Settings(short_side=_SHORT_SIDE.value, radius=radius)
-    config = {"video": str(video), "labels": given, "weights": about, "settings": dataclasses.asdict(settings)}
+    config = {"video": str(path), "labels": given, "weights": about, "settings": dataclasses.asdict(settings)}
     claim_folder(out, with_versions(config), free=["weights.weights"])
-    print(f"carrying {described} through {video} ({count} frames); results in {out}", flush=True)
-    with tqdm(total=count, unit="frame") as progress:
+    print(f"carrying {described} through {path} ({video.count} frames); results in {out}", flush=True)
+    with tqdm(total=video.count, unit="frame") as progress:
 
         def advance(done: int) -> None:
             if progress.n == 0 and done > 1:
@@ -78,6 +77,8 @@ def run(arguments: list[str]) -> None:
         carry(video, labels, out, ResNetEncoder(variables), settings, on_frame=advance)
     write_overlay(video, out, labels.bones if isinstance(labels, Points) else ())
     print(f"wrote {out / ('masks' if _MASK.value else 'points.csv')} and {out / 'overlay.mp4'}")
+    if video.shortfall:
+        cli.warn("vfs-propagate", f"{path}: {video.shortfall}")
 
 
 def _labels(size: tuple[int, int], video: Path) -> tuple[Labels, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vfs_jax.data.images import list_images
+from vfs_jax.data.images import list_images, natural_order
 from vfs_jax.data.sequences import FrameSequence
 from vfs_jax.data.text import read_text
 from vfs_jax.errors import InputError
@@ -86,8 +86,8 @@ def open_otb(directory: str | os.PathLike[str], sequences: Sequence[str] = ()) -
     """
     root = _folder(directory, "OTB")
     found = []
-    for folder in sorted(path for path in root.iterdir() if (path / "img").is_dir()):
-        files = sorted(folder.glob("groundtruth_rect*.txt"))
+    for folder in sorted(path for path in root.glob("[!.]*") if (path / "img").is_dir()):
+        files = sorted(folder.glob("groundtruth_rect*.txt"), key=natural_order)
         filled = [file for file in files if read_text(file).strip()]
         files = filled or files
         if not files:
@@ -199,7 +199,7 @@ def open_uav123(directory: str | os.PathLike[str], split: str = "UAV123") -> lis
     pattern = r"'name','([^']+)','path','[^']*?([^\\/']+)[\\/]*','startFrame',(\d+),'endFrame',(\d+)"
     listed = re.findall(pattern, re.sub(r"\s", "", read_text(listing)))
     found = []
-    for file in sorted((root / "anno" / split).glob("*.txt")):
+    for file in sorted((root / "anno" / split).glob("[!.]*.txt")):
         boxes = read_boxes(file, gaps=True)
         ranges = [(folder, int(first), int(last)) for name, folder, first, last in listed if name == file.stem]
         fitting = [item for item in ranges if item[2] - item[1] + 1 == len(boxes)]
@@ -207,7 +207,7 @@ def open_uav123(directory: str | os.PathLike[str], split: str = "UAV123") -> lis
             raise InputError(f"{file}: holds {len(boxes)} rows, {listing} lists {ranges or 'no such sequence'}")
         folder, first, last = fitting[0]
         images = _folder(root / "data_seq" / "UAV123" / folder, "UAV123")
-        frames = tuple(path for path in _images(images) if first <= int(path.stem) <= last)
+        frames = tuple(path for path in _images(images) if path.stem.isdecimal() and first <= int(path.stem) <= last)
         found.append(BoxSequence(file.stem, frames, _one_a_frame(boxes, frames, file), absent=np.isnan(boxes).any(1)))
     return _checked(found, (), f"{root / 'anno' / split}: no NAME.txt in it")
 

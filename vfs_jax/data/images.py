@@ -2,35 +2,80 @@
 
 Pillow reads files of data sets, of every kind, and notices where one is cut short; OpenCV reads the JPEG frames of
 records, whose checksums notice that, in less time. Of the same JPEG both make the same pixels.
+
+| picture | as a frame | as an index mask |
+| --- | --- | --- |
+| 8 bits a color, palette | its colors | palette: the indices; colors: refused |
+| gray, 1 to 8 bits | gray, 0 to 255 | the values as they are stored |
+| 16 bits, gray or color | the upper eight bits | refused |
+| 32 bits, float, Lab | refused: their range is not told | refused |
+| with alpha, or a transparent color | without it | palette: the indices; else refused |
+| CMYK, YCbCr, HSV | converted to RGB by Pillow | refused |
+| EXIF orientation | turned as it says, as OpenCV turns it; so is its size | the same |
+| several pictures (animated, pages) | refused; of MPO, which cameras write, the first | refused |
 """
 
 import io
 import os
-from collections.abc import Sequence
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageFile
 
 from vfs_jax.data import index_png
 from vfs_jax.errors import InputError
 
 Frame = np.ndarray | Image.Image
 
+# What Pillow raises where a file is missing, broken or too large.
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+# How EXIF's orientations become upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# By what Pillow multiplies the values of gray pictures of few bits, by its name of their layout.
+_FEW_BITS = {"L;2": 85, "L;4": 17}
+
+
+def natural_order(name: str | os.PathLike[str]) -> tuple[list[str | int], str]:
+    """Return what sorts names as people count: runs of digits by their number.
+
+    >>> sorted(["10.png", "2.png", "1.png"], key=natural_order)
+    ['1.png', '2.png', '10.png']
+    """
+    text = os.fspath(name)
+    return [int(part) if part.isdigit() else part for part in re.split("([0-9]+)", text)], text
+
 
 def list_images(folder: Path, suffixes: tuple[str, ...] = (".jpg", ".jpeg", ".png")) -> tuple[Path, ...]:
-    """List the image files of a folder by name.
+    """List the image files of a folder, in natural order of their names; hidden ones (._00000.jpg) do not count.
 
     Raises:
-        InputError: there is no such folder, or no image in it.
+        InputError: there is no such folder, no image in it, or two files of one frame (1.jpg and 1.png, or 01.jpg).
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; the data set's list names this sequence")
-    files = tuple(sorted(file for file in folder.iterdir() if file.suffix.lower() in suffixes and file.name[0] != "."))
+    files = [file for file in folder.iterdir() if file.suffix.lower() in suffixes and file.name[0] != "."]
+    files.sort(key=lambda file: natural_order(file.name))
     if not files:
         raise InputError(f"{folder}: holds no {' or '.join(suffixes)} file; copy the sequence again")
-    return files
+    of_frame: dict[tuple[str | int, ...], Path] = {}
+    for file in files:
+        other = of_frame.setdefault(tuple(natural_order(file.stem)[0]), file)
+        if other is not file:
+            raise InputError(f"{file}: is the same frame as {other.name}; keep one of the two")
+    return tuple(files)
 
 
 def check_sizes(files: Sequence[Path]) -> None:
@@ -44,32 +89,31 @@ def check_sizes(files: Sequence[Path]) -> None:
 
 
 def image_size(file: str | os.PathLike[str] | bytes) -> tuple[int, int]:
-    """Read the height and width of an image file, or of its bytes, from its header.
+    """Read the height and width of an image file, or of its bytes, from its header: those of the frame or the mask.
 
     Raises:
         InputError: the file is missing or no image.
     """
-    try:
-        with _open(file) as image:
-            return image.height, image.width
-    except OSError:
-        raise _unreadable(file) from None
+    with _open(file) as image:
+        upright = image.height, image.width
+        return upright[::-1] if _orientation(image) >= 5 else upright
 
 
 def read_frame(file: str | os.PathLike[str] | bytes) -> np.ndarray:
     """Read an image file, or its bytes.
 
     Returns:
-        RGB uint8 [h, w, 3]; gray and 16-bit images as `as_rgb` takes them.
+        RGB uint8 [h, w, 3]; the table above says what becomes of which kind.
 
     Raises:
-        InputError: the file is missing, truncated or no image.
+        InputError: the file is missing, truncated, no image, or of a kind that is no frame.
     """
-    try:
-        with _open(file) as image:
-            return np.array(as_rgb(image))
-    except (OSError, SyntaxError):  # Pillow raises SyntaxError on a broken PNG
-        raise _unreadable(file) from None
+    with _open(file) as image:
+        upright = _upright(image, file)
+        try:
+            return np.array(as_rgb(upright))
+        except ValueError as error:
+            raise InputError(f"{_named(file)}: is {error}") from None
 
 
 def read_index_mask(file: str | os.PathLike[str]) -> np.ndarray:
@@ -83,26 +127,61 @@ def read_index_mask(file: str | os.PathLike[str]) -> np.ndarray:
     """
     try:
         data = Path(file).read_bytes()
-        mask = index_png.decode(data)
-        if mask is not None:
-            return mask
-        with _open(data) as image:
-            if image.format == "JPEG":
-                raise InputError(f"{file}: is a JPEG, which blurs indices; write masks as PNG")
-            if image.mode not in ("P", "L", "1"):
-                raise InputError(f"{file}: is a {image.mode} image; masks hold indices (palette or 8-bit gray PNG)")
-            return np.asarray(image).astype(np.uint8)
-    except (OSError, SyntaxError):
+    except OSError:
         raise _unreadable(file) from None
+    mask = index_png.decode(data)
+    if mask is not None:
+        return mask
+    with _open(file) as image:
+        if image.format == "JPEG":
+            raise InputError(f"{file}: is a JPEG, which blurs indices; write masks as PNG")
+        if image.mode not in ("P", "L", "1"):
+            kind = "a 16-bit" if image.mode.startswith("I;16") else f"a {image.mode}"
+            raise InputError(f"{file}: is {kind} image; masks hold indices (palette or 8-bit gray PNG)")
+        layout = image.tile[0].args if image.tile else ""
+        mask = np.asarray(_upright(image, file)).astype(np.uint8)
+        return mask // _FEW_BITS.get(layout, 1) if isinstance(layout, str) else mask
 
 
-def _open(file: str | os.PathLike[str] | bytes) -> Image.Image:
-    return Image.open(io.BytesIO(file) if isinstance(file, bytes) else file)
+@contextmanager
+def _open(file: str | os.PathLike[str] | bytes) -> Iterator[ImageFile.ImageFile]:
+    try:
+        image = Image.open(io.BytesIO(file) if isinstance(file, bytes) else file)
+    except _UNREADABLE:
+        raise _unreadable(file) from None
+    with image:
+        yield image
+
+
+def _upright(image: Image.Image, file: str | os.PathLike[str] | bytes) -> Image.Image:
+    """Decode the picture and turn it as EXIF says."""
+    try:
+        pictures = getattr(image, "n_frames", 1)
+        image.load()
+    except _UNREADABLE:
+        raise _unreadable(file) from None
+    if pictures > 1 and image.format != "MPO":
+        raise InputError(f"{_named(file)}: holds {pictures} pictures; a frame is a file of its own")
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Read EXIF's orientation, 1 to 8; 1 is upright."""
+    if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode the whole picture to look behind it
+        return 1
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (*_UNREADABLE, TypeError):
+        return 1
+
+
+def _named(file: str | os.PathLike[str] | bytes) -> str:
+    return "an encoded frame" if isinstance(file, bytes) else os.fspath(file)
 
 
 def _unreadable(file: str | os.PathLike[str] | bytes) -> InputError:
-    name = "an encoded frame" if isinstance(file, bytes) else os.fspath(file)
-    return InputError(f"{name}: cannot be read as an image; copy it again")
+    return InputError(f"{_named(file)}: cannot be read as an image; copy it again")
 
 
 def as_rgb(frame: Frame) -> np.ndarray:
@@ -110,7 +189,7 @@ def as_rgb(frame: Frame) -> np.ndarray:
 
     Args:
         frame: uint8 or uint16 [h, w], [h, w, 1], [h, w, 3] or [h, w, 4] (alpha is dropped; 16 bits lose the lower
-            eight, as OpenCV reads them), or a PIL image.
+            eight, as OpenCV reads them), or a PIL image, which is not turned.
 
     Raises:
         ValueError: it is something else; the message tells its dtype and shape.
@@ -119,14 +198,18 @@ def as_rgb(frame: Frame) -> np.ndarray:
     [0, 1, 255]
     """
     if isinstance(frame, Image.Image):
-        frame = np.asarray(frame if frame.mode.startswith("I;16") else frame.convert("RGB"))
+        if frame.mode in ("I", "F", "LAB"):
+            raise ValueError(f"an image of mode {frame.mode}, whose range is not told; take one of 8 or 16 bits")
+        if not frame.mode.startswith("I;16"):
+            frame = frame.convert("RGBA" if "transparency" in frame.info else "RGB")
+        frame = np.asarray(frame)
     image = np.asarray(frame)
     usual = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))
-    if not usual or image.size == 0 or image.dtype not in (np.uint8, np.uint16):
+    if not usual or image.size == 0 or image.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         raise ValueError(
             f"a frame of dtype {image.dtype} and shape {list(image.shape)}: take uint8 or uint16, [h, w] or [h, w, 3]"
         )
-    if image.dtype == np.uint16:
+    if image.dtype != np.uint8:
         image = (image >> 8).astype(np.uint8)
     image = image.reshape(*image.shape[:2], -1)[..., :3]
     return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))

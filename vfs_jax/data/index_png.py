@@ -32,6 +32,8 @@ def decode(data: bytes) -> np.ndarray | None:
         if place + 12 > len(data):
             return None
         length, name = struct.unpack_from(">I4s", data, place)
+        if name in (b"eXIf", b"acTL"):  # to be turned, or one of several
+            return None
         if name == b"IDAT":
             parts.append(data[place + 8 : place + 8 + length])
         place += 12 + length

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.io
 
-from vfs_jax.data.images import check_sizes, image_size, list_images, read_frame
+from vfs_jax.data.images import check_sizes, image_size, list_images, natural_order, read_frame
 from vfs_jax.data.mask_datasets import select
 from vfs_jax.data.sequences import FrameSequence
 from vfs_jax.data.text import read_text
@@ -61,7 +61,9 @@ def open_jhmdb(
     annotations = root / "joint_positions"
     if not annotations.is_dir():
         raise InputError(f"{annotations}: no such folder; give the folder that holds joint_positions and the frames")
-    names = sorted(str(path.parent.relative_to(annotations)) for path in annotations.glob("*/*/joint_positions.mat"))
+    names = sorted(
+        str(path.parent.relative_to(annotations)) for path in annotations.glob("[!.]*/[!.]*/joint_positions.mat")
+    )
     if (root / "splits").is_dir():
         tested = _jhmdb_test_names(root / "splits", split)
         names = [name for name in names if name in tested]
@@ -83,7 +85,7 @@ def open_jhmdb(
 
 
 def _jhmdb_test_names(folder: Path, split: int) -> set[str]:
-    files = sorted(folder.glob(f"*_test_split{split}.txt"))
+    files = sorted(folder.glob(f"[!.]*_test_split{split}.txt"))
     if not files:
         raise InputError(f"{folder}: holds no *_test_split{split}.txt; copy JHMDB's splits there")
     names = set()
@@ -176,7 +178,7 @@ def open_tapvid(path: str | os.PathLike[str], *, sequences: Sequence[str] = ()) 
         InputError: the file is missing, torn, or not of this kind.
     """
     root = Path(path)
-    files = sorted(root.glob("*.pkl")) if root.is_dir() else [root]
+    files = sorted(root.glob("[!.]*.pkl"), key=natural_order) if root.is_dir() else [root]
     if not files or not files[0].is_file():
         raise InputError(f"{root}: no such file; give TAP-Vid's .pkl or the folder that holds it")
     videos: dict[str, TrackSequence] = {}

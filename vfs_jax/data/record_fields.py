@@ -115,6 +115,7 @@ class Manifest(TypedDict):
         videos: in the index.
         records: one a clip.
         rejects: videos, or parts of them, that are no record.
+        warnings: videos of which a part does not decode; earlier versions did not count them.
         not_on_disk: videos that a table lists and the disk does not hold; earlier versions did not count them.
         frames, bytes: of all records.
         shards: in order.
@@ -126,6 +127,7 @@ class Manifest(TypedDict):
     videos: int
     records: int
     rejects: int
+    warnings: NotRequired[int]
     not_on_disk: NotRequired[int]
     frames: int
     bytes: int

@@ -76,12 +76,14 @@ class ClipRecords(Sequence[ClipRecord]):
     def shortfall(self) -> str:
         """Tell in one line how many videos the records lack; "" where nothing is amiss."""
         missing, rejects = self._manifest.get("not_on_disk", 0), self._manifest.get("rejects", 0)
-        if not missing and not rejects:
+        partial = self._manifest.get("warnings", 0)
+        if not missing and not rejects and not partial:
             return ""
         videos = self._manifest["videos"] + missing
+        in_part = f", {partial} videos decode in part" if partial else ""
         return (
             f"of {videos} videos {missing} were not on the disk ({missing / videos:.1%}) and {rejects} videos or clips "
-            f"were rejected; vfs-prepare show {self._directory} tells more"
+            f"were rejected{in_part}; vfs-prepare show {self._directory} tells more"
         )
 
     def __reduce__(self) -> tuple[type["ClipRecords"], tuple[Path]]:

@@ -67,7 +67,7 @@ def open_youtube_vos(
     annotations = root / "Annotations"
     if not annotations.is_dir():
         raise InputError(f"{annotations}: no such folder; give the folder that holds {split}/Annotations")
-    names = sorted(folder.name for folder in annotations.iterdir() if folder.is_dir())
+    names = sorted(folder.name for folder in annotations.glob("[!.]*") if folder.is_dir())
     scored = _scored_frames(root / "meta.json")
     out = []
     for name in select(names, sequences, root):

@@ -14,7 +14,7 @@ from vfs_jax.correspondence import Memory
 from vfs_jax.correspondence.coordinates import resize_nearest
 from vfs_jax.data.images import write_index_mask
 from vfs_jax.data.text import read_text, write_text
-from vfs_jax.data.video_files import open_video
+from vfs_jax.data.video_files import Video
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.encoders import Encoder
 from vfs_jax.evaluation.propagation.features import features_of
@@ -134,7 +134,7 @@ class Points:
 
 
 def carry(
-    video: Path,
+    video: Video,
     labels: Labels[R],
     out: Path,
     encoder: Encoder,
@@ -145,7 +145,7 @@ def carry(
     """Carry labels from the first frame through a video, from where an earlier call was interrupted.
 
     Args:
-        video: a file, or a folder of frames.
+        video: with the labels' frame first; its `shortfall` is known afterwards.
         labels: of the first frame.
         out: folder that gets the results of every frame.
         encoder: gives the features.
@@ -156,21 +156,23 @@ def carry(
         The number of frames.
 
     Raises:
-        InputError: the video cannot be read, changes its size, or is shorter than before.
+        InputError: the video changes its size, or is shorter than before.
     """
-    _, _, frames = open_video(video)
+    frames = video.frames()
     first = next(frames)
-    layout = Layout.of((first.shape[0], first.shape[1]), settings, encoder)
+    layout = Layout.of(video.size, settings, encoder)
     state = out / ".state.npz"
     done, leaves = _load(state)
     labels.forget(out, done)
     for skipped in range(1, done):
         if next(frames, None) is None:
-            raise InputError(f"{video}: ends after {skipped} frames, {done} were done before; choose another folder")
+            raise InputError(
+                f"{video.path}: ends after {skipped} frames, {done} were done before; choose another folder"
+            )
 
     def read() -> Iterator[np.ndarray]:
         yield first
-        yield from _sized(frames, first.shape, video)
+        yield from frames
 
     features = features_of(encoder, read(), settings, layout)
     memory = start(next(features), pad_channels(labels.grid(layout, settings)), settings, layout)
@@ -199,13 +201,6 @@ def carry(
         labels.write(out, *waiting)
     _save(state, done, memory)  # a run that is killed while it draws has nothing to propagate again
     return done
-
-
-def _sized(frames: Iterator[np.ndarray], shape: tuple[int, ...], video: Path) -> Iterator[np.ndarray]:
-    for frame in frames:
-        if frame.shape != shape:
-            raise InputError(f"{video}: its frames are not all of one size ({shape[1]}x{shape[0]}); convert it first")
-        yield frame
 
 
 def _save(path: Path, done: int, memory: Memory) -> None:
