@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import numpy as np
 import scipy.io
 
-from vfs_jax.data.images import check_sizes, image_size, list_images, natural_order, read_frame
+from vfs_jax.data.images import as_rgb, check_sizes, image_size, list_images, natural_order, read_frame
 from vfs_jax.data.mask_datasets import select
+from vfs_jax.data.plain_pickles import read_plain_pickle
 from vfs_jax.data.sequences import FrameSequence
 from vfs_jax.data.text import read_text
 from vfs_jax.errors import InputError
@@ -70,7 +70,7 @@ def open_jhmdb(
     if not names:
         raise InputError(f"{annotations}: holds no sequence of test split {split}; copy the data set again")
     images = root / "Rename_Images" if (root / "Rename_Images").is_dir() else root / "Frames"
-    out = []
+    out: list[JointSequence] = []
     for name in select(names, sequences, root):
         path = annotations / name / "joint_positions.mat"
         joints = _read_joints(path)
@@ -80,6 +80,12 @@ def open_jhmdb(
                 f"{images / name}: holds {len(frames)} frames, {path} annotates {len(joints)}; copy it again"
             )
         check_sizes(frames)
+        _check_pixels(joints, image_size(frames[0]), path)
+        if out and out[0].joints.shape[1] != joints.shape[1]:
+            raise InputError(
+                f"{path}: pos_img is of {joints.shape[1]} joints, that of {out[0].name} of {out[0].joints.shape[1]}; "
+                "write [2, joints, frames]"
+            )
         out.append(JointSequence(name, frames[: len(joints)], joints))
     return out
 
@@ -101,9 +107,22 @@ def _read_joints(path: Path) -> np.ndarray:
         positions = scipy.io.loadmat(path)["pos_img"]
     except Exception:  # a damaged file makes SciPy raise almost anything
         raise InputError(f"{path}: cannot be read as a MATLAB file with pos_img; copy it again") from None
-    if positions.ndim != 3 or positions.shape[0] != 2:
-        raise InputError(f"{path}: pos_img is {list(positions.shape)}, not [2, joints, frames]; copy it again")
+    if positions.ndim != 3 or positions.shape[0] != 2 or positions.dtype.kind not in "iuf":
+        form = f"{positions.dtype}{list(positions.shape)}"
+        raise InputError(f"{path}: pos_img is {form}, not numbers [2, joints, frames]; copy it again")
     return np.transpose(positions, (2, 1, 0)).astype(np.float64) - 1  # MATLAB counts from 1
+
+
+def _check_pixels(joints: np.ndarray, size: tuple[int, int], path: Path) -> None:
+    """Raise InputError unless joints (x, y) [t, joints, 2] are in pixels of frames (height, width)."""
+    if not np.isfinite(joints).all():
+        raise InputError(f"{path}: pos_img holds a place that is no number; copy it again")
+    inside = (joints >= -0.5) & (joints <= np.array(size[::-1]) - 0.5)
+    if joints.max(initial=0) <= 1 or inside.all(axis=-1).mean() < 0.5:
+        raise InputError(
+            f"{path}: pos_img lies between {joints.min() + 1:g} and {joints.max() + 1:g}, the frames are "
+            f"{size[1]}x{size[0]}; pixels of the frames are expected, (x, y) from 1"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +131,7 @@ class TrackSequence:
 
     Attributes:
         name: of the video.
-        images: frames, encoded (JPEG) or RGB uint8 [h, w, 3].
+        images: frames, encoded (JPEG) or as `as_rgb` takes them, of one size.
         points: (x, y) as shares of width and height, from the picture's corner, float64 [points, t, 2].
         occluded: bool [points, t].
     """
@@ -142,9 +161,7 @@ class TrackSequence:
     def frame(self, index: int) -> np.ndarray:
         """Return one frame, RGB uint8 [h, w, 3]."""
         image = self.images[index]
-        if isinstance(image, bytes):
-            return read_frame(image)
-        return image
+        return read_frame(image) if isinstance(image, bytes) else as_rgb(image)
 
     @property
     def query_frames(self) -> np.ndarray:
@@ -165,7 +182,8 @@ class TrackSequence:
 def open_tapvid(path: str | os.PathLike[str], *, sequences: Sequence[str] = ()) -> list[TrackSequence]:
     """Open a TAP-Vid file: a pickle of {name: {"video", "points", "occluded"}}, or of a list of such videos.
 
-    Only arrays and plain values are read from it; a file that would run code is refused.
+    Only arrays and plain values are read from it; a file that would run code is refused. Frames are encoded images, or
+    RGB or gray uint8 or uint16, channels last; points are shares of width and height.
 
     Args:
         path: the file (.pkl), or a folder of such files (TAP-Vid-Kinetics comes in ten).
@@ -175,7 +193,7 @@ def open_tapvid(path: str | os.PathLike[str], *, sequences: Sequence[str] = ()) 
         the videos. Points that are never seen are left out.
 
     Raises:
-        InputError: the file is missing, torn, or not of this kind.
+        InputError: the file is missing, torn, or not of this kind; frames or points are of other units.
     """
     root = Path(path)
     files = sorted(root.glob("[!.]*.pkl"), key=natural_order) if root.is_dir() else [root]
@@ -183,7 +201,9 @@ def open_tapvid(path: str | os.PathLike[str], *, sequences: Sequence[str] = ()) 
         raise InputError(f"{root}: no such file; give TAP-Vid's .pkl or the folder that holds it")
     videos: dict[str, TrackSequence] = {}
     for file in files:
-        content = _read_pickle(file)
+        content = read_plain_pickle(file, "a TAP-Vid pickle")
+        if not isinstance(content, dict | list | tuple):
+            raise InputError(f"{file}: holds a {type(content).__name__}, not videos; give a TAP-Vid .pkl")
         if not isinstance(content, Mapping):
             content = {f"{file.stem}_{number:05d}": video for number, video in enumerate(content)}
         for name, video in content.items():
@@ -193,37 +213,53 @@ def open_tapvid(path: str | os.PathLike[str], *, sequences: Sequence[str] = ()) 
 
 def _track_sequence(file: Path, name: str, video: Any) -> TrackSequence:
     try:
-        images, points, occluded = video["video"], np.asarray(video["points"]), np.asarray(video["occluded"], bool)
+        images = [_frame(image) for image in video["video"]]
+        points, occluded = np.asarray(video["points"], np.float64), np.asarray(video["occluded"])
     except (KeyError, TypeError, IndexError, ValueError):
         raise InputError(f"{file}: {name} lacks video, points or occluded; download the file again") from None
-    if points.shape != (*occluded.shape, 2) or len(images) != occluded.shape[1]:
+    if points.shape != (*occluded.shape, 2) or occluded.ndim != 2 or len(images) != occluded.shape[1] or not images:
         shapes = f"{len(images)} frames, points {list(points.shape)}, occluded {list(occluded.shape)}"
         raise InputError(f"{file}: {name} has {shapes}, which do not fit; download the file again")
-    return TrackSequence(name, images, points.astype(np.float64), occluded).cut(None)
+    if name in ("", ".", "..") or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InputError(f"{file}: {name!r} is no name for a video, whose results are named after it; rename it")
+    if not np.isin(occluded, (0, 1)).all():
+        raise InputError(f"{file}: {name}: occluded holds other values than 0 and 1; write bool [points, frames]")
+    _check_frames(images, f"{file}: {name}")
+    _check_shares(points[occluded == 0], f"{file}: {name}")
+    return TrackSequence(name, images, points, occluded.astype(bool)).cut(None)
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Reads arrays, numbers and containers; refuses everything that would call into other code."""
-
-    _ALLOWED = {
-        (f"numpy.{core}.{module}", name)
-        for core in ("core", "_core")
-        for module, names in (("multiarray", ("_reconstruct", "scalar")), ("numeric", ("_frombuffer",)))
-        for name in names
-    } | {("numpy", "ndarray"), ("numpy", "dtype")}
-
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"would call {module}.{name}")
-        return super().find_class(module, name)
+def _frame(image: object) -> bytes | np.ndarray:
+    # Python 2 wrote encoded images as texts.
+    return (
+        image.encode("latin1") if isinstance(image, str) else image if isinstance(image, bytes) else np.asarray(image)
+    )
 
 
-def _read_pickle(path: Path) -> Mapping[object, object] | Sequence[object]:
-    try:
-        with path.open("rb") as file:
-            content = _ArraysOnly(file).load()
-    except Exception as error:  # a torn pickle raises almost anything
-        raise InputError(f"{path}: cannot be read as a TAP-Vid pickle ({error}); download it again") from None
-    if not isinstance(content, dict | list | tuple):
-        raise InputError(f"{path}: holds a {type(content).__name__}, not videos; give a TAP-Vid .pkl")
-    return content
+def _check_frames(images: Sequence[bytes | np.ndarray], video: str) -> None:
+    """Raise InputError unless all frames can be read, and are of one size."""
+    sizes = []
+    for number, image in enumerate(images):
+        try:
+            if isinstance(image, bytes):
+                sizes.append(image_size(image))
+            else:
+                sizes.append(as_rgb(image).shape[:2] if number == 0 else image.shape[:2])
+                if image.dtype != np.asarray(images[0]).dtype or image.shape != np.shape(images[0]):
+                    raise ValueError(f"{image.dtype}{list(image.shape)}, unlike frame 0")
+        except (InputError, ValueError) as error:
+            form = "write JPEGs, or RGB uint8 [frames, height, width, 3]"
+            raise InputError(f"{video}: frame {number}: {error}; {form}") from None
+        if sizes[-1] != sizes[0]:
+            raise InputError(f"{video}: frame {number} is of another size than frame 0; convert the video again")
+
+
+def _check_shares(points: np.ndarray, video: str) -> None:
+    """Raise InputError unless places (x, y) [n, 2] are shares of width and height, or nearly so."""
+    if not np.isfinite(points).all():
+        raise InputError(f"{video}: a visible point is no number; write it, or call it occluded")
+    if points.size and (points.min() < -0.1 or points.max() > 1.1):
+        raise InputError(
+            f"{video}: points lie between {points.min():g} and {points.max():g}; shares of width and height, 0..1, are "
+            "expected; divide pixels by the video's size"
+        )

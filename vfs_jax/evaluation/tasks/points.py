@@ -19,7 +19,8 @@ from vfs_jax.evaluation.propagation.labels import first_maps_on_grid, pad_channe
 from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.readout import resize_maps
 from vfs_jax.evaluation.propagation.settings import Settings
-from vfs_jax.evaluation.tasks.base import SequenceScore, existing_file
+from vfs_jax.evaluation.tasks.base import SequenceScore
+from vfs_jax.evaluation.tasks.point_results import read_joints, read_tracks
 
 
 class Jhmdb:
@@ -64,11 +65,7 @@ class Jhmdb:
 
     def score(self, results: Path, sequence: JointSequence) -> SequenceScore:
         """Score the results of one clip."""
-        path = existing_file(self.output(results, sequence))
-        predicted = np.load(path)
-        if predicted.shape != sequence.joints.shape:
-            shapes = f"{list(predicted.shape)}, not {list(sequence.joints.shape)}"
-            raise InputError(f"{path}: is {shapes}; write (x, y) of every joint and frame, [t, joints, 2]")
+        predicted = read_joints(self.output(results, sequence), sequence)
         distances = pck.distances(predicted, sequence.joints)
         scores = pck.pck([distances])
         with np.errstate(invalid="ignore"):
@@ -88,7 +85,7 @@ class Jhmdb:
 
     def predictions(self, results: Path, sequence: JointSequence, indices: Iterable[int]) -> list[np.ndarray]:
         """Read the joints of some frames, (x, y) in pixels [joints, 2] each."""
-        predicted = np.load(self.output(results, sequence))
+        predicted = read_joints(self.output(results, sequence), sequence)
         return [predicted[index] for index in indices]
 
 
@@ -158,13 +155,7 @@ class Tapvid:
 
     def score(self, results: Path, sequence: TrackSequence) -> SequenceScore:
         """Score the results of one video."""
-        path = existing_file(self.output(results, sequence))
-        with np.load(path) as file:
-            tracks, occluded = file["tracks"], file["occluded"]
-        if tracks.shape != sequence.points.shape:
-            raise InputError(
-                f"{path}: tracks are {list(tracks.shape)}, the ground truth is {list(sequence.points.shape)}"
-            )
+        tracks, occluded = read_tracks(self.output(results, sequence), sequence)
         true = sequence.points * 256
         score = tapvid.score_tracks(tracks, occluded, true, sequence.occluded, sequence.query_frames)
         row = dict(zip(self.columns, dataclasses.astuple(score), strict=True))
@@ -189,8 +180,7 @@ class Tapvid:
     def predictions(self, results: Path, sequence: TrackSequence, indices: Iterable[int]) -> list[np.ndarray]:
         """Read the points of some frames, (x, y) in pixels [points, 2] each, NaN where they are taken for occluded."""
         height, width = sequence.size
-        with np.load(self.output(results, sequence)) as file:
-            tracks, hidden = file["tracks"], file["occluded"]
+        tracks, hidden = read_tracks(self.output(results, sequence), sequence)
         before = np.arange(len(sequence))[None] < sequence.query_frames[:, None]
         shown = np.where((hidden | before)[..., None], np.nan, tracks / 256 * np.array([width, height]) - 0.5)
         return [shown[:, index] for index in indices]
