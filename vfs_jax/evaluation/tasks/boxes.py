@@ -16,6 +16,7 @@ from vfs_jax.data.text import read_text
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.metrics.boxes import BoxScore, bounded_overlaps, box_iou, mean_score, score_boxes
 from vfs_jax.evaluation.tasks.base import SequenceScore
+from vfs_jax.evaluation.tasks.box_units import check_ground_truth, check_results
 
 
 class Otb:
@@ -40,10 +41,10 @@ class Otb:
             missing = [name for name in OTB50 if name not in there]
             if missing and Path(data).is_dir():
                 raise InputError(f"{data}: lacks {', '.join(missing)} of OTB-50")
-            return open_otb(data, sequences or OTB50)
+            return _checked(open_otb(data, sequences or OTB50))
         if split not in ("otb100", "val"):  # val is what vfs-score has for a default
             raise InputError(f"split={split}: OTB has otb100 (every sequence of the folder) and otb50")
-        return open_otb(data, sequences)
+        return _checked(open_otb(data, sequences))
 
     def output(self, results: Path, sequence: BoxSequence) -> Path:
         """Return the file of boxes of one sequence."""
@@ -59,6 +60,7 @@ class Otb:
         boxes = read_boxes(file)
         if len(boxes) != len(sequence):
             raise InputError(f"{file}: holds {len(boxes)} boxes for {len(sequence)} frames of {sequence.name}")
+        check_results(boxes, sequence, file)
         return boxes
 
     def score(self, results: Path, sequence: BoxSequence) -> SequenceScore:
@@ -194,4 +196,8 @@ def _picked(sequences: list[BoxSequence], wanted: Sequence[str]) -> list[BoxSequ
     missing = set(wanted) - {sequence.name for sequence in sequences}
     if missing:
         raise InputError(f"{', '.join(sorted(missing))}: no such sequence in the folder")
-    return [sequence for sequence in sequences if not wanted or sequence.name in wanted]
+    return _checked([sequence for sequence in sequences if not wanted or sequence.name in wanted])
+
+
+def _checked(sequences: list[BoxSequence]) -> list[BoxSequence]:
+    return [check_ground_truth(sequence) for sequence in sequences]
