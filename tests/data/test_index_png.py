@@ -69,6 +69,14 @@ def test_filtered_rows_are_left_to_pillow(tmp_path):
     np.testing.assert_array_equal(read_index_mask(tmp_path / "mask.png"), smooth)
 
 
+def test_turned_and_animated_masks_are_left_to_pillow():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert index_png.decode(encoded(MASK, exif=exif)) is None
+    again = Image.fromarray(MASK[::-1])
+    assert index_png.decode(encoded(MASK, mode="L", save_all=True, append_images=[again])) is None
+
+
 @pytest.mark.parametrize("place", [45, 60, 200])
 def test_damage_is_found(place):
     data = bytearray(encoded(MASK))

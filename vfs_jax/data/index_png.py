@@ -9,6 +9,8 @@ import deflate
 import numpy as np
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# What may stand beside the pixels without changing them; EXIF may turn them, and an animation has more of them.
+_HARMLESS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"sRGB", b"cHRM", b"pHYs", b"bKGD", b"sBIT", b"tIME"}
 _EIGHT_BITS = {(8, color, 0, 0, 0) for color in (0, 3)}  # depth, gray or palette, compression, filters, interlacing
 
 
@@ -33,6 +35,8 @@ def decode(data: bytes) -> np.ndarray | None:
             return None
         length, name = struct.unpack_from(">I4s", data, place)
         if name in (b"eXIf", b"acTL"):  # to be turned, or one of several
+            return None
+        if name not in _HARMLESS:
             return None
         if name == b"IDAT":
             parts.append(data[place + 8 : place + 8 + length])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vfs_jax.data.images import image_size, list_images, read_index_mask
+from vfs_jax.data.images import image_size, list_images, natural_order, read_index_mask
 from vfs_jax.data.mask_datasets import check_objects, labels_of
 from vfs_jax.errors import InputError
 
@@ -112,4 +112,5 @@ def open_mask_folders(directory: str | os.PathLike[str], names: Iterable[str] = 
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    folders = (path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    return sorted(folders, key=lambda path: natural_order(path.name))

@@ -1,10 +1,10 @@
 """Check what a folder of results holds besides what is scored: names of no frame, and results of no sequence."""
 
 import itertools
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from vfs_jax.data.images import natural_order
 from vfs_jax.errors import InputError
 
 
@@ -20,7 +20,7 @@ def check_names(folder: Path, frames: Sequence[str], needed: Collection[str], *,
     Raises:
         InputError: a name belongs to no frame; the message says by how much the numbers are off where they all are.
     """
-    found = sorted((file.stem for file in folder.glob("*.png") if file.name[0] != "."), key=_natural)
+    found = sorted((file.stem for file in folder.glob("*.png") if file.name[0] != "."), key=natural_order)
     strange = [name for name in found if name not in set(frames)]
     if between:
         strange = [name for name in strange if not _lies_between(name, frames)]
@@ -56,10 +56,6 @@ def unscored(results: Path, outputs: Collection[Path]) -> list[Path]:
 
 def _kind(path: Path) -> str:
     return "folder" if path.is_dir() else path.suffix
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _offset(found: Sequence[str], frames: Sequence[str]) -> int:
