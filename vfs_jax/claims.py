@@ -1,10 +1,18 @@
-"""The claim on a folder of results: config.json beside them, and no second configuration among them."""
+"""The claim on a folder of results: config.json beside them, and no second configuration among them.
 
+Data may lie elsewhere at the next call: a claim holds their checksum as a leaf "data_found", and leaves the path free.
+"""
+
+import hashlib
 import importlib.metadata
 import json
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
+
+from vfs_jax.data.images import list_images
 from vfs_jax.data.text import read_text, to_json, write_text
 from vfs_jax.errors import InputError
 
@@ -63,6 +71,35 @@ def with_versions(config: Mapping[str, object]) -> dict[str, object]:
 
     versions = {package.replace("-", "_"): importlib.metadata.version(package) for package in _PACKAGES}
     return {**config, "versions": versions, "device": jax.devices()[0].device_kind}
+
+
+def checksum(parts: Iterable[object]) -> str:
+    """Return one checksum (SHA-256) of arrays, bytes, numbers, texts and None, in order, with their kinds and shapes.
+
+    >>> checksum([np.zeros(2), "a"]) == checksum([np.zeros(2), "a"]), checksum(["ab"]) == checksum(["a", "b"])
+    (True, False)
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype}{part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).tobytes())
+        else:
+            digest.update(repr(part).encode("utf-8", "surrogateescape"))
+        digest.update(b"|")
+    return digest.hexdigest()
+
+
+def video_checksum(video: Path) -> str:
+    """Return the checksum of a video file's bytes, or of the names and bytes of a folder's frames."""
+    files = list_images(video) if video.is_dir() else [video]
+    digest = hashlib.sha256()
+    for file in files:
+        if video.is_dir():
+            digest.update(os.fsencode(file.name) + b"|")
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _leaves(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:

@@ -37,7 +37,7 @@ from data_prep.kinetics import index_kinetics
 from data_prep.show import contact_sheet, describe
 from data_prep.verify import verify
 from vfs_jax.apps import cli
-from vfs_jax.claims import claim_folder
+from vfs_jax.claims import claim_folder, video_checksum
 from vfs_jax.data.text import write_text
 from vfs_jax.errors import InputError
 
@@ -190,8 +190,12 @@ def _compose(out: Path) -> None:
         raise InputError("compose takes the background, one video file, by --videos=FILE")
     print(f"compose: moves photographs over {FLAGS.videos} -> {out}/davis, otb, jhmdb")
     bar = functools.partial(tqdm.tqdm, desc="compose", unit="sequence")
-    claim_folder(out, {"videos": FLAGS.videos, "seed": FLAGS.seed})
-    write_sequences(out, Path(FLAGS.videos), seed=FLAGS.seed, progress=bar)
+    video = Path(FLAGS.videos)
+    if not video.is_file():
+        raise InputError(f"{video}: no such file; compose takes the background, one video file, by --videos=FILE")
+    found = {"videos": FLAGS.videos, "video_found": video_checksum(video), "seed": FLAGS.seed}
+    claim_folder(out, found, free=["videos"])
+    write_sequences(out, video, seed=FLAGS.seed, progress=bar)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from absl import flags
 from tqdm import tqdm
 
 from vfs_jax.apps import cli
-from vfs_jax.claims import claim_folder, with_versions
+from vfs_jax.claims import checksum, claim_folder, video_checksum, with_versions
 from vfs_jax.data.images import read_index_mask
 from vfs_jax.data.mask_datasets import check_objects
 from vfs_jax.data.text import read_text
@@ -64,7 +64,10 @@ def run(arguments: list[str]) -> None:
     radius = default_radius(_DEPTH.value) if _RADIUS.value is None else _RADIUS.value
     settings = Settings(short_side=_SHORT_SIDE.value, radius=radius)
     config = {"video": str(path), "labels": given, "weights": about, "settings": dataclasses.asdict(settings)}
-    claim_folder(out, with_versions(config), free=["weights.weights"])
+    # The same files may lie elsewhere at the next call: what counts is what they hold.
+    config |= {"video_found": video_checksum(path), "labels_found": checksum(labels.given)}
+    free = ["video", "weights.weights", *(f"labels.{name}" for name in given)]
+    claim_folder(out, with_versions(config), free=free)
     print(f"carrying {described} through {path} ({video.count} frames); results in {out}", flush=True)
     with tqdm(total=video.count, unit="frame") as progress:
 

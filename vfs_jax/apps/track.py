@@ -21,7 +21,7 @@ from absl import flags
 from tqdm import tqdm
 
 from vfs_jax.apps import cli
-from vfs_jax.claims import claim_folder, with_versions
+from vfs_jax.claims import claim_folder, video_checksum, with_versions
 from vfs_jax.data.video_files import DecodedFrame, Video
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.report.overlays import draw_over
@@ -51,7 +51,8 @@ def run(arguments: list[str]) -> None:
     trackers = [SiamFCTracker(variables) for _ in starts]
     settings = dataclasses.asdict(trackers[0].settings)
     config = {"video": str(path), "box": texts, "one_based": _ONE_BASED.value, "weights": about, "settings": settings}
-    claim_folder(out, with_versions(config), free=["weights.weights"])
+    config["video_found"] = video_checksum(path)  # the same file may lie elsewhere at the next call
+    claim_folder(out, with_versions(config), free=["video", "weights.weights"])
     print(f"following {len(starts)} box(es) through {path} ({video.count} frames); results in {out}", flush=True)
 
     names = ["boxes.txt"] if len(starts) == 1 else [f"boxes_{index}.txt" for index in range(len(starts))]

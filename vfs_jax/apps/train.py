@@ -39,8 +39,9 @@ def run(arguments: list[str]) -> None:
     lacking = records.shortfall()
     training.claim(
         workdir,
-        config.to_dict(),
-        free=FREE_FIELDS,
+        {**config.to_dict(), "data_found": records.checksum},
+        # The same records may lie elsewhere than at the first run: what counts is their checksum.
+        free=[*FREE_FIELDS, "data"],
         announcement=(
             f"training ResNet-{options.depth} on {len(records)} clips of {options.data} for {options.steps} steps of "
             f"{options.batch_size} clips, {options.segments} frames each"

@@ -10,13 +10,14 @@ layout. All devices of the machine take part; --processes, and SIGTERM, are as i
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from vfs_jax.apps import cli, training
+from vfs_jax.claims import checksum
 from vfs_jax.data.box_datasets import BoxSequence, open_got10k, open_otb
 from vfs_jax.data.pairs import PairSettings
 from vfs_jax.errors import InputError
@@ -47,9 +48,9 @@ def run(arguments: list[str]) -> None:
     evaluate = evaluator(options, workdir)
     training.claim(
         workdir,
-        {**config.to_dict(), "weights_found": about},
-        # The same weights may lie elsewhere than at the first run: what counts is their checksum.
-        free=[*LOOP_FIELDS, "weights", "weights_found.weights"],
+        {**config.to_dict(), "weights_found": about, "data_found": _checksum(sequences)},
+        # The same data and weights may lie elsewhere than at the first run: what counts is their checksum.
+        free=[*LOOP_FIELDS, "data", "weights", "weights_found.weights"],
         announcement=(
             f"training the tracking head on {len(sequences)} sequences of {config.data} for {options.epochs} epochs of "
             f"{options.batch_size} pairs a step, over {config.weights} ({network.name}, frozen)"
@@ -81,6 +82,11 @@ def open_sequences(data: str, layout: str, split: str) -> list[BoxSequence]:
     if layout not in ("got10k", "otb"):
         raise InputError(f"layout={layout}: take got10k or otb")
     return open_got10k(data, split) if layout == "got10k" else open_otb(data)
+
+
+def _checksum(sequences: Sequence[BoxSequence]) -> str:
+    """Return the checksum of names, frame counts, boxes and covers; the pictures themselves take too long to read."""
+    return checksum(part for each in sequences for part in (each.name, len(each), each.boxes, each.cover))
 
 
 def evaluator(options: HeadOptions, workdir: Path) -> Evaluate | None:

@@ -1,6 +1,7 @@
 """Reader of prepared clips, in any order and without TensorFlow."""
 
 import bisect
+import hashlib
 import itertools
 import json
 import warnings
@@ -72,6 +73,11 @@ class ClipRecords(Sequence[ClipRecord]):
     def _whole(self, number: int) -> ClipRecord:
         stored = self._source[number]
         return read_values(stored | {"frames": list(stored["frames"])})
+
+    @property
+    def checksum(self) -> str:
+        """Of all records in their order, wherever they lie: SHA-256 of the shards' checksums in the manifest."""
+        return hashlib.sha256("".join(shard["sha256"] for shard in self._manifest["shards"]).encode()).hexdigest()
 
     def shortfall(self) -> str:
         """Tell in one line how many videos the records lack; "" where nothing is amiss."""

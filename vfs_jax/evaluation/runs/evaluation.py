@@ -17,6 +17,7 @@ from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.settings import Variant
 from vfs_jax.evaluation.runs.comparison import Run, write_comparison, write_results
 from vfs_jax.evaluation.runs.costs import read_cost
+from vfs_jax.evaluation.runs.fingerprint import sequences_checksum
 from vfs_jax.evaluation.runs.propagation import (
     clean,
     count_programs,
@@ -90,10 +91,12 @@ def evaluate_propagation(
     }
 
     def claim() -> str:
+        # The same data may lie elsewhere than at the first call: what counts is their checksum.
+        found = {**config, "data_found": sequences_checksum(task, sequences)}
         if joint:
-            claim_folder(workdir, config, free=["weights", *_OF_COMPARISONS, *free])
+            claim_folder(workdir, found, free=["weights", *_OF_COMPARISONS, "data", *free])
         for job in jobs:
-            _claim(job, config, free)
+            _claim(job, found, ["data", *free])
         return json.dumps([_lacking(task, _of(jobs, each), sequences) for each, _ in encoders])
 
     # What there is to do is looked up once: a later process would see what the first ones have done by then.

@@ -32,7 +32,13 @@ R = TypeVar("R")  # what is written of a frame: a mask, or points
 
 
 class Labels(Protocol[R]):
-    """Labels of the first frame, and how those of every frame are read off and written: `Masks` or `Points`."""
+    """Labels of the first frame, and how those of every frame are read off and written: `Masks` or `Points`.
+
+    Attributes:
+        given: what they are, by which a run that goes on knows them again.
+    """
+
+    given: Sequence[object]
 
     def grid(self, layout: Layout, settings: Settings) -> np.ndarray:
         """Return the first frame's labels on the grid, float32 [rows, cols, l]."""
@@ -53,6 +59,7 @@ class Masks:
     def __init__(self, mask: np.ndarray):
         """Take the index mask of the first frame, uint8 [h, w], 0 for background."""
         self._mask = mask
+        self.given: Sequence[object] = [mask]
         self._numbered, self._labels = number_labels(mask)
 
     def grid(self, layout: Layout, settings: Settings) -> np.ndarray:
@@ -91,6 +98,7 @@ class Points:
             bones: pairs of them that are joined when drawn.
         """
         self._points, self.names, self.bones = points, list(names), list(bones)
+        self.given: Sequence[object] = [points, self.names, self.bones]
         self._at_first: np.ndarray | None = None
 
     def grid(self, layout: Layout, settings: Settings) -> np.ndarray:

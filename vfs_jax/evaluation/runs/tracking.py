@@ -15,6 +15,7 @@ from vfs_jax.claims import claim_folder, with_versions
 from vfs_jax.data.box_datasets import BoxSequence
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.runs.comparison import Run
+from vfs_jax.evaluation.runs.fingerprint import sequences_checksum
 from vfs_jax.evaluation.tasks.base import format_table, write_tables
 from vfs_jax.evaluation.tasks.boxes import Otb, read_speed, write_boxes
 from vfs_jax.evaluation.tracking.siamfc import SiamFCTracker, TrackerSettings
@@ -61,10 +62,11 @@ def evaluate_tracking(
     if sequences_per_device < 1:
         raise InputError(f"sequences_per_device={sequences_per_device}: must be at least 1")
     folders = [workdir / each.name if len(networks) > 1 else workdir for each in networks]
+    found = sequences_checksum(task, sequences)
     for folder, network in zip(folders, networks, strict=True):
-        whole = {**config, "weights": network.source, "weights_found": network.about}
-        # The same weights may lie elsewhere than at the first run: what counts is their checksum.
-        claim_folder(folder, with_versions(whole), free=["weights", "weights_found.weights", *free])
+        whole = {**config, "weights": network.source, "weights_found": network.about, "data_found": found}
+        # The same data and weights may lie elsewhere than at the first run: what counts is their checksum.
+        claim_folder(folder, with_versions(whole), free=["data", "weights", "weights_found.weights", *free])
     log(
         f"{task.name}: tracking through {len(sequences)} sequences ({sum(map(len, sequences))} frames) of "
         f"{data} with {', '.join(each.source for each in networks)} on {jax.local_device_count()} "
