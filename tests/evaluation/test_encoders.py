@@ -3,11 +3,18 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from small import draw_variables
 
+from vfs_jax.data.images import write_index_mask
+from vfs_jax.data.mask_datasets import MaskSequence
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders import FunctionEncoder, ResNetEncoder, StoredFeatures
+from vfs_jax.evaluation import stream
+from vfs_jax.evaluation.encoders import FunctionEncoder, ResNetEncoder, StoredFeatures, as_encoder
 from vfs_jax.evaluation.named_encoders import name_encoders
+from vfs_jax.evaluation.propagation.settings import Settings
+from vfs_jax.evaluation.runs.propagation import propagate_sequence
+from vfs_jax.evaluation.tasks.masks import Davis
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, 16, 24, 3), np.uint8)
 HOW = {"outputs": ("features",), "dtype": "float32"}
@@ -153,3 +160,28 @@ def test_the_network_of_random_weights_where_nothing_is_named(monkeypatch):
     monkeypatch.setattr(named, lambda seed, depth: draw_variables(seed))
     (found,) = name_encoders()
     assert (found.name, type(found.encoder)) == ("random-0", ResNetEncoder)
+
+
+@pytest.mark.parametrize("wrong", [0, 2, 5])
+def test_features_that_are_no_numbers_end_an_evaluation(tmp_path, wrong):
+    """Named by sequence and frame, wherever in a batch; no result of the sequence appears."""
+    size = (48, 64)
+    paths = []
+    for t in range(6):
+        paths.append(tmp_path / f"{t:05d}.png")
+        Image.fromarray(np.full((*size, 3), 10 * t, np.uint8)).save(paths[-1])
+    write_index_mask(tmp_path / "mask.png", np.eye(*size, dtype=np.uint8))
+    sequence = MaskSequence("dog", tuple(paths), (tmp_path / "mask.png",))
+
+    def features(frames):
+        out = np.tile(frames[:, ::8, ::8].astype(np.float32), (1, 1, 1, 2)) + 1
+        out[frames[:, 0, 0, 0] == 10 * wrong, 1, 2, 3] = np.inf if wrong else np.nan
+        return out
+
+    settings = Settings(short_side=48, radius=3.0, batch_frames=4)
+    with pytest.raises(InputError, match=rf"dog: the features of frame {wrong} hold NaN or infinity"):
+        propagate_sequence(Davis(), as_encoder(features), sequence, tmp_path / "run", settings)
+    assert not (tmp_path / "run/masks/dog").exists()
+    images = [np.asarray(Image.open(path)) for path in paths]
+    with pytest.raises(InputError, match=rf"the features of frame {wrong} hold NaN"):
+        list(stream(images, np.eye(*size, dtype=np.uint8), features, short_side=48, radius=3.0))

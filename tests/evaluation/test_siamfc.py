@@ -11,6 +11,7 @@ from torch_tracker import TorchTracker, cubic_matrix, square
 from vfs_jax.data.box_datasets import BoxSequence, open_otb
 from vfs_jax.data.images import as_rgb, list_images
 from vfs_jax.data.target_crops import crop_target
+from vfs_jax.errors import InputError
 from vfs_jax.evaluation import SiamFCTracker
 from vfs_jax.evaluation.tracking import siamfc
 from vfs_jax.models import SiamFCHead, load_torch
@@ -225,6 +226,16 @@ def test_frames_may_change_their_size(variables):
     boxes = follow(variables, [*frames[:2], *larger], box)
     assert np.isfinite(boxes).all()
     np.testing.assert_array_equal(boxes[0], follow(variables, frames[:2], box)[0])
+
+
+def test_a_response_that_is_no_number_ends_tracking(variables, tmp_path):
+    broken = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), variables)
+    tracker = SiamFCTracker(broken, **SMALL)
+    files = [tmp_path / f"{t}.png" for t in range(2)]
+    for file in files:
+        Image.fromarray(np.full((60, 80, 3), 9, np.uint8)).save(file)
+    with pytest.raises(InputError, match=r"1\.png: the network's response holds NaN or infinity"):
+        tracker.track(files, [20, 20, 20, 20])
 
 
 def test_misuse(variables):

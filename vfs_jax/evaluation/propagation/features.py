@@ -4,9 +4,11 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from vfs_jax.errors import InputError
 from vfs_jax.evaluation.encoders import Encoder
 from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.readout import resize_frame
@@ -26,6 +28,7 @@ def iterate_features(
     *,
     outputs: Sequence[str] = (),
     numbers: Iterable[int] | None = None,
+    source: str = "the video",
 ) -> Iterator[dict[str, Array]]:
     """Encode frames, a batch at a time, and give their features one after the other, left on the device.
 
@@ -36,19 +39,37 @@ def iterate_features(
         layout: of the video.
         outputs: feature maps that are wanted, by name; that of the settings where empty.
         numbers: of the frames in their sequence; 0, 1, 2 ... where None.
+        source: of the frames, for the error.
 
     Yields:
         {output: [rows, cols, c]} a frame; what lies beyond the frame on a padded canvas is 0.
+
+    Raises:
+        InputError: features are NaN or infinite; before the next batch is given, so that no device waits to be asked.
     """
     names = tuple(outputs) or (settings.output,)
     iterator = zip(itertools.count() if numbers is None else numbers, frames, strict=False)
     size = layout.network if layout.padded else None
+    unchecked: tuple[list[int], Array] | None = None
     while batch := list(itertools.islice(iterator, settings.batch_frames)):
         filled = batch + [batch[-1]] * (settings.batch_frames - len(batch))
         stacked = np.stack([frame for _, frame in filled])
         of_batch = [number for number, _ in filled]
-        encoded = _unstack(encoder(stacked, of_batch, outputs=names, dtype=settings.dtype, size=size))
+        encoded, finite = _unstack(encoder(stacked, of_batch, outputs=names, dtype=settings.dtype, size=size))
+        if unchecked:
+            _refuse_gaps(*unchecked, source)
+        unchecked = of_batch, finite
         yield from encoded[: len(batch)]
+    if unchecked:
+        _refuse_gaps(*unchecked, source)
+
+
+def _refuse_gaps(numbers: Sequence[int], finite: Array, source: str) -> None:
+    wrong = [number for number, fine in zip(numbers, np.asarray(finite), strict=True) if not fine]
+    if wrong:
+        raise InputError(
+            f"{source}: the features of frame {wrong[0]} hold NaN or infinity; check the encoder, its weights and dtype"
+        )
 
 
 def features_of(
@@ -58,14 +79,18 @@ def features_of(
     layout: Layout,
     *,
     numbers: Iterable[int] | None = None,
+    source: str = "the video",
 ) -> Iterator[Array]:
     """Encode frames as they are, RGB uint8 [h, w, 3] of the layout's picture: features [rows, cols, c] each."""
     prepared = (prepare_frame(frame, layout) for frame in frames)
-    return (each[settings.output] for each in iterate_features(encoder, prepared, settings, layout, numbers=numbers))
+    encoded = iterate_features(encoder, prepared, settings, layout, numbers=numbers, source=source)
+    return (each[settings.output] for each in encoded)
 
 
 @jax.jit
-def _unstack(features: dict[str, Array]) -> list[dict[str, Array]]:
-    """Split a batch into single frames, in one program."""
+def _unstack(features: dict[str, Array]) -> tuple[list[dict[str, Array]], Array]:
+    """Split a batch into single frames, and tell of each whether it is finite, in one program."""
     count = len(next(iter(features.values())))
-    return [{name: array[index] for name, array in features.items()} for index in range(count)]
+    finite = [jnp.isfinite(array).all(axis=tuple(range(1, array.ndim))) for array in features.values()]
+    frames = [{name: array[index] for name, array in features.items()} for index in range(count)]
+    return frames, jnp.stack(finite).all(axis=0)

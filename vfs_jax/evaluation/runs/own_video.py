@@ -182,7 +182,7 @@ def carry(
         yield first
         yield from frames
 
-    features = features_of(encoder, read(), settings, layout)
+    features = features_of(encoder, read(), settings, layout, source=str(video))
     memory = start(next(features), pad_channels(labels.grid(layout, settings)), settings, layout)
     waiting: tuple[int, R] | None = None  # written when the next frame is under way
     result = labels.read(None, layout, settings)

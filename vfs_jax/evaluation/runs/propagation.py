@@ -169,7 +169,9 @@ class _Worker(Generic[S]):
             shutil.rmtree(folder / place, ignore_errors=True)
         outputs = tuple(dict.fromkeys(settings.output for settings in left.values()))
         common = next(iter(left.values()))  # variants differ in nothing that features depend on
-        features = iterate_features(encoder.of_sequence(sequence.name), frames, common, layout, outputs=outputs)
+        features = iterate_features(
+            encoder.of_sequence(sequence.name), frames, common, layout, outputs=outputs, source=sequence.name
+        )
         # Each variant draws from a copy of its own of the features, all of them frame by frame in step.
         copies = itertools.tee(features, len(left))
         jobs = [

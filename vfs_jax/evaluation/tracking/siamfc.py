@@ -21,6 +21,7 @@ from jaxtyping import Array
 from vfs_jax.correspondence import cross_correlate
 from vfs_jax.data.images import Frame, as_rgb, read_frame
 from vfs_jax.data.target_crops import center_of, crop_target, exemplar_extent
+from vfs_jax.errors import InputError
 from vfs_jax.models import depth_of
 from vfs_jax.models.resnet import Variables
 from vfs_jax.models.tracking import out_scale, tracking_features
@@ -184,7 +185,7 @@ class SiamFCTracker:
 
         Raises:
             RuntimeError: `init` was not called.
-            ValueError: the frame is no image.
+            ValueError: the frame is no image, or the network's response is not finite.
         """
         if self._kernel is None:
             raise RuntimeError("update before init: start the tracker with init(frame, box)")
@@ -194,6 +195,8 @@ class SiamFCTracker:
             crop_target(image, self._center, self._extent * scale, s.search_size, color=color) for scale in self._scales
         ]
         raw = np.asarray(responses(self._variables, *self._kernel, np.stack(patches)))
+        if not np.isfinite(raw).all():
+            raise InputError("the network's response holds NaN or infinity; check its weights")
         displacement, scale = locate(raw, self._window, s)
         # Each product in float64, then rounded to the float32 of center and size.
         self._center += displacement * self._extent * scale / s.search_size
@@ -224,7 +227,10 @@ class SiamFCTracker:
                 self.init(frame, box)
                 boxes[0] = box
             else:
-                boxes[index] = self.update(frame)
+                try:
+                    boxes[index] = self.update(frame)
+                except InputError as error:
+                    raise InputError(f"{os.fspath(file)}: {error}") from None
             seconds[index] = time.perf_counter() - begin
         return boxes, seconds
 
