@@ -16,6 +16,7 @@ from vfs_jax.data.images import read_index_mask
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation import encoders
 from vfs_jax.evaluation.encoders import NamedEncoder, ResNetEncoder
+from vfs_jax.evaluation.propagation import labels
 from vfs_jax.evaluation.propagation.settings import Settings, variants
 from vfs_jax.evaluation.runs.evaluation import evaluate_propagation
 from vfs_jax.evaluation.tasks import masks as mask_tasks
@@ -112,14 +113,14 @@ def test_goes_on_where_it_stopped(evaluate, variables, tmp_path, monkeypatch):
 def test_several_devices(evaluate, tmp_path, devices, monkeypatch):
     """Every device has a sequence of its own, and the masks are those of one device."""
     used = set()
-    write = mask_tasks.masks_along
+    write = labels.masks_along
 
     def note(features, *arguments, **options):
         first, features = itertools.tee(features)
         used.add(next(first).device)
         return write(features, *arguments, **options)
 
-    monkeypatch.setattr(mask_tasks, "masks_along", note)
+    monkeypatch.setattr(labels, "masks_along", note)
     _, lines = evaluate(tmp_path / "eight")
     assert "on 8 cpu device(s)" in lines
     assert re.search(r"compiled \d+ programs", lines)
