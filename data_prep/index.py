@@ -10,13 +10,10 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from data_prep.folders import VIDEO_SUFFIXES, is_video, walk_once
 from vfs_jax.data.text import read_text, to_json, write_text
 from vfs_jax.errors import InputError
 
-VIDEO_SUFFIXES = (
-    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-)
 # Enough videos that a shard's overhead does not matter, few enough that a lost one costs minutes.
 _VIDEOS_PER_SHARD = 128
 _FEWEST_SHARDS = 16
@@ -49,39 +46,51 @@ class ShardTask:
     videos: int
 
 
-def index_folder(folder: Path) -> tuple[list[Entry], list[str]]:
-    """Find every video below a folder, by its suffix.
+def index_folder(folder: Path) -> tuple[list[Entry], list[str], list[str]]:
+    """Find every video below a folder, by its suffix or its content.
 
     Args:
-        folder: searched recursively. The id of a video is its path below it; the label is the number of the first
-            folder on that path among all of them, sorted, and 0 where the videos lie in the folder itself.
+        folder: searched recursively, links to folders followed, each once. The id of a video is its path below it; the
+            label is the number of the first folder on that path among all of them, sorted, and 0 where the videos lie
+            in the folder itself.
 
     Returns:
-        The entries, and the names of the classes in the order of their labels.
+        The entries, the names of the classes in the order of their labels, and what was passed over: files that are no
+        video, hidden ones that are named like one, and folders that cannot be read.
 
     Raises:
         InputError: no such folder, or no video in it.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give a folder of video files")
-    found = sorted(
-        Path(parent, name).relative_to(folder)
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if Path(name).suffix.lower() in VIDEO_SUFFIXES
-    )
+    found: list[Path] = []
+    passed_over: list[str] = []
+
+    def pass_over(error: OSError) -> None:
+        passed_over.append(f"{Path(error.filename).relative_to(folder)}/ ({error.strerror})")
+
+    for parent, names in walk_once(folder, pass_over):
+        for name in names:
+            path = Path(parent, name).relative_to(folder)
+            hidden = any(part.startswith(".") for part in path.parts)
+            if not hidden and is_video(folder / path):
+                found.append(path)
+            elif not hidden or path.suffix.lower() in VIDEO_SUFFIXES:
+                passed_over.append(path.as_posix())
     if not found:
-        raise InputError(f"{folder}: no video in it (none of {' '.join(VIDEO_SUFFIXES)})")
+        raise InputError(f"{folder}: no video in it (none of {' '.join(VIDEO_SUFFIXES)}, and none by content)")
+    found.sort()
     classes = sorted({_readable(path.parts[0]) if len(path.parts) > 1 else "" for path in found})
     root = folder.resolve()
-    return [
+    entries = [
         Entry(
             id=_readable(path.as_posix()),
             path=os.fspath(root / path),
             label=classes.index(_readable(path.parts[0]) if len(path.parts) > 1 else ""),
         )
         for path in found
-    ], classes
+    ]
+    return entries, classes, sorted(_readable(name).replace("\n", "\\n") for name in passed_over)
 
 
 def index_list(file: Path) -> tuple[list[Entry], list[str]]:

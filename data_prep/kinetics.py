@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 
 import tqdm
 
-from data_prep.index import VIDEO_SUFFIXES, Entry
+from data_prep.folders import VIDEO_SUFFIXES, walk_once
+from data_prep.index import Entry
 from data_prep.sources import list_archive
 from vfs_jax.data.text import read_text
 from vfs_jax.errors import InputError
@@ -146,14 +147,19 @@ def _read_table(path: Path) -> list[dict[str, str]]:
 
 def _find_files(folder: Path, split: str) -> Iterator[_File]:
     archives: list[tuple[Path, bool]] = []
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        parts = Path(parent).relative_to(folder).parts
+
+    def stop(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot be read: {error.strerror}; mend that and run again")
+
+    for parent, names in walk_once(folder, stop):
+        parts = parent.relative_to(folder).parts
         replacement = any(part.startswith("replacement") for part in parts)
         if not (replacement or split in parts):
             continue
-        for name in sorted(names):
-            path = Path(parent, name)
+        for name in names:
+            path = parent / name
+            if name.startswith("."):
+                continue
             if path.suffix.lower() in VIDEO_SUFFIXES:
                 yield _File(os.fspath(path), "", replacement)
             elif name.endswith((".tar", ".tar.gz", ".tgz")):

@@ -112,11 +112,14 @@ def _index(out: Path) -> None:
         raise InputError("give the videos by one of --videos=DIR, --list=FILE and --kinetics=DIR")
     source = Path(sources[given[0]])
     print(f"index: looks for videos in {source}")
+    passed_over: list[str] = []
     if FLAGS.kinetics is not None:
         kinetics = index_kinetics(source, FLAGS.split)
         entries, classes = kinetics.entries, kinetics.classes
+    elif FLAGS.videos is not None:
+        entries, classes, passed_over = index_folder(source)
     else:
-        entries, classes = index_folder(source) if FLAGS.videos is not None else index_list(source)
+        entries, classes = index_list(source)
     shards = write_index(out, entries, classes, shards=FLAGS.shards)
     print(f"index: {len(entries)} videos in {shards} shards -> {out / 'index.jsonl'}")
     if FLAGS.kinetics is not None:
@@ -125,6 +128,11 @@ def _index(out: Path) -> None:
             write_text(out / f"{what}.txt", "".join(f"{name}\n" for name in names))
             print(f"index: {len(names)} {what.replace('_', ' ')} -> {out / what}.txt")
         _warn(shortfall(out, videos=len(entries)))
+    if passed_over:
+        write_text(out / "not_indexed.txt", "".join(f"{name}\n" for name in passed_over))
+        _warn([f"{len(passed_over)} files are no videos and passed over; {out / 'not_indexed.txt'} names them"])
+    else:
+        (out / "not_indexed.txt").unlink(missing_ok=True)
 
 
 def _convert(out: Path, beam_options: list[str]) -> None:
