@@ -14,6 +14,7 @@ from vfs_jax.data.text import read_text, to_json, write_text
 from vfs_jax.errors import InputError
 
 VERSION = "1.0.0"
+_SHORT = 100  # frames; training draws fewer of a clip
 
 
 def finalize(out: Path) -> Manifest:
@@ -33,6 +34,7 @@ def finalize(out: Path) -> Manifest:
     rejects: list[Reject] = []
     warnings: list[Reject] = []
     settings: list[Mapping[str, float]] = []
+    short_clips: Counter[int] = Counter()
     missing: list[ShardTask] = []
     for task in tasks:
         path = out / shard_name(task.shard, len(tasks))
@@ -52,6 +54,7 @@ def finalize(out: Path) -> Manifest:
                 "rejects": len(sidecar["rejects"]),
             }
         )
+        short_clips.update(record["frames"] for record in sidecar["records"] if record["frames"] < _SHORT)
         rejects += sidecar["rejects"]
         warnings += sidecar.get("warnings", [])
     if missing:
@@ -73,6 +76,7 @@ def finalize(out: Path) -> Manifest:
         "records": sum(shard["count"] for shard in shards),
         "rejects": len(rejects),
         "warnings": len(warnings),
+        "short_clips": {str(length): count for length, count in sorted(short_clips.items())},
         "not_on_disk": _not_on_disk(out),
         "frames": sum(shard["frames"] for shard in shards),
         "bytes": sum(shard["bytes"] for shard in shards),

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -46,17 +46,20 @@ class ShardTask:
     videos: int
 
 
-def index_folder(folder: Path) -> tuple[list[Entry], list[str], list[str]]:
+def index_folder(
+    folder: Path, *, pass_over: Callable[[str], object] = lambda name: None
+) -> tuple[list[Entry], list[str]]:
     """Find every video below a folder, by its suffix or its content.
 
     Args:
         folder: searched recursively, links to folders followed, each once. The id of a video is its path below it; the
             label is the number of the first folder on that path among all of them, sorted, and 0 where the videos lie
             in the folder itself.
+        pass_over: called with each file that is no video, or is hidden and named like one, and each folder that cannot
+            be read.
 
     Returns:
-        The entries, the names of the classes in the order of their labels, and what was passed over: files that are no
-        video, hidden ones that are named like one, and folders that cannot be read.
+        The entries, and the names of the classes in the order of their labels.
 
     Raises:
         InputError: no such folder, or no video in it.
@@ -64,33 +67,31 @@ def index_folder(folder: Path) -> tuple[list[Entry], list[str], list[str]]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give a folder of video files")
     found: list[Path] = []
-    passed_over: list[str] = []
 
-    def pass_over(error: OSError) -> None:
-        passed_over.append(f"{Path(error.filename).relative_to(folder)}/ ({error.strerror})")
+    def unreadable(error: OSError) -> None:
+        pass_over(f"{Path(error.filename).relative_to(folder)}/ ({error.strerror})")
 
-    for parent, names in walk_once(folder, pass_over):
+    for parent, names in walk_once(folder, unreadable):
         for name in names:
             path = Path(parent, name).relative_to(folder)
             hidden = any(part.startswith(".") for part in path.parts)
             if not hidden and is_video(folder / path):
                 found.append(path)
             elif not hidden or path.suffix.lower() in VIDEO_SUFFIXES:
-                passed_over.append(path.as_posix())
+                pass_over(_readable(path.as_posix()).replace("\n", "\\n"))
     if not found:
         raise InputError(f"{folder}: no video in it (none of {' '.join(VIDEO_SUFFIXES)}, and none by content)")
     found.sort()
     classes = sorted({_readable(path.parts[0]) if len(path.parts) > 1 else "" for path in found})
     root = folder.resolve()
-    entries = [
+    return [
         Entry(
             id=_readable(path.as_posix()),
             path=os.fspath(root / path),
             label=classes.index(_readable(path.parts[0]) if len(path.parts) > 1 else ""),
         )
         for path in found
-    ]
-    return entries, classes, sorted(_readable(name).replace("\n", "\\n") for name in passed_over)
+    ], classes
 
 
 def index_list(file: Path) -> tuple[list[Entry], list[str]]:

@@ -69,6 +69,7 @@ def test_masks_and_overlay(video, command):
 def test_a_video_that_was_cut_is_carried_to_where_it_ends(tmp_path, command):
     frames = [paint(number, noise=30) for number in range(25)]
     video = cut(encode(tmp_path / "clip.mp4", frames=frames, container={"movflags": "+faststart"}))
+    video = video.rename(tmp_path / "a:b %03d é.mp4")
     status, _, stderr = command(propagate, video, *flags(tmp_path, mask=None, points="20,20"))
     assert status == 0
     with (tmp_path / "out/points.csv").open() as file:

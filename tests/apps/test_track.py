@@ -99,9 +99,10 @@ def test_a_box_that_is_none_is_one_clear_line(frames, command, box, message):
 
 def test_a_video_that_was_cut_is_followed_to_where_it_ends(tmp_path, command):
     frames = [paint(number, noise=30) for number in range(12)]
-    cut(encode(tmp_path / "clip.mp4", frames=frames, container={"movflags": "+faststart"}))
-    status, _, stderr = call(command, tmp_path, "--box=20,20,16,16", video="clip.mp4")
+    video = cut(encode(tmp_path / "clip.mp4", frames=frames, container={"movflags": "+faststart"}))
+    video.rename(tmp_path / "a:b\n%03d.mp4")
+    status, _, stderr = call(command, tmp_path, "--box=20,20,16,16", video="a:b\n%03d.mp4", out="c:d\n%03d")
     assert status == 0
-    done = len((tmp_path / "out/boxes.txt").read_text().splitlines())
+    done = len((tmp_path / "c:d\n%03d/boxes.txt").read_text().splitlines())
     assert 2 < done < 10
-    assert stderr.splitlines()[-1] == f"vfs-track: WARNING: {tmp_path / 'clip.mp4'}: {done} of 12 frames decode"
+    assert stderr.splitlines()[-1] == f"vfs-track: WARNING: {tmp_path / 'a:b'} %03d.mp4: {done} of 12 frames decode"

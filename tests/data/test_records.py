@@ -107,3 +107,7 @@ def test_tells_what_is_missing(folder, tmp_path):
     )
     (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"rejects": 0}))
     assert ClipRecords(tmp_path).shortfall() == ""
+    short = {"rejects": 0, "short_clips": {"3": 1, "15": 1, "16": 1}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | short))
+    said = f"2 of {manifest['records']} clips have fewer than 16 frames, of which some are drawn twice"
+    assert (ClipRecords(tmp_path).shortfall(16), ClipRecords(tmp_path).shortfall(3)) == (said, "")

@@ -1,5 +1,6 @@
 """Decoding against a plain cv2 loop, and the container's times, rates and rotation."""
 
+import fractions
 import hashlib
 import os
 import struct
@@ -8,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from odd_videos import encode
 
 from data_prep import decoding
 from data_prep.decoding import ClipOptions, decode_clips
@@ -131,7 +133,22 @@ def test_rotation_metadata_is_applied(write_video, tmp_path, matrix, turns):
 
 
 @pytest.mark.parametrize(
-    "name", [b"caf\xe9.mp4", b"%03d.mp4", b"a:b.mp4", b"-i.mp4", "été.mp4".encode()], ids=lambda name: repr(name)
+    ("aspect", "short_side", "size"),
+    [((64, 45), 0, (48, 91)), ((64, 45), 32, (32, 61)), ((2, 3), 0, (72, 64)), ((256, 255), 0, (48, 64))],
+)
+def test_clips_have_square_pixels(tmp_path, aspect, short_side, size):
+    """The direction in which pixels are longer is stretched; sides that were rounded change nothing."""
+    path = encode(tmp_path / "clip.mp4", frames=3, aspect=fractions.Fraction(*aspect))
+    clip = _decode(path, ClipOptions(short_side=short_side, quality=100))
+    assert (clip["height"], clip["width"]) == size
+    expected = np.stack([cv2.resize(frame, size[::-1]) for frame in _plain_frames(path)])
+    assert np.abs(_decode_jpegs(clip).astype(int) - expected).mean() < (3 if short_side else 1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"caf\xe9.mp4", b"%03d.mp4", b"a:b.mp4", b"-i.mp4", b"two\nlines.mp4", b" a b .mp4", "été.mp4".encode()],
+    ids=lambda name: repr(name),
 )
 def test_odd_names(write_video, tmp_path, name):
     path = tmp_path / os.fsdecode(name)

@@ -71,7 +71,8 @@ def test_links_are_followed_once(tmp_path):
     (videos / "run" / "loop").symlink_to(videos)
     (videos / "d.mp4").symlink_to(elsewhere / "b.mp4")  # a file of its own name is a video of its own
     (videos / "nowhere").symlink_to(tmp_path / "gone")
-    entries, classes, passed_over = index_folder(videos)
+    passed_over = []
+    entries, classes = index_folder(videos, pass_over=passed_over.append)
     assert [entry.id for entry in entries] == ["again/c.mp4", "d.mp4", "linked/b.mp4", "run/a.mp4"]
     assert classes == ["", "again", "linked", "run"]
     assert passed_over == ["nowhere"]

@@ -32,7 +32,9 @@ def test_what_is_missing_is_said_everywhere(prepared, vfs_prepare, capsys):
     assert 20 < left < 40
     [line] = [json.loads(line) for line in (out / "warnings.jsonl").read_text().splitlines()]
     assert (line["id"], line["path"], line["reason"]) == ("cut.mp4", str(videos / "cut.mp4"), f"{left} {SAID}")
-    assert json.loads((out / "manifest.json").read_text())["warnings"] == 1
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["warnings"] == 1
+    assert manifest["short_clips"] == {"16": 1, str(left): 1}
     warning = f"vfs-prepare: WARNING: 1 of 2 videos decode in part (cut.mp4: {left} {SAID}); {out}/warnings.jsonl says"
     assert capsys.readouterr().err.count(warning) == 2  # by finalize and verify
     vfs_prepare("show", str(out))

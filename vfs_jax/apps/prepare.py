@@ -117,7 +117,7 @@ def _index(out: Path) -> None:
         kinetics = index_kinetics(source, FLAGS.split)
         entries, classes = kinetics.entries, kinetics.classes
     elif FLAGS.videos is not None:
-        entries, classes, passed_over = index_folder(source)
+        entries, classes = index_folder(source, pass_over=passed_over.append)
     else:
         entries, classes = index_list(source)
     shards = write_index(out, entries, classes, shards=FLAGS.shards)
@@ -129,7 +129,7 @@ def _index(out: Path) -> None:
             print(f"index: {len(names)} {what.replace('_', ' ')} -> {out / what}.txt")
         _warn(shortfall(out, videos=len(entries)))
     if passed_over:
-        write_text(out / "not_indexed.txt", "".join(f"{name}\n" for name in passed_over))
+        write_text(out / "not_indexed.txt", "".join(f"{name}\n" for name in sorted(passed_over)))
         _warn([f"{len(passed_over)} files are no videos and passed over; {out / 'not_indexed.txt'} names them"])
     else:
         (out / "not_indexed.txt").unlink(missing_ok=True)

@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> None:
     options = read_options(config.to_dict())
     records = ClipRecords(options.data)
     evaluate = evaluator(options, workdir)
-    lacking = records.shortfall()
+    lacking = records.shortfall(options.segments)
     training.claim(
         workdir,
         {**config.to_dict(), "data_found": records.checksum},

@@ -116,6 +116,7 @@ class Manifest(TypedDict):
         records: one a clip.
         rejects: videos, or parts of them, that are no record.
         warnings: videos of which a part does not decode; earlier versions did not count them.
+        short_clips: how many clips have so many frames, of numbers below 100; earlier versions did not count them.
         not_on_disk: videos that a table lists and the disk does not hold; earlier versions did not count them.
         frames, bytes: of all records.
         shards: in order.
@@ -128,6 +129,7 @@ class Manifest(TypedDict):
     records: int
     rejects: int
     warnings: NotRequired[int]
+    short_clips: NotRequired[Mapping[str, int]]
     not_on_disk: NotRequired[int]
     frames: int
     bytes: int

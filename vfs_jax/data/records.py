@@ -79,18 +79,26 @@ class ClipRecords(Sequence[ClipRecord]):
         """Of all records in their order, wherever they lie: SHA-256 of the shards' checksums in the manifest."""
         return hashlib.sha256("".join(shard["sha256"] for shard in self._manifest["shards"]).encode()).hexdigest()
 
-    def shortfall(self) -> str:
-        """Tell in one line how many videos the records lack; "" where nothing is amiss."""
+    def shortfall(self, frames: int = 0) -> str:
+        """Tell in one line how many videos the records lack, and how many clips are short; "" where nothing is amiss.
+
+        Args:
+            frames: that are drawn from a clip; of a shorter one some are drawn more than once.
+        """
         missing, rejects = self._manifest.get("not_on_disk", 0), self._manifest.get("rejects", 0)
         partial = self._manifest.get("warnings", 0)
-        if not missing and not rejects and not partial:
-            return ""
-        videos = self._manifest["videos"] + missing
-        in_part = f", {partial} videos decode in part" if partial else ""
-        return (
-            f"of {videos} videos {missing} were not on the disk ({missing / videos:.1%}) and {rejects} videos or clips "
-            f"were rejected{in_part}; vfs-prepare show {self._directory} tells more"
-        )
+        short = sum(count for length, count in self._manifest.get("short_clips", {}).items() if int(length) < frames)
+        said = []
+        if missing or rejects or partial:
+            videos = self._manifest["videos"] + missing
+            in_part = f", {partial} videos decode in part" if partial else ""
+            said.append(
+                f"of {videos} videos {missing} were not on the disk ({missing / videos:.1%}) and {rejects} videos or "
+                f"clips were rejected{in_part}; vfs-prepare show {self._directory} tells more"
+            )
+        if short:
+            said.append(f"{short} of {len(self)} clips have fewer than {frames} frames, of which some are drawn twice")
+        return "; ".join(said)
 
     def __reduce__(self) -> tuple[type["ClipRecords"], tuple[Path]]:
         return ClipRecords, (self._directory,)

@@ -320,7 +320,8 @@ class VideoWriter:
             format="mp4",
             options={"movflags": "+faststart"},
         )
-        self._stream: VideoStream = self._file.add_stream("libx264", rate=rate)
+        # Without frames that refer to later ones: with them MP4 ends early where the last frames are shown for long.
+        self._stream: VideoStream = self._file.add_stream("libx264", rate=rate, options={"bf": "0"})
         self._stream.width, self._stream.height, self._stream.pix_fmt = self._width, self._height, "yuv420p"
         self._stream.codec_context.sample_aspect_ratio = pixel_aspect
         self._stream.codec_context.time_base = _TICK
