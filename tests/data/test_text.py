@@ -109,7 +109,10 @@ def folder(tmp_path):
     (tmp_path / "train/cat").mkdir(parents=True)
     (tmp_path / "train/cat/abcdefghijk_000000_000010.mp4").touch()
     (tmp_path / "joint_positions/wave/one").mkdir(parents=True)
-    savemat(tmp_path / "joint_positions/wave/one/joint_positions.mat", {"pos_img": np.ones((2, 15, 2))})
+    savemat(
+        tmp_path / "joint_positions/wave/one/joint_positions.mat",
+        {"pos_img": np.arange(60.0).reshape(2, 15, 2) % 20 + 1},
+    )
     return tmp_path
 
 

@@ -99,7 +99,7 @@ def open_otb(directory: str | os.PathLike[str], sequences: Sequence[str] = ()) -
             name = folder.name + (number[1] or "" if len(files) > 1 else "")
             if sequences and not {name, folder.name} & set(sequences):
                 continue
-            boxes = read_boxes(file)
+            boxes = read_boxes(file, gaps=True)
             frames = _images(folder / "img")
             if folder.name in OTB_RANGES and len(frames) != len(boxes):
                 first, last = OTB_RANGES[folder.name]
@@ -125,7 +125,7 @@ def open_got10k(directory: str | os.PathLike[str], split: str = "val") -> list[B
     found = []
     for folder in _listed(root, root / "list.txt"):
         frames, file = _images(folder), folder / "groundtruth.txt"
-        boxes = read_boxes(file)
+        boxes = read_boxes(file, gaps=True)
         absence, cover = folder / "absence.label", folder / "cover.label"
         first_alone = split == "test" and len(boxes) == 1
         found.append(
@@ -165,7 +165,7 @@ def open_lasot(directory: str | os.PathLike[str], split: str = "test") -> list[B
             raise InputError(f"{root / 'testing_set.txt'}: names {name}, but there is no {name}/img in {root}")
         folder = folders[name]
         frames, file = _images(folder / "img"), folder / "groundtruth.txt"
-        boxes = _one_a_frame(read_boxes(file), frames, file)
+        boxes = _one_a_frame(read_boxes(file, gaps=True), frames, file)
         covered = _column(folder / "full_occlusion.txt", frames, most=1)
         outside = _column(folder / "out_of_view.txt", frames, most=1)
         found.append(BoxSequence(name, frames, boxes, absent=covered + outside > 0))
@@ -217,7 +217,8 @@ def read_boxes(file: Path, *, gaps: bool = False) -> np.ndarray:
 
     Args:
         file: of annotations or of results.
-        gaps: whether rows but the first may be NaN, where there is no object.
+        gaps: whether rows may be NaN: of ground truth, where there is no object. Which boxes will do is a rule of
+            their use: evaluation names those that it cannot do without, training leaves such frames out.
 
     Returns:
         float64 [t, 4].
@@ -243,8 +244,6 @@ def read_boxes(file: Path, *, gaps: bool = False) -> np.ndarray:
         rows.append(row)
     if not rows:
         raise InputError(f"{file}: is empty")
-    if not np.isfinite(rows[0]).all() or min(rows[0][2:]) <= 0:
-        raise InputError(f"{file}:1: the first frame's box, {rows[0]}, is empty; a tracker starts from it")
     return np.array(rows)
 
 

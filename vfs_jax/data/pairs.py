@@ -61,7 +61,7 @@ def kept_frames(sequence: BoxSequence) -> np.ndarray:
         Their numbers, int64 [n].
     """
     height, width = image_size(sequence.frames[0])
-    sides = sequence.boxes[:, 2:]
+    sides = np.where(np.isfinite(sequence.boxes).all(1, keepdims=True), sequence.boxes[:, 2:], 0)  # 0 is never fit
     share, aspect = sides / (width, height), sides[:, 0] / np.maximum(1, sides[:, 1])
     kept = (sides.prod(1) >= 20) & ((sides >= 20) & (sides <= 500) & (share >= 0.01) & (share <= 0.5)).all(1)
     kept &= (aspect >= 0.25) & (aspect <= 4)

@@ -200,4 +200,18 @@ def _picked(sequences: list[BoxSequence], wanted: Sequence[str]) -> list[BoxSequ
 
 
 def _checked(sequences: list[BoxSequence]) -> list[BoxSequence]:
-    return [check_ground_truth(sequence) for sequence in sequences]
+    return [check_ground_truth(_trackable(sequence)) for sequence in sequences]
+
+
+def _trackable(sequence: BoxSequence) -> BoxSequence:
+    """Check that there is a first box to start from, and a box in every frame that counts."""
+    folder, boxes = sequence.frames[0].parent, sequence.boxes
+    if not np.isfinite(boxes[0]).all() or min(boxes[0, 2:]) <= 0:
+        raise InputError(f"{folder}: the first frame's box, {boxes[0].tolist()}, is empty; a tracker starts from it")
+    gaps = ~np.isfinite(boxes).all(axis=1)
+    if sequence.absent is not None:
+        gaps &= ~sequence.absent[: len(boxes)]
+    if gaps.any():
+        frame = int(gaps.argmax())
+        raise InputError(f"{folder}: the box of frame {frame + 1}, {boxes[frame].tolist()}, is none; correct it")
+    return sequence
