@@ -128,6 +128,11 @@ def test_siamfc_layout_comes_back_bit_for_bit(tmp_path, state18):
         ("moco_v3", 18),
         ("dino", 50),
         ("data_parallel", 18),
+        ("swav", 18),
+        ("barlow_twins", 18),
+        ("densecl", 18),
+        ("pixpro", 18),
+        ("wrapped", 18),
     ],
 )
 def test_other_families_are_read(tmp_path, state18, loaded18, family, depth):
@@ -162,6 +167,25 @@ def test_other_families_are_read(tmp_path, state18, loaded18, family, depth):
         },
         "dino": under("backbone.") | {"head.mlp.0.weight": other},
         "data_parallel": under("module."),
+        "swav": under("module.") | {"module.projection_head.0.weight": other, "module.prototypes.weight": other},
+        "barlow_twins": {
+            "epoch": 3,
+            "model": under("module.backbone.") | {"module.projector.0.weight": other, "module.bn.running_mean": other},
+        },
+        # Its backbone is a part of the network and of its query encoder.
+        "densecl": {
+            "state_dict": under("backbone.")
+            | under("encoder_q.0.")
+            | under("encoder_k.0.")
+            | {"encoder_q.1.mlp.0.weight": other, "queue2": other, "queue2_ptr": torch.zeros(1).long()}
+        },
+        "pixpro": {
+            "model": under("module.encoder.")
+            | under("module.encoder_k.")
+            | {"module.projector.linear1.weight": other, "module.projector_k.bn1.weight": other}
+            | {"module.value_transform.weight": other, "module.projector_instance.linear1.bias": other}
+        },
+        "wrapped": {"state_dict": under("model.module._orig_mod.encoder.backbone.")},
     }
     torch.save(files[family], tmp_path / "family.pth")
     variables = load_torch(tmp_path / "family.pth")

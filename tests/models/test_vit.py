@@ -22,7 +22,7 @@ KINDS = {
     "dinov2": dataclasses.replace(DINO, layer_scale=True, gated="fused"),
     "dinov2_reg": dataclasses.replace(DINO, layer_scale=True, registers=2, positions="antialiased"),
     "dinov3": dataclasses.replace(DINO, layer_scale=True, registers=2, positions="rotary", gated="split", epsilon=1e-5),
-    "dinov3_without_bias": dataclasses.replace(DINO, positions="rotary", qkv_bias=False, heads=1),
+    "dinov3_without_bias": dataclasses.replace(DINO, positions="rotary", qkv_bias=False, heads=1, epsilon=1e-5),
     "timm": dataclasses.replace(DINO, positions="antialiased"),
 }
 KEY = jax.random.key(0)

@@ -102,9 +102,22 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         raise unreadable(path, "safetensors file", error) from None
 
 
-def to_array(value: object) -> object:
-    """Return the array of a tensor, float32 for any floating type; what is no tensor stays as it is."""
-    array = value.read() if isinstance(value, Tensor) else value
+def to_array(path: str | os.PathLike[str], name: str, value: object) -> object:
+    """Return the array of a tensor, float32 for any floating type; what is no tensor stays as it is.
+
+    Args:
+        path: of the file, for messages.
+        name: of the tensor in it.
+        value: as `read_file` gives it.
+
+    Raises:
+        InputError: the tensor's numbers are not all there.
+    """
+    try:
+        array = value.read() if isinstance(value, Tensor) else value
+    except Exception as error:  # a torn file fails in any way at all
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: holds a torn tensor, {name} ({reason}); download or write it again") from None
     if isinstance(array, np.ndarray) and jnp.issubdtype(array.dtype, jnp.floating):
         return array.astype(np.float32)
     return array

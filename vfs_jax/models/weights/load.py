@@ -131,7 +131,7 @@ def _load(
 def _load_vit(path: str | os.PathLike[str], state: State, keys: Collection[str]) -> tuple[ViT, Variables]:
     names = vit_names.rename(state)
     written = {new: state[name][0] for name, new in names.items()}
-    arrays = {new: to_array(state[name][1]) for name, new in names.items() if not new.startswith(vit_names.OTHERS)}
+    arrays = {new: to_array(path, *state[name]) for name, new in names.items() if not new.startswith(vit_names.OTHERS)}
     others: dict[str, object] = {new: None for new in names.values() if new.startswith(vit_names.OTHERS)}
     wrong = [written[name] for name, array in arrays.items() if not isinstance(array, np.ndarray)]
     if wrong:
@@ -141,7 +141,7 @@ def _load_vit(path: str | os.PathLike[str], state: State, keys: Collection[str])
         path,
         joined,
         is_mae="model" in keys or any(name.startswith(vit_names.OF_MAE) for name in [*others, *written.values()]),
-        is_classifier=any(name.startswith(("head.", "classifier.")) for name in others),
+        is_classifier=any(name in ("head.weight", "classifier.weight") for name in others),
     )
     if network.positions == "rotary" and "periods" not in joined:
         joined["periods"] = vit_names.missing_periods(network)
@@ -158,7 +158,7 @@ def _load_vit(path: str | os.PathLike[str], state: State, keys: Collection[str])
     )
     if network.name not in NETWORKS:
         _log.warning(
-            "%s: no published network has its sizes; heads are not in the tensors, took %d of %d channels",
+            "%s: no published network has its sizes; tensors do not tell the heads, took %d of %d channels each",
             path,
             network.heads,
             network.width // network.heads,
@@ -181,7 +181,7 @@ def _load_resnet(path: str | os.PathLike[str], state: State, part: Part) -> tupl
         path,
         f"{_describe(network)}{heads[part]}",
         wanted,
-        {name: to_array(value) if name in used else None for name, value in arrays.items()},
+        {name: to_array(path, written[name], value) if name in used else None for name, value in arrays.items()},
         written=written,
         is_known=lambda name: found.is_other(name) or (network.stages == 3 and name.startswith("layer4.")),
         counters=tuple(counters),

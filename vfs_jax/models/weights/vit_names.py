@@ -256,7 +256,8 @@ def official_tensors(params: Mapping[str, object]) -> dict[str, np.ndarray]:
             official[name.replace(".fc1.", ".w12.")] = array
     if is_rotary:
         official["rope_embed.periods"] = official.pop("periods")
-        official["storage_tokens"] = official.pop("register_tokens")
+        if "register_tokens" in official:
+            official["storage_tokens"] = official.pop("register_tokens")
         for name in [name for name in official if name.endswith(".attn.qkv.bias")]:
             official[f"{name}_mask"] = np.repeat(np.array([1, 0, 1], np.float32), len(official[name]) // 3)
     return official
