@@ -88,7 +88,8 @@ def recognize(path: str | os.PathLike[str], state: Collection[str]) -> Recognize
         prefix, naming, depth, stages = candidate
         modules = backbone_modules(depth, naming, stages)
         expected = {f"{prefix}{name}.weight" for name in modules.values()}
-        found = {name for name in state if name.endswith(".weight") and name.startswith(prefix)}
+        own = (name for name in state if name.startswith(prefix) and not candidate.is_other(name))
+        found = {name for name in own if name.endswith(".weight")}
         return len(expected - found) - len(expected & found) + len(found - expected)
 
     def stages(prefix: str) -> int:
