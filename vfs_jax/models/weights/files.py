@@ -115,11 +115,11 @@ def to_array(path: str | os.PathLike[str], name: str, value: object) -> object:
     """
     try:
         array = value.read() if isinstance(value, Tensor) else value
+        if isinstance(array, np.ndarray) and jnp.issubdtype(array.dtype, jnp.floating):
+            return array.astype(np.float32)
     except Exception as error:  # a torn file fails in any way at all
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: holds a torn tensor, {name} ({reason}); download or write it again") from None
-    if isinstance(array, np.ndarray) and jnp.issubdtype(array.dtype, jnp.floating):
-        return array.astype(np.float32)
     return array
 
 
