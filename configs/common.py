@@ -20,14 +20,12 @@ from ml_collections.config_dict import placeholder
 # What each variant changes, by name; a dict within changes the fields of that part.
 Variants = Mapping[str, Mapping[str, object]]
 
-RADIUS = {18: 12.0, 50: 18.0}  # grid cells, by depth; the release's neighbor_range is the diameter
 WEIGHTS = "random:0"  # a training folder, a checkpoint in it, a .pth, random:SEED
 PATCHES = {"exemplar_size": 120, "search_size": 255, "context": 0.5}  # pixels; a share of the box's width + height
 
 DEPTHS: Variants = {"r18": {"depth": 18}, "r50": {"depth": 50}}
 PROPAGATION: Variants = {
-    "r18": {"depth": 18, "radius": RADIUS[18]},
-    "r50": {"depth": 50, "radius": RADIUS[50]},
+    **DEPTHS,
     "smoke": {"short_side": 120, "max_frames": 3},
 }
 TRACKING: Variants = {**DEPTHS, "smoke": {"max_frames": 3}}
@@ -71,7 +69,7 @@ def vary(config: ConfigDict, names: str, variants: Variants) -> ConfigDict:
 
 
 def propagation(task: str) -> ConfigDict:
-    """Return the release's settings for DAVIS with ResNet-18, without the data."""
+    """Return what all evaluations by label propagation have, under the protocol of VFS, without the data."""
     config = ConfigDict()
     config.task = task
     config.data = ""
@@ -86,23 +84,47 @@ def propagation(task: str) -> ConfigDict:
     config.depth = 18  # of random:SEED; files tell theirs
     config.output = placeholder(str)  # None: the encoder's own, res4 of ResNets
     config.dtype = "float32"  # of the features; or bfloat16
-    config.short_side = 480
-    config.square = False
     config.batch_frames = 4  # frames a call of the network
 
-    config.radius = RADIUS[18]
-    config.window = "circle"
-    config.topk = 10
-    config.temperature = 0.07
-    config.num_context = 20
-    config.first_frame_windowed = True
-    config.keep_first = True
-    config.fill_first = False
-    config.first_once = False
-    config.ties = "first"
+    # How all of it is done: vfs, crw, dino, dinov3, cropmae, rsp or spa_then_temp. The fields below change a part of
+    # it; None is the protocol's own. evaluation/propagation/settings.py says what they are.
+    config.protocol = "vfs"
+    config.copies = placeholder(str)
+    config.short_side = placeholder(int)
+    config.long_side = placeholder(int)
+    config.width = placeholder(int)
+    config.square = placeholder(bool)
+    config.multiple = placeholder(int)
+    config.rounding = placeholder(str)
+    config.resize = placeholder(str)
+    config.mean = placeholder(tuple)
+    config.std = placeholder(tuple)
+    config.soft_first = placeholder(bool)
+    config.first_nearest = placeholder(str)
+    config.over_network = placeholder(bool)
+    config.transpose_square = placeholder(bool)
+    config.radius = placeholder(float)  # inf for no window
+    config.window = placeholder(str)
+    config.topk = placeholder(int)
+    config.temperature = placeholder(float)
+    config.num_context = placeholder(int)
+    config.first_frame_windowed = placeholder(bool)
+    config.keep_first = placeholder(bool)
+    config.fill_first = placeholder(bool)
+    config.first_once = placeholder(bool)
+    config.ties = placeholder(str)
+    config.enlarge = placeholder(str)
+    config.read_at = placeholder(str)
+    config.min_max = placeholder(str)
+    config.back_nearest = placeholder(str)
+    config.first_output = placeholder(str)
+    config.joints = placeholder(str)
+    config.peaks = placeholder(int)
+    config.peaks_at = placeholder(str)
+    config.rules = placeholder(str)
 
     config.all_blocks = False  # every block of the ResNet in place of `output`, in one pass
-    config.sweep = ""  # settings from radius to ties, in one pass: "topk=5,10;temperature=0.05,0.07"
+    config.sweep = ""  # settings from soft_first on, in one pass: "topk=5,10;temperature=0.05,0.07"
     config.max_sizes = 6  # sizes of frames that programs are compiled for; of more, some are padded to others
     config.inspect = 2  # sequences whose features the report shows: the worst, the best, the next worst ...
     config.inspect_frame = -1  # of which frame; -1 for the middle one

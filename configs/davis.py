@@ -7,29 +7,20 @@
 DATA is a folder of the DAVIS 2017 layout (or DAVIS 2016, with --config.year=2016). Published on DAVIS-2017 val,
 J&F / J / F: ResNet-18 66.7 / 64.0 / 69.5, ResNet-50 69.5 / 67.0 / 72.0 (the release's README).
 
-Variants, comma-separated: r18, r50 (depth, and the release's radius for it); the peers' way to propagate crw, dino,
-dinov3 (the input's size, the first mask and the readout stay VFS's); smoke (three frames, a quarter of the size).
+Variants, comma-separated: r18, r50 (depth); crw, dino, dinov3, cropmae, rsp, spa_then_temp (the whole protocol of these
+peers: input, first labels, propagation, output); smoke (three frames, a quarter of the size).
 """
-
-import math
 
 from ml_collections import ConfigDict
 
 from vfs_jax.configs import common
 
-# CRW: frame 0 fills the missing past and is searched without a window.
-# DINO, DINOv3: seven frames and the first, which is there once, and all keys that tie with the fifth.
-_DINO = {"num_context": 7, "topk": 5, "first_once": True, "ties": "all"}
-VARIANTS = {
-    **common.PROPAGATION,
-    "crw": {"radius": 12.0, "temperature": 0.05, "first_frame_windowed": False, "fill_first": True},
-    "dino": {**_DINO, "temperature": 0.1, "window": "square", "radius": 12.0},
-    "dinov3": {**_DINO, "temperature": 0.2, "radius": math.sqrt(144.5)},  # distance <= 12
-}
+PROTOCOLS = ("crw", "dino", "dinov3", "cropmae", "rsp", "spa_then_temp")
+VARIANTS = {**common.PROPAGATION, **{name: {"protocol": name} for name in PROTOCOLS}}
 
 
 def get_config(variants: str = "") -> ConfigDict:
-    """Return the release's settings, changed by the variants."""
+    """Return the settings, changed by the variants."""
     config = common.propagation("davis")
     config.data = "data/DAVIS"
     config.split = "val"

@@ -5,7 +5,7 @@
 A point is queried at the first frame that shows it, its place is read off the map at 256x256, and it is taken to be
 hidden where the map's highest value falls below a share of that at the query.
 
-Variants, comma-separated: r18, r50 (depth, and the release's radius for it), smoke (three frames, small).
+Variants, comma-separated: r18, r50 (depth), smoke (three frames, small).
 """
 
 from ml_collections import ConfigDict

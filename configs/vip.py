@@ -2,10 +2,11 @@
 
   vfs-eval --config=configs/vip.py --workdir=runs/vip --config.data=VIP --config.weights=vfs_r18.pth
 
-DATA holds Images, Annotations/Category_ids and lists. Frames are 560x560 as in the closest published settings; the rest
-is as on DAVIS. Published, mIoU: ResNet-18 39.9, ResNet-50 43.2 (VFS).
+DATA holds Images, Annotations/Category_ids and lists. Under protocol vfs frames are 560x560 as in the closest published
+settings; the rest is as on DAVIS. Other protocols: cropmae, spa_then_temp. Published, mIoU: ResNet-18 39.9, ResNet-50
+43.2 (VFS).
 
-Variants, comma-separated: r18, r50 (depth, and the release's radius for it), smoke (three frames, small).
+Variants, comma-separated: r18, r50 (depth), smoke (three frames, small).
 """
 
 from ml_collections import ConfigDict
@@ -16,12 +17,10 @@ VARIANTS = {**common.PROPAGATION, "smoke": {"short_side": 160, "max_frames": 3}}
 
 
 def get_config(variants: str = "") -> ConfigDict:
-    """Return the closest published settings, changed by the variants."""
+    """Return the settings, changed by the variants."""
     config = common.propagation("vip")
     config.data = "data/VIP"
     config.split = "val"
-    config.short_side = 560
-    config.square = True
     config.published = (
         ("VFS ResNet-18 (paper, figure not checked)", (39.9,)),
         ("VFS ResNet-50 (paper, figure not checked)", (43.2,)),

@@ -6,7 +6,7 @@ DATA holds valid/JPEGImages, valid/Annotations and valid/meta.json. Propagation 
 are propagated together from their own first frame on. Masks of the frames in meta.json are written to
 WORKDIR/masks/VIDEO/*.png; the score is the server's.
 
-Variants, comma-separated: r18, r50 (depth, and the release's radius for it), smoke (three frames, small).
+Variants, comma-separated: r18, r50 (depth), smoke (three frames, small).
 """
 
 from ml_collections import ConfigDict

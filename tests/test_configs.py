@@ -1,12 +1,14 @@
 """Every config takes its variants in one way, and says what is its own."""
 
+import dataclasses
 import importlib
 from pathlib import Path
 
 import pytest
 
-from vfs_jax.configs import common, davis, vfs_r18_fine
-from vfs_jax.evaluation.propagation.settings import Settings, default_radius
+from vfs_jax.configs import davis, vfs_r18_fine
+from vfs_jax.evaluation.propagation.settings import Settings
+from vfs_jax.evaluation.protocols import PROTOCOLS
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("[!_]*.py") if path.stem != "common")
 PROPAGATION = ("davis", "jhmdb", "tapvid", "vip", "youtube_vos")
@@ -35,23 +37,29 @@ def test_depths_join_other_variants(name):
     both, smoke = get(name, "r50,smoke"), get(name, "smoke")
     assert (both.depth, smoke.depth) == (50, 18)
     differing = {key for key in smoke if both[key] != smoke[key]}
-    assert differing - {"radius"} == {"depth"}
-    assert ("radius" in differing) == (name in PROPAGATION and name != "jhmdb")
+    assert differing == {"depth"}
     for variant in module.VARIANTS:
         assert variant in module.__doc__.partition("Variants, comma-separated:")[2], variant
 
 
 def test_the_later_variant_wins():
-    assert davis.get_config("r50,dino").radius == 12
-    assert davis.get_config("dino,r50").radius == 18
+    assert davis.get_config("r50,crw,dino").protocol == "dino"
+    assert davis.get_config("dino,r50,crw").protocol == "crw"
     assert davis.get_config("r50,dino").depth == 50
 
 
 def test_shared_settings_are_the_librarys():
-    assert {depth: default_radius(depth) for depth in common.RADIUS} == common.RADIUS
-    defaults = Settings()
-    config = get("davis")
-    assert {name: config[name] for name in vars(defaults)} == vars(defaults) | {"output": None}
+    """Every setting is a field that is left to the protocol, but for what no protocol decides."""
+    free = {"dtype", "batch_frames"}
+    for name in PROPAGATION:
+        config = get(name)
+        assert config.protocol == "vfs"
+        for field in dataclasses.fields(Settings):
+            assert config[field.name] == (field.default if field.name in free else None)
+
+
+def test_variants_name_every_protocol():
+    assert {"vfs", *davis.PROTOCOLS} == {*PROTOCOLS["davis"]}
 
 
 @pytest.mark.parametrize(

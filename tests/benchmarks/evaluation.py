@@ -35,9 +35,10 @@ from vfs_jax.data.images import read_index_mask, write_index_mask
 from vfs_jax.data.mask_datasets import MaskSequence, open_davis
 from vfs_jax.evaluation.encoders import ResNetEncoder
 from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
+from vfs_jax.evaluation.propagation.first_masks import first_labels
 from vfs_jax.evaluation.propagation.labels import masks_along
 from vfs_jax.evaluation.propagation.padding import Layout
-from vfs_jax.evaluation.propagation.readout import first_labels, merge_groups
+from vfs_jax.evaluation.propagation.readout import merge_groups
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.runs import propagation as runs
 from vfs_jax.evaluation.tasks.masks import Davis
@@ -147,7 +148,7 @@ def time_official(
     rows, cols = (axis.reshape(-1) for axis in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
     near = (rows[:, None] - rows) ** 2 + (cols[:, None] - cols) ** 2 < settings.radius**2
     near = near.to(device)
-    first = torch.tensor(first_labels(sequence.mask(0), (height, width)).reshape(height * width, -1)).to(device)
+    first = torch.tensor(first_labels(sequence.mask(0), settings, layout).reshape(height * width, -1)).to(device)
     soft, masks, seconds = [first], {}, {}
     with torch.inference_mode():
         for number in sorted({1, 2, *counts}):
@@ -161,7 +162,7 @@ def time_official(
                 soft.append(found)
                 labels_ = jax.numpy.asarray(found.cpu().numpy().reshape(height, width, -1))
                 names = tuple(range(labels_.shape[-1]))
-                masks[number] = np.asarray(merge_groups([labels_], [names], layout, settings.output))
+                masks[number] = np.asarray(merge_groups([labels_], [names], layout, settings))
     return {"features_s": per_frame, "propagation_s": seconds}, masks
 
 

@@ -1,7 +1,10 @@
 """What several tests of evaluation need."""
 
+import importlib.util
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -35,3 +38,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         ) as context,
     ):
         yield context.pages[0]
+
+
+@pytest.fixture(scope="session")
+def inputs(oracles: Path) -> ModuleType:
+    """The module that makes the inputs of the official code's outputs."""
+    spec = importlib.util.spec_from_file_location("oracle_inputs", oracles / "inputs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -9,8 +9,31 @@ import numpy as np
 from PIL import Image
 
 from vfs_jax.data.images import write_index_mask
+from vfs_jax.evaluation.encoders import Encoder
+from vfs_jax.evaluation.propagation.padding import Layout, Size
 from vfs_jax.models import VFS, ResNet
 from vfs_jax.models.resnet import Variables
+
+
+class FixedGrid(Encoder):
+    """An encoder whose features have one grid, whatever the size of its frames; for tests that have them already."""
+
+    def __init__(self, grid: Size):
+        """Take the rows and columns."""
+        self.grid = grid
+
+    def grid_size(self, height: int, width: int, output: str) -> Size:
+        """Give the grid."""
+        return self.grid
+
+    def __call__(self, *arguments: object, **options: object) -> dict[str, jax.Array]:
+        """Never called."""
+        raise NotImplementedError
+
+
+def layout_on(grid: Size, size: Size) -> Layout:
+    """The layout of frames of a size that are encoded as they are, with features of a grid."""
+    return Layout(size, size, size, size, FixedGrid(grid))
 
 
 @functools.cache

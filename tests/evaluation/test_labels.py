@@ -1,7 +1,6 @@
 """Masks through a video: the official numbers, and a second computation that holds all frames at once."""
 
 import dataclasses
-import importlib.util
 import itertools
 
 import jax.numpy as jnp
@@ -10,25 +9,20 @@ import pytest
 from full_affinity import full_video
 from full_masks import full_mask
 from PIL import Image
+from small import layout_on
 
 from vfs_jax.data.images import read_frame
 from vfs_jax.data.mask_datasets import open_davis
 from vfs_jax.evaluation import stream
 from vfs_jax.evaluation.encoders import ResNetEncoder
 from vfs_jax.evaluation.propagation.features import iterate_features
+from vfs_jax.evaluation.propagation.first_masks import first_labels
+from vfs_jax.evaluation.propagation.frames import resize_frame
 from vfs_jax.evaluation.propagation.labels import pad_channels, propagate_masks
 from vfs_jax.evaluation.propagation.padding import Layout
-from vfs_jax.evaluation.propagation.readout import first_labels, merge_groups, resize_frame
+from vfs_jax.evaluation.propagation.readout import merge_groups
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.runs.own_video import Masks
-
-
-@pytest.fixture(scope="module")
-def inputs(oracles):
-    spec = importlib.util.spec_from_file_location("oracle_inputs", oracles / "inputs.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def video(frames=6, h=64, w=96):
@@ -98,11 +92,11 @@ def test_features_are_on_the_grid(variables):
 
 def test_official_first_labels(oracles, inputs):
     expected = np.load(oracles / "label_propagation.npz")
-    found = first_labels(inputs.video_first_mask(), (12, 20))
+    found = first_labels(inputs.video_first_mask(), Settings(), layout_on((12, 20), (96, 160)))
     np.testing.assert_array_equal(found.argmax(-1), expected["video.first_shrunk"])
     for key in (key for key in expected.files if key.startswith("nearest.")):
-        (h, w), (rows, cols) = (map(int, part.split("x")) for part in key.split(".")[1:])
-        labels = first_labels(inputs.nearest_map(h, w), (rows, cols))
+        size, grid = (tuple(map(int, part.split("x"))) for part in key.split(".")[1:])
+        labels = first_labels(inputs.nearest_map(*size), Settings(), layout_on(grid, size))
         np.testing.assert_array_equal(labels.argmax(-1), expected[key])
 
 
@@ -111,7 +105,7 @@ def test_official_masks(oracles, name):
     expected = np.load(oracles / "label_propagation.npz")
     layout = Layout.of((96, 160), Settings(short_side=96), ResNetEncoder({}))
     softs = expected[f"video.{name}.soft"]
-    found = [merge_groups([jnp.asarray(soft)], [tuple(range(soft.shape[-1]))], layout, "res4") for soft in softs]
+    found = [merge_groups([jnp.asarray(soft)], [tuple(range(soft.shape[-1]))], layout, Settings()) for soft in softs]
     np.testing.assert_array_equal(found, expected[f"video.{name}.pred"][1:])
 
 
@@ -120,7 +114,7 @@ def test_highest_label_that_is_lost_has_no_channel():
     mask = np.zeros((16, 16), np.uint8)
     mask[4:12, 4:12] = 2
     mask[0, 0] = 3
-    labels = first_labels(mask, (2, 2))
+    labels = first_labels(mask, Settings(), layout_on((2, 2), (16, 16)))
     assert labels.shape == (2, 2, 3)
     assert labels[..., 1].sum() == 0
 
@@ -153,9 +147,9 @@ def test_mask_by_hand():
     # Label 0 is 0.9 and 0.6: 0.9 .825 .675 .6, scaled to 1 .75 .25 0: larger everywhere, it wins the left half alone.
     labels = jnp.asarray([[[0.9, 0.2, 0.0], [0.6, 0.4, 0.0]]], jnp.float32)
     four, two = (Layout((1, width), (8, 16), (8, 16), (1, width), ResNetEncoder({})) for width in (4, 2))
-    assert merge_groups([labels], [(0, 9)], four, "res4").tolist() == [[0, 0, 9, 9]]
+    assert merge_groups([labels], [(0, 9)], four, Settings()).tolist() == [[0, 0, 9, 9]]
     # Equal maps: the lowest label wins; a map of zeros stays zero and never wins.
-    assert merge_groups([jnp.ones((1, 2, 2), jnp.float32)], [(0, 1)], two, "res4").tolist() == [[0, 0]]
+    assert merge_groups([jnp.ones((1, 2, 2), jnp.float32)], [(0, 1)], two, Settings()).tolist() == [[0, 0]]
 
 
 def test_objects_that_enter_later(variables):

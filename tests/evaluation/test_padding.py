@@ -12,9 +12,10 @@ from full_masks import full_mask
 from vfs_jax.correspondence.coordinates import resize_bilinear
 from vfs_jax.evaluation.encoders import ResNetEncoder
 from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
+from vfs_jax.evaluation.propagation.first_masks import first_labels
 from vfs_jax.evaluation.propagation.labels import masks_along, propagate_labels
 from vfs_jax.evaluation.propagation.padding import Layout, plan_canvases, plan_layouts
-from vfs_jax.evaluation.propagation.readout import _axis, _scaled, first_labels, merge_groups
+from vfs_jax.evaluation.propagation.readout import _axis, _scaled, merge_groups
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.models import ResNet
 
@@ -108,7 +109,7 @@ def test_padding_changes_nothing(trained, view):
         masks = masks_along(features_of(trained, frames, used, settings), mask, settings, used)
         cut = [np.asarray(each)[:57, :83] for each in masks]
         np.testing.assert_array_equal(cut[0], mask)
-        expected, slack = reference(features, first_labels(mask, (rows, cols)), settings)
+        expected, slack = reference(features, first_labels(mask, settings, layout), settings)
         for ours, *each in zip(cut[1:], expected[1:], slack[1:], strict=True):
             expected, clear = full_mask(*each, mask.shape)
             assert clear.mean() > 0.5
@@ -161,9 +162,9 @@ def test_output_is_scaled_over_the_frame_alone():
     alone = Layout((33, 50), (40, 56), (40, 56), (33, 50), ResNetEncoder({}))
     canvas = np.full((7, 9, 3), 1e6, np.float32)
     canvas[:5, :7] = labels
-    found = np.asarray(merge_groups([jnp.asarray(canvas)], [(0, 1, 2)], layout, "res4"))
+    found = np.asarray(merge_groups([jnp.asarray(canvas)], [(0, 1, 2)], layout, SETTINGS))
     assert found.shape == (40, 64)
-    expected = merge_groups([jnp.asarray(labels)], [(0, 1, 2)], alone, "res4")
+    expected = merge_groups([jnp.asarray(labels)], [(0, 1, 2)], alone, SETTINGS)
     np.testing.assert_array_equal(found[:33, :50], expected)
 
     spread = np.asarray(_scaled(jnp.asarray(labels), _axis(5, 33, 33), _axis(7, 50, 50)))

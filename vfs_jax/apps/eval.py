@@ -18,9 +18,10 @@ started by the same command, needs --processes=auto (SLURM, TPU slices, GKE, MPI
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import flags
@@ -28,12 +29,14 @@ from ml_collections import ConfigDict, config_flags
 
 from vfs_jax.apps import cli
 from vfs_jax.claims import with_versions
+from vfs_jax.data.copies import copy_sequences
 from vfs_jax.distributed import join
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.encoders import NamedEncoder, StoredFeatures
 from vfs_jax.evaluation.named_encoders import name_encoders
 from vfs_jax.evaluation.propagation.padding import network_size
 from vfs_jax.evaluation.propagation.settings import Settings, Variant, variants
+from vfs_jax.evaluation.protocols import published_settings, settings_of
 from vfs_jax.evaluation.report.assembly import write_report
 from vfs_jax.evaluation.report.matches import Inspector
 from vfs_jax.evaluation.runs.comparison import Run
@@ -50,6 +53,7 @@ flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
 
 _REPORT_FIELDS = ("inspect", "inspect_frame", "inspect_point")  # they decide what is shown, not what is computed
 _TASK_FIELDS = ("year", "occlusion_threshold")  # of the tasks whose configs have them
+_TASKS_WITH_RULES = ("jhmdb", "vip")
 
 
 def run(arguments: list[str]) -> None:
@@ -62,19 +66,28 @@ def run(arguments: list[str]) -> None:
     join(str(_PROCESSES.value))  # before anything asks for a device
     if config.task not in TASKS:
         raise InputError(f"task={config.task}: there are {', '.join(TASKS)}")
-    task = TASKS[config.task](**{name: config[name] for name in _TASK_FIELDS if name in config})
+    published = published_settings(config.protocol, config.task)
+    fields = {name: config[name] for name in _TASK_FIELDS if name in config}
+    if config.task in _TASKS_WITH_RULES:
+        fields["rules"] = config.rules or published.rules
+    task = TASKS[config.task](**fields)
     opened = task.open(config.data, split=config.split, sequences=cli.names(config.sequences))
     sequences = [sequence.cut(config.max_frames) for sequence in opened]
     inspector = Inspector(config.inspect, config.inspect_frame, config.inspect_point)
     # All weights are read before anything is written, so that a wrong name costs no hour.
     named = name_encoders(weights=config.weights, encoder=config.encoder, features=config.features, depth=config.depth)
-    encoders = [(each, _variants(config, each)) for each in named]
+    overrides = _overrides(config)
+    encoders = [(each, _variants(config, overrides, each)) for each in named]
+    sequences = copy_sequences(sequences, encoders[0][1][0].settings.copies)
     for each, swept in encoders:
         if isinstance(each.encoder, StoredFeatures):
             for sequence in sequences:
                 size: tuple[int, int] = sequence.size
                 each.encoder.check(sequence.name, len(sequence), network_size(*size, swept[0].settings))
     several = sum(len(swept) for _, swept in encoders) > 1
+    # What differs from the protocol, apart from what every protocol leaves open.
+    whole = {**config.to_dict(), "overridden": sorted({*overrides} - {"output", "dtype", "batch_frames"})}
+    shown = {name: value for name, value in {**whole, **_common(encoders)}.items() if value is not None}
 
     def report(folder: Path, runs: Sequence[Run], notes: Sequence[str]) -> None:
         write_report(
@@ -83,7 +96,7 @@ def run(arguments: list[str]) -> None:
             runs,
             [sequence for sequence in sequences if sequence.has_ground_truth],
             title=f"Label propagation on {Path(config.data).resolve().name}, {config.split}".removesuffix(", "),
-            settings=cli.shown(with_versions(config.to_dict()), hidden=("weights", "published")),
+            settings=cli.shown(with_versions(shown), hidden=("weights", "published")),
             published=config.published,
             notes=notes,
             inspector=inspector if len(runs) > 1 or not several else None,
@@ -95,7 +108,7 @@ def run(arguments: list[str]) -> None:
         encoders,
         workdir,
         data=config.data,
-        config=config.to_dict(),
+        config=whole,
         free=_REPORT_FIELDS,
         max_sizes=config.max_sizes,
         report=report,
@@ -109,15 +122,26 @@ def run(arguments: list[str]) -> None:
         print(f"wrote the results; {config.data} has first labels alone for split {config.split}, so there is no score")
 
 
-def _variants(config: ConfigDict, named: NamedEncoder) -> list[Variant]:
+def _variants(config: ConfigDict, overrides: Mapping[str, Any], named: NamedEncoder) -> list[Variant]:
     """Return the settings of a config for an encoder, with what is swept."""
     encoder = named.encoder
     if config.output is not None and config.output not in encoder.outputs:
         known = ", ".join(encoder.outputs)
         raise InputError(f"output={config.output}: {named.name} has no such output; there are {known}")
-    names = [field.name for field in dataclasses.fields(Settings) if field.name in config]
-    values = {name: config[name] for name in names} | {"output": config.output or encoder.default_output}
-    return variants(Settings(**values), config.sweep, outputs=encoder.blocks if config.all_blocks else ())
+    settings = settings_of(config.protocol, config.task, encoder, **overrides)
+    return variants(settings, config.sweep, outputs=encoder.blocks if config.all_blocks else ())
+
+
+def _overrides(config: ConfigDict) -> dict[str, Any]:
+    """Return the fields of a protocol's settings that a config sets."""
+    names = [field.name for field in dataclasses.fields(Settings)]
+    return {name: config[name] for name in names if config[name] is not None}
+
+
+def _common(encoders: Sequence[tuple[NamedEncoder, Sequence[Variant]]]) -> dict[str, object]:
+    """Return the settings that all runs share."""
+    every = [dataclasses.asdict(variant.settings) for _, variants in encoders for variant in variants]
+    return {name: value for name, value in every[0].items() if all(each[name] == value for each in every)}
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ from vfs_jax.data.text import read_text
 from vfs_jax.data.video_files import Video
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.encoders import ResNetEncoder
-from vfs_jax.evaluation.propagation.settings import Settings, default_radius
+from vfs_jax.evaluation.protocols import settings_of
 from vfs_jax.evaluation.report.videos import write_overlay
 from vfs_jax.evaluation.runs.own_video import Labels, Masks, Points, carry
 from vfs_jax.models.weights.resolve import resolve
@@ -43,9 +43,12 @@ _POSE = flags.DEFINE_string("pose", None, "Pose of the first frame, a JSON file.
 _WEIGHTS = flags.DEFINE_string("weights", None, "A training folder, a checkpoint, a .pth, random:0.", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", flag_values=FLAGS)
 _DEPTH = flags.DEFINE_integer("depth", 18, "Of the ResNet of random:SEED.", flag_values=FLAGS)
-_SHORT_SIDE = flags.DEFINE_integer("short_side", 480, "Of the network's input in pixels.", flag_values=FLAGS)
+_PROTOCOL = flags.DEFINE_string("protocol", "vfs", "vfs, crw, dino, dinov3, ...: how all is done.", flag_values=FLAGS)
+_SHORT_SIDE = flags.DEFINE_integer(
+    "short_side", None, "Of the network's input in pixels; the protocol's where not given.", flag_values=FLAGS
+)
 _RADIUS = flags.DEFINE_float(
-    "radius", None, "Of the window in cells of 8 pixels; 12, 18 from ResNet-50 on.", flag_values=FLAGS
+    "radius", None, "Of the window in cells; the protocol's where not given, inf for no window.", flag_values=FLAGS
 )
 flags.mark_flags_as_required(["weights", "out"], flag_values=FLAGS)
 
@@ -61,8 +64,9 @@ def run(arguments: list[str]) -> None:
     video = Video(path)
     labels, described = _labels(video.size, path)
     _, variables, about = resolve(str(_WEIGHTS.value), _DEPTH.value)
-    radius = default_radius(_DEPTH.value) if _RADIUS.value is None else _RADIUS.value
-    settings = Settings(short_side=_SHORT_SIDE.value, radius=radius)
+    encoder = ResNetEncoder(variables)
+    overrides = {flag.name: flag.value for flag in (_SHORT_SIDE, _RADIUS) if flag.value is not None}
+    settings = settings_of(str(_PROTOCOL.value), "video", encoder, **overrides)
     config = {"video": str(path), "labels": given, "weights": about, "settings": dataclasses.asdict(settings)}
     # The same files may lie elsewhere at the next call: what counts is what they hold.
     config |= {"video_found": video_checksum(path), "labels_found": checksum(labels.given)}
@@ -77,7 +81,7 @@ def run(arguments: list[str]) -> None:
                 print(f"{done} frames are done already", flush=True)
             progress.update(done - progress.n)
 
-        carry(video, labels, out, ResNetEncoder(variables), settings, on_frame=advance)
+        carry(video, labels, out, encoder, settings, on_frame=advance)
     write_overlay(video, out, labels.bones if isinstance(labels, Points) else ())
     print(f"wrote {out / ('masks' if _MASK.value else 'points.csv')} and {out / 'overlay.mp4'}")
     if video.shortfall:

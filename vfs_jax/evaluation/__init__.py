@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vfs_jax.evaluation.propagation.labels import stream
+    from vfs_jax.evaluation.streams import stream
     from vfs_jax.evaluation.tracking.siamfc import SiamFCTracker
 
 __all__ = ["SiamFCTracker", "stream"]
@@ -12,7 +12,7 @@ __all__ = ["SiamFCTracker", "stream"]
 def __getattr__(name: str) -> object:
     """Import what is asked for: scoring needs neither, nor the second that JAX takes to import."""
     if name == "stream":
-        from vfs_jax.evaluation.propagation.labels import stream
+        from vfs_jax.evaluation.streams import stream
 
         return stream
     if name == "SiamFCTracker":

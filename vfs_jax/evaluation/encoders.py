@@ -18,8 +18,10 @@ from jaxtyping import Array
 
 from vfs_jax.errors import InputError
 from vfs_jax.models import ResNet, depth_of, normalize_images
-from vfs_jax.models.resnet import BLOCKS, STAGES, ResidualBlock, Variables
+from vfs_jax.models.resnet import BLOCKS, IMAGE_MEAN, IMAGE_STD, STAGES, ResidualBlock, Variables
 
+Colors = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and standard deviation of RGB, 0..255
+IMAGENET: Colors = IMAGE_MEAN, IMAGE_STD
 # Of the stages res2..res5: res3, res4 and res5 all lie at an eighth of the image's size.
 STRIDES = (1, 2, 1, 1)
 
@@ -78,6 +80,7 @@ class Encoder(abc.ABC):
         *,
         outputs: tuple[str, ...],
         dtype: DTypeLike,
+        colors: Colors = IMAGENET,
         size: tuple[int, int] | None = None,
     ) -> dict[str, Array]:
         """Encode a batch of frames of one size.
@@ -86,10 +89,11 @@ class Encoder(abc.ABC):
         alone, with zeros in the padding, and frames of all sizes share the canvas's compiled program.
 
         Args:
-            frames: RGB uint8 [b, h, w, 3].
+            frames: RGB [b, h, w, 3], uint8, or float32 0..255 where frames were resized as floats.
             numbers: of the frames in their sequence, [b].
             outputs: feature maps that are wanted, by name.
             dtype: of computation and features.
+            colors: constants by which networks scale the colors of frames.
             size: height and width of the part that the frames fill; all of it where None.
 
         Returns:
@@ -174,20 +178,27 @@ class ResNetEncoder(Encoder):
         *,
         outputs: tuple[str, ...],
         dtype: DTypeLike,
+        colors: Colors = IMAGENET,
         size: tuple[int, int] | None = None,
     ) -> dict[str, Array]:
         """Encode a batch of frames, see `Encoder`."""
         del numbers
         part = None if size is None else np.array(size, np.int32)
-        return _encode(self.variables, frames, part, outputs=outputs, dtype=dtype)
+        return _encode(self.variables, frames, part, outputs=outputs, dtype=dtype, colors=colors)
 
 
-@functools.partial(jax.jit, static_argnames=("outputs", "dtype"))
+@functools.partial(jax.jit, static_argnames=("outputs", "dtype", "colors"))
 def _encode(
-    variables: Variables, frames: Array, size: Array | None, *, outputs: tuple[str, ...], dtype: DTypeLike
+    variables: Variables,
+    frames: Array,
+    size: Array | None,
+    *,
+    outputs: tuple[str, ...],
+    dtype: DTypeLike,
+    colors: Colors,
 ) -> dict[str, Array]:
     network = ResNet(depth_of(variables), strides=STRIDES, outputs=outputs, dtype=dtype)
-    images = normalize_images(frames)
+    images = normalize_images(frames, *colors)
     if size is None:
         features = network.apply(variables, images)
     else:
@@ -258,11 +269,12 @@ class FunctionEncoder(Encoder):
         *,
         outputs: tuple[str, ...],
         dtype: DTypeLike,
+        colors: Colors = IMAGENET,
         size: tuple[int, int] | None = None,
     ) -> dict[str, Array]:
         """Encode a batch of frames, see `Encoder`."""
-        del numbers, size
-        features = self._call(frames)
+        del numbers, colors, size
+        features = self._call(frames if frames.dtype == np.uint8 else np.rint(frames).clip(0, 255).astype(np.uint8))
         rows, cols = self.grid_size(frames.shape[1], frames.shape[2], "")
         if features.shape[:3] != (len(frames), rows, cols):
             raise InputError(
@@ -349,10 +361,11 @@ class StoredFeatures(Encoder):
         *,
         outputs: tuple[str, ...],
         dtype: DTypeLike,
+        colors: Colors = IMAGENET,
         size: tuple[int, int] | None = None,
     ) -> dict[str, Array]:
         """Read the features of frames by their numbers, see `Encoder`."""
-        del frames, size
+        del frames, colors, size
         arrays = [self._read(number) for number in numbers]
         if len({array.shape for array in arrays}) > 1 or arrays[0].shape != self._read(0, header=True).shape:
             shapes = sorted({array.shape for array in arrays})

@@ -54,11 +54,15 @@ def feature_width(depth: int, stage: str = "res5") -> int:
 @jaxtyped(typechecker=beartype)
 def normalize_images(
     images: UInt8[Array | np.ndarray, "*batch 3"] | Float[Array | np.ndarray, "*batch 3"],
+    mean: tuple[float, float, float] = IMAGE_MEAN,
+    std: tuple[float, float, float] = IMAGE_STD,
 ) -> Float[Array, "*batch 3"]:
     """Center and scale RGB images by the ImageNet mean and standard deviation.
 
     Args:
         images: RGB [..., 3], values 0..255, uint8 or floating point.
+        mean: of the colors, subtracted.
+        std: by which the difference is divided.
 
     Returns:
         float32 [..., 3], about zero mean and unit variance: what the networks read.
@@ -68,9 +72,8 @@ def normalize_images(
         [0.006..., 0.135..., 0.357...]
     """
     broadcast = (1,) * (images.ndim - 1) + (3,)
-    mean = np.asarray(IMAGE_MEAN, np.float32).reshape(broadcast)
-    scale = (1 / np.asarray(IMAGE_STD)).astype(np.float32).reshape(broadcast)
-    return (jnp.asarray(images).astype(jnp.float32) - mean) * scale
+    scale = (1 / np.asarray(std)).astype(np.float32).reshape(broadcast)
+    return (jnp.asarray(images).astype(jnp.float32) - np.asarray(mean, np.float32).reshape(broadcast)) * scale
 
 
 def batch_norm(

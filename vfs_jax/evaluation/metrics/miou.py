@@ -21,6 +21,7 @@ def confusion(
     ground_truth: UInt8[np.ndarray, "*b h w"],
     *,
     classes: int = 20,
+    ignore_others: bool = False,
     name: str = "mask",
 ) -> Int[np.ndarray, "k k"]:
     """Count pixels by their true class (row) and predicted class (column).
@@ -29,6 +30,8 @@ def confusion(
         prediction: class of every pixel, uint8 [..., h, w], at the size of the data set's masks.
         ground_truth: likewise; pixels of 255 are left out.
         classes: how many there are, 0 included.
+        ignore_others: whether true pixels of any other value are left out too, as by CRW's rules (github
+            ajabri/videowalk, code/eval/eval_vip.py).
         name: of the prediction's file, for the error.
 
     Returns:
@@ -40,7 +43,7 @@ def confusion(
     >>> confusion(np.array([[0, 1, 1]], np.uint8), np.array([[0, 0, 255]], np.uint8), classes=2).tolist()
     [[1, 1], [0, 0]]
     """
-    counted = ground_truth != IGNORED
+    counted = ground_truth < classes if ignore_others else ground_truth != IGNORED
     predicted, true = prediction[counted], ground_truth[counted]
     highest = max(predicted.max(initial=0), true.max(initial=0))
     if highest >= classes:

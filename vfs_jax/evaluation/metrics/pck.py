@@ -5,12 +5,14 @@ whose computation this is.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from vfs_jax.evaluation.metrics.checked import checked
 
+Rules = Literal["vfs", "crw"]
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 # The body's size is 0.6 times the diagonal of the box around its joints.
 _BOX_SHARE = 0.6
@@ -18,16 +20,18 @@ _BOX_SHARE = 0.6
 
 @checked
 def distances(
-    predictions: Float[np.ndarray, "t n 2"], ground_truth: Float[np.ndarray, "t n 2"]
+    predictions: Float[np.ndarray, "t n 2"], ground_truth: Float[np.ndarray, "t n 2"], *, rules: Rules = "vfs"
 ) -> Float[np.ndarray, "t n"]:
     """Compute the distance of every joint from its true place, relative to the body's size in its frame.
 
     As the release has it, a joint counts where its predicted x is above 0, and the body's size is 0.6 times the
-    diagonal of the box around those of the frame's true joints that count.
+    diagonal of the box around those of the frame's true joints that count. By the rules of CRW (github
+    ajabri/videowalk, code/eval/eval_pck.py) it counts where its x is not below 0, and the first frame's do not.
 
     Args:
         predictions: (x, y) in pixels of the frames, the first pixel's center at 0, [t, joints, 2].
         ground_truth: likewise.
+        rules: "vfs" or "crw".
 
     Returns:
         float64 [t, joints]; NaN for joints that do not count, infinite where the box has no size and the joint is off.
@@ -36,7 +40,9 @@ def distances(
     >>> distances(ground_truth + np.array([3.0, 0.0]), ground_truth).tolist()
     [[0.1, 0.1]]
     """
-    visible = predictions[..., 0] > 0
+    visible = predictions[..., 0] > 0 if rules == "vfs" else predictions[..., 0] >= 0
+    if rules == "crw":
+        visible[:1] = False
     shown = np.where(visible[..., None], ground_truth, np.nan)
     size = np.full(len(ground_truth), np.nan)
     some = visible.any(axis=1)

@@ -10,14 +10,14 @@ from jaxtyping import Array
 
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.encoders import Encoder
+from vfs_jax.evaluation.propagation.frames import resize_frame
 from vfs_jax.evaluation.propagation.padding import Layout
-from vfs_jax.evaluation.propagation.readout import resize_frame
 from vfs_jax.evaluation.propagation.settings import Settings
 
 
 def prepare_frame(frame: np.ndarray, layout: Layout) -> np.ndarray:
-    """Bring a frame to the size that is encoded, and pad it to its canvas: RGB uint8 [h, w, 3]."""
-    return layout.pad_frame(resize_frame(frame, layout.network))
+    """Bring a frame to the size that is encoded, and pad it to its canvas: RGB uint8 [h, w, 3], or float32 0..255."""
+    return layout.pad_frame(resize_frame(frame, layout.network, layout.resize))
 
 
 def iterate_features(
@@ -49,13 +49,15 @@ def iterate_features(
     """
     names = tuple(outputs) or (settings.output,)
     iterator = zip(itertools.count() if numbers is None else numbers, frames, strict=False)
-    size = layout.network if layout.padded else None
+    size, colors = layout.network if layout.padded else None, (settings.mean, settings.std)
     unchecked: tuple[list[int], Array] | None = None
     while batch := list(itertools.islice(iterator, settings.batch_frames)):
         filled = batch + [batch[-1]] * (settings.batch_frames - len(batch))
         stacked = np.stack([frame for _, frame in filled])
         of_batch = [number for number, _ in filled]
-        encoded, finite = _unstack(encoder(stacked, of_batch, outputs=names, dtype=settings.dtype, size=size))
+        encoded, finite = _unstack(
+            encoder(stacked, of_batch, outputs=names, dtype=settings.dtype, colors=colors, size=size)
+        )
         if unchecked:
             _refuse_gaps(*unchecked, source)
         unchecked = of_batch, finite

@@ -10,8 +10,6 @@ from jaxtyping import Array, Float, jaxtyped
 
 from vfs_jax.correspondence.coordinates import resize_bilinear
 
-_PEAKS = 5  # pixels whose mean is the position
-
 
 @jaxtyped(typechecker=beartype)
 def draw_maps(
@@ -25,7 +23,7 @@ def draw_maps(
     Args:
         points: (x, y) in pixels, the first pixel's center at 0; they may lie outside.
         size: height and width of the frame.
-        sigma: of the Gaussian in pixels; 3 sigma is a whole number.
+        sigma: of the Gaussian in pixels.
 
     Returns:
         float32 [h, w, n]; all zero for a point so far outside that nothing of it shows.
@@ -71,14 +69,19 @@ def point_maps_on_grid(points: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     return np.exp(-squares / 2).astype(np.float32)
 
 
-@functools.partial(jax.jit, static_argnames=("size", "grid"))
-def positions_of(labels: Array, *, size: tuple[int, int], grid: tuple[int, int] | None = None) -> tuple[Array, Array]:
-    """Read the points off their maps: the value-weighted mean of the five highest pixels at the frame's size.
+@functools.partial(jax.jit, static_argnames=("size", "grid", "peaks", "on_grid"))
+def positions_of(
+    labels: Array, *, size: tuple[int, int], grid: tuple[int, int] | None = None, peaks: int = 5, on_grid: bool = False
+) -> tuple[Array, Array]:
+    """Read the points off their maps: the value-weighted mean of the highest pixels at the frame's size.
 
     Args:
         labels: soft maps [h, w, n], float.
         size: height and width of the frame.
         grid: rows and columns of the maps that belong to the frame; all where None.
+        peaks: how many pixels are averaged.
+        on_grid: whether these are cells of the maps as they are; the mean's row and column are then multiplied by the
+            size of a cell, as CRW's code does on JHMDB.
 
     Returns:
         (x, y) of every point in pixels of the frame, [n, 2], the first pixel's center at 0, and -1, -1 where a map sums
@@ -91,11 +94,13 @@ def positions_of(labels: Array, *, size: tuple[int, int], grid: tuple[int, int] 
     """
     if grid is not None:
         labels = labels[: grid[0], : grid[1]]
-    large = jnp.moveaxis(resize_bilinear(labels, size), -1, 0)
-    values, x, y = jax.vmap(functools.partial(_highest, count=_PEAKS))(large)
+    large = jnp.moveaxis(labels if on_grid else resize_bilinear(labels, size), -1, 0)
+    values, x, y = jax.vmap(functools.partial(_highest, count=peaks))(large)
     total = values.sum(axis=1, keepdims=True)
     weights = values / jnp.where(total == 0, 1, total)
     positions = jnp.stack([(weights * x).sum(axis=1), (weights * y).sum(axis=1)], axis=-1)
+    if on_grid:
+        positions *= np.array([[size[1] / large.shape[2], size[0] / large.shape[1]]], positions.dtype)
     empty = large.sum(axis=(1, 2)) == 0
     return jnp.where(empty[:, None], -1, positions), values[:, 0]
 

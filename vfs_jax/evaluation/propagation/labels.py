@@ -1,19 +1,20 @@
-"""Propagate a first frame's labels through a whole video, as VFS evaluates its features: masks, maps, streams."""
+"""Propagate a first frame's labels through a whole video, as VFS evaluates its features: masks and maps."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from beartype import beartype
 from jaxtyping import Array, Float, UInt8, jaxtyped
 
 from vfs_jax.correspondence import Memory, propagate_next, start_memory
-from vfs_jax.correspondence.coordinates import resize_bilinear, resize_nearest
-from vfs_jax.data.mask_datasets import check_objects
-from vfs_jax.evaluation.encoders import AnyEncoder, Encoder, as_encoder
+from vfs_jax.correspondence.coordinates import resize_bilinear
+from vfs_jax.evaluation.encoders import Encoder
 from vfs_jax.evaluation.propagation.features import features_of
-from vfs_jax.evaluation.propagation.padding import Layout, network_size
-from vfs_jax.evaluation.propagation.readout import first_labels, merge_groups, number_labels, resize_maps
+from vfs_jax.evaluation.propagation.first_masks import first_labels, network_mask, number_labels
+from vfs_jax.evaluation.propagation.frames import resize_maps
+from vfs_jax.evaluation.propagation.padding import Layout
+from vfs_jax.evaluation.propagation.readout import merge_groups
 from vfs_jax.evaluation.propagation.settings import Settings
 
 _RELEASE = Settings()
@@ -95,10 +96,9 @@ def masks_along(
 
     Yields:
         An index mask a frame, the first included, uint8 of the size `layout.shown` (what is outside of `layout.picture`
-        means nothing); on the device, so that computing goes on while an earlier one is written. The first is the given
-        mask, brought to the network's size and back where that differs.
+        means nothing); on the device, so that computing goes on while an earlier one is written. The first is what
+        `first_output` gives.
     """
-    output = settings.output
     new_masks = {0: first_mask, **(new_masks or {})}
     known: set[int] = set()
     groups: list[tuple[Memory, tuple[int, ...]]] = []
@@ -110,20 +110,43 @@ def masks_along(
             maps.append(predicted)
         mask: Array | np.ndarray = np.zeros(layout.shown, np.uint8)
         if groups:
-            mask = merge_groups(maps, [labels for _, labels in groups], layout, output)
+            mask = merge_groups(maps, [labels for _, labels in groups], layout, settings)
         if number in new_masks:
             entering = np.where(np.isin(new_masks[number], list(known)), np.uint8(0), new_masks[number])
-            numbered, labels = number_labels(entering)
+            numbered, labels = number_labels(entering, by_color=settings.soft_first)
             known |= set(labels)
-            small = np.asarray(resize_nearest(entering, layout.network))
-            back = np.asarray(resize_nearest(small, layout.picture, rule="torch"))
+            grid = first_labels(numbered, settings, layout)
             mask = np.array(mask)
-            there = mask[: back.shape[0], : back.shape[1]]
-            there[...] = back if number == 0 else np.where(back > 0, back, there)
-            grid = first_labels(np.asarray(resize_nearest(numbered, layout.network)), layout.grid(output))
+            there = mask[: layout.picture[0], : layout.picture[1]]
+            if number == 0:
+                there[...] = first_output(entering, grid, labels, settings, layout)
+            else:
+                shown = entering if settings.first_output == "given" else network_mask(entering, settings, layout)
+                there[...] = np.where(shown > 0, shown, there)
             if number == 0 or grid.shape[-1] > 1:
                 groups.append((start(frame, pad_channels(grid), settings, layout), labels))
         yield mask
+
+
+def first_output(
+    mask: np.ndarray, grid: np.ndarray, labels: tuple[int, ...], settings: Settings, layout: Layout
+) -> np.ndarray:
+    """Return the mask that is given out for the first frame, uint8 [h, w].
+
+    Args:
+        mask: index mask of the first frame, uint8 [h, w].
+        grid: its labels on the grid, as `first_labels` gives them.
+        labels: of their channels.
+        settings: of the propagation.
+        layout: of the video.
+    """
+    if settings.first_output == "given":
+        return mask
+    if settings.first_output == "network":
+        return network_mask(mask, settings, layout)
+    padded = layout.pad_labels(pad_channels(grid), settings.output)
+    whole = np.asarray(merge_groups([jnp.asarray(padded)], [labels], layout, settings))
+    return whole[: layout.picture[0], : layout.picture[1]]
 
 
 @jaxtyped(typechecker=beartype)
@@ -181,55 +204,3 @@ def propagate_maps(
     grid = first_maps_on_grid(first_maps, settings, layout)
     for labels in propagate_labels(features, grid, settings, layout):
         yield labels[..., : grid.shape[-1]]
-
-
-def stream(
-    frames: Iterable[np.ndarray],
-    first_labels: np.ndarray,
-    encoder: AnyEncoder,
-    *,
-    new_labels: Mapping[int, np.ndarray] | None = None,
-    **settings: Any,
-) -> Iterator[np.ndarray]:
-    """Propagate labels through a video of any length as its frames come, with constant memory.
-
-    Args:
-        frames: RGB uint8 [h, w, 3] each, in time order; a list, a generator, a camera.
-        first_labels: of the first frame: an index mask uint8 [h, w], or maps, float [h, w, l].
-        encoder: a function RGB uint8 [b, h, w, 3] -> features [b, rows, columns, c] of any framework, or the variables
-            of a ResNet, as `vfs_jax.models.load_torch` gives them.
-        new_labels: index masks uint8 [h, w] of later frames, by frame number, for objects that enter there. With index
-            masks only.
-        **settings: fields of `Settings`: radius, topk, short_side, ...
-
-    Yields:
-        Labels of every frame, of the kind of first_labels: uint8 [h, w], or float32 [h, w, l]. Those of the first are
-        the given ones, brought to the network's size and back where that differs.
-
-    Raises:
-        ValueError: new_labels come with maps.
-        TypeError: an unknown setting.
-
-    Example:
-        >>> from vfs_jax.models import backbone_of, init_variables
-        >>> variables = backbone_of(init_variables(seed=0, depth=18))  # or those of load_torch("vfs_r18.pth")
-        >>> frames = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), np.uint8)
-        >>> mask = np.zeros((48, 64), np.uint8)
-        >>> mask[16:32, 16:40] = 1
-        >>> masks = list(stream(frames, mask, variables, short_side=48, radius=3.0))
-        >>> len(masks), masks[2].shape, masks[2].dtype
-        (3, (48, 64), dtype('uint8'))
-    """
-    network = as_encoder(encoder)
-    options = Settings(**{"output": network.default_output, **settings})
-    if first_labels.dtype == np.uint8:
-        check_objects(first_labels, "first_labels")
-        for mask in propagate_masks(network, frames, first_labels, options, new_masks=new_labels):
-            yield np.asarray(mask)
-        return
-    if new_labels:
-        raise ValueError("new_labels come with index masks only, first_labels holds maps")
-    inner = network_size(first_labels.shape[0], first_labels.shape[1], options, network.multiple)
-    yield np.asarray(resize_bilinear(resize_maps(first_labels, inner), first_labels.shape[:2]))
-    for labels in propagate_maps(network, frames, first_labels, options):
-        yield np.asarray(resize_bilinear(labels, first_labels.shape[:2]))

@@ -6,23 +6,47 @@ import typing
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from vfs_jax.correspondence.coordinates import Nearest
 from vfs_jax.errors import InputError
 from vfs_jax.models.resnet import is_bottleneck
 
 # What is decided before the features are there; a variation of one of these would need another pass of the network.
-_OF_FEATURES = ("short_side", "square", "dtype", "batch_frames")
+_OF_FEATURES = (
+    *("copies", "short_side", "long_side", "width", "square", "multiple", "rounding", "resize", "mean", "std"),
+    *("dtype", "batch_frames", "rules"),
+)
+
+Color = tuple[float, float, float]  # red, green, blue, 0..255
+Resize = Literal["opencv", "opencv_float", "pillow"]
+Enlarge = Literal["bilinear", "nearest", "opencv"]
+MinMax = Literal["none", "epsilon", "constant_wins", "constant_loses"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Settings of label propagation; the defaults are the release's for ResNet-18 on DAVIS.
+    """Settings of label propagation, all that a protocol decides; the defaults are VFS's for ResNet-18 on DAVIS.
 
     Attributes:
-        short_side: of the network's input in pixels; the aspect is kept, no side is rounded to a multiple.
-        square: whether both sides are that long, whatever the aspect (JHMDB, VIP).
-        output: of the ResNet, a stage or a block.
+        copies: "HEIGHTxWIDTH" of the copies that take the place of frames and masks before anything else: nearest as
+            Pillow computes it, frames saved as JPEG again (RSP); "none" for none.
+        short_side: of the network's input in pixels, the aspect kept; None for what the next two say.
+        long_side: likewise, where short_side is None; frames keep their size where both are None.
+        width: of the network's input where its height is short_side, whatever the frame's aspect.
+        square: whether height and width are both short_side, whatever the frame's aspect.
+        multiple: the sides of the network's input are multiples of it; None for that of the encoder.
+        rounding: how they become such: "nearest"; "up"; "down", of the side that short_side or long_side does not set.
+        resize: of frames: "opencv" bilinear on bytes, "opencv_float" bilinear on floats, or "pillow" bicubic,
+            antialiased, on bytes.
+        mean: of the frames' colors, subtracted.
+        std: by which the difference is divided.
+        output: of the encoder.
         dtype: of the features.
-        batch_frames: frames a call of the network.
+        batch_frames: frames a call of the encoder.
+        soft_first: whether first labels are one-hot at full size and then brought to the grid bilinearly (CRW), else
+            nearest labels on the grid, one-hot.
+        first_nearest: by whose nearest neighbor masks shrink.
+        over_network: whether they go to the network's size before they go to the grid.
+        transpose_square: whether the labels of a square frame lie on a grid whose sides are exchanged (DINO).
         radius: of the window, in grid cells; None for none. See `vfs_jax.correspondence.propagate_frame` for this and
             the following.
         window: its shape.
@@ -34,13 +58,39 @@ class Settings:
         fill_first: whether frame 0 stands in for the missing past.
         first_once: whether frame 0 is never one of the previous frames.
         ties: which of the keys with the topk-th score take part.
+        enlarge: how soft labels grow from the grid: "bilinear" (half-pixel centers, as PyTorch), the same by "opencv"
+            (on the CPU: its rounding decides where two labels are equal), or PyTorch's "nearest".
+        read_at: the size at which the highest label is taken, "frame" or "network".
+        min_max: whether and how a label's map is scaled to 0..1 over the frame before that, where its maximum is above
+            0. "epsilon" adds 1e-12 to what is divided by. A constant map becomes 0 / 0 else, which "constant_wins"
+            keeps (NaN is the highest) and "constant_loses" takes for 0.
+        back_nearest: by whose nearest neighbor masks come back from the network's size.
+        first_output: what is given out for the first frame: the "given" mask, the one at the "network"'s size brought
+            back, or what is read off the first "labels".
+        joints: where Gaussians are drawn around joints: on the "frame" (sigma 4, then bilinear) or on the "grid" (sigma
+            half a cell).
+        peaks: highest pixels whose mean is a joint's position.
+        peaks_at: whether these are pixels of the "frame" or cells of the "grid".
+        rules: whose rules say what counts on JHMDB (`metrics.pck.distances`) and VIP (`metrics.miou.confusion`).
     """
 
-    short_side: int = 480
+    copies: str = "none"
+    short_side: int | None = 480
+    long_side: int | None = None
+    width: int | None = None
     square: bool = False
+    multiple: int | None = None
+    rounding: Literal["nearest", "up", "down"] = "nearest"
+    resize: Resize = "opencv"
+    mean: Color = (123.675, 116.28, 103.53)
+    std: Color = (58.395, 57.12, 57.375)
     output: str = "res4"
     dtype: Literal["float32", "bfloat16"] = "float32"
     batch_frames: int = 4
+    soft_first: bool = False
+    first_nearest: Nearest = "pillow"
+    over_network: bool = True
+    transpose_square: bool = False
     radius: float | None = 12.0
     window: Literal["circle", "square"] = "circle"
     topk: int | None = 10
@@ -51,6 +101,20 @@ class Settings:
     fill_first: bool = False
     first_once: bool = False
     ties: Literal["first", "all"] = "first"
+    enlarge: Enlarge = "bilinear"
+    read_at: Literal["frame", "network"] = "frame"
+    min_max: MinMax = "epsilon"
+    back_nearest: Nearest = "torch"
+    first_output: Literal["given", "network", "labels"] = "network"
+    joints: Literal["frame", "grid"] = "frame"
+    peaks: int = 5
+    peaks_at: Literal["frame", "grid"] = "frame"
+    rules: Literal["vfs", "crw"] = "vfs"
+
+    @property
+    def paddable(self) -> bool:
+        """Whether frames of several sizes may share a canvas: where all is read off at the frame's own size."""
+        return (self.read_at, self.enlarge, self.min_max) == ("frame", "bilinear", "epsilon")
 
 
 def default_radius(depth: int) -> float:

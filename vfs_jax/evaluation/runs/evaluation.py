@@ -140,7 +140,9 @@ def _of(jobs: Sequence[_Job], encoder: NamedEncoder) -> list[_Job]:
 def _claim(job: _Job, config: Mapping[str, object], free: Collection[str]) -> None:
     """Claim the folder of one run: of this encoder and these settings alone."""
     single = {name: value for name, value in _OF_COMPARISONS.items() if name in config}
-    own = {"weights": job.encoder.source, "weights_found": job.encoder.about, **job.variant.changes}
+    own = {"weights": job.encoder.source, "weights_found": job.encoder.about}
+    # The settings as they are, in place of a configuration that leaves them to a protocol.
+    own |= dataclasses.asdict(job.variant.settings)
     # The same weights may lie elsewhere than at the first run: what counts is their checksum.
     free = ["weights", "weights_found.weights", *free]
     claim_folder(job.folder, with_versions({**config, **single, **own}), free=free)

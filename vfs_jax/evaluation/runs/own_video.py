@@ -11,17 +11,17 @@ import numpy as np
 from jaxtyping import Array
 
 from vfs_jax.correspondence import Memory
-from vfs_jax.correspondence.coordinates import resize_nearest
 from vfs_jax.data.images import write_index_mask
 from vfs_jax.data.text import read_text, write_text
 from vfs_jax.data.video_files import Video
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.encoders import Encoder
 from vfs_jax.evaluation.propagation.features import features_of
+from vfs_jax.evaluation.propagation.first_masks import first_labels, number_labels
 from vfs_jax.evaluation.propagation.heatmaps import point_maps_on_grid, positions_of
-from vfs_jax.evaluation.propagation.labels import pad_channels, start, step
+from vfs_jax.evaluation.propagation.labels import first_output, pad_channels, start, step
 from vfs_jax.evaluation.propagation.padding import Layout
-from vfs_jax.evaluation.propagation.readout import first_labels, merge_groups, number_labels
+from vfs_jax.evaluation.propagation.readout import merge_groups
 from vfs_jax.evaluation.propagation.settings import Settings
 
 SAVE_SECONDS = 60.0  # between two saves of what is needed to go on
@@ -60,18 +60,20 @@ class Masks:
         """Take the index mask of the first frame, uint8 [h, w], 0 for background."""
         self._mask = mask
         self.given: Sequence[object] = [mask]
-        self._numbered, self._labels = number_labels(mask)
 
     def grid(self, layout: Layout, settings: Settings) -> np.ndarray:
-        """Return the first mask on the grid, one-hot."""
-        return first_labels(np.asarray(resize_nearest(self._numbered, layout.network)), layout.grid(settings.output))
+        """Return the first mask on the grid, as labels."""
+        return first_labels(self._numbered(settings)[0], settings, layout)
 
     def read(self, labels: Array | None, layout: Layout, settings: Settings) -> Array | np.ndarray:
-        """Return the mask of a frame; that of the first one went to the network's size and back."""
-        if labels is not None:
-            return merge_groups([labels], [self._labels], layout, settings.output)
-        small = np.asarray(resize_nearest(self._mask, layout.network))
-        return np.asarray(resize_nearest(small, layout.picture, rule="torch"))
+        """Return the mask of a frame."""
+        _, names = self._numbered(settings)
+        if labels is None:
+            return first_output(self._mask, self.grid(layout, settings), names, settings, layout)
+        return merge_groups([labels], [names], layout, settings)
+
+    def _numbered(self, settings: Settings) -> tuple[np.ndarray, tuple[int, ...]]:
+        return number_labels(self._mask, by_color=settings.soft_first)
 
     def write(self, out: Path, number: int, result: Array | np.ndarray) -> None:
         """Write masks/NUMBER.png."""

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -107,6 +107,10 @@ class Vip(_MaskTask):
     frame_value: ClassVar[str] = "mIoU"
     explanation: ClassVar[str] = "mIoU: overlap of regions, mean over the classes that are present, of all frames."
 
+    def __init__(self, rules: Literal["vfs", "crw"] = "vfs"):
+        """Leave out true pixels of 255 ("vfs") or of all that is no class ("crw")."""
+        self.rules = rules
+
     def open(self, data: str, *, split: str, sequences: Sequence[str] = ()) -> list[MaskSequence]:
         """Open a folder of the VIP layout, see `open_vip`."""
         return open_vip(data, split, sequences=sequences)
@@ -121,7 +125,7 @@ class Vip(_MaskTask):
             predicted, true = read_index_mask(path), read_index_mask(sequence.masks[index])
             if predicted.shape != true.shape:
                 raise InputError(f"{path}: is not of its true mask's size; write masks at the original size")
-            counts.append(miou.confusion(predicted, true, name=str(path)))
+            counts.append(miou.confusion(predicted, true, ignore_others=self.rules == "crw", name=str(path)))
         value = miou.mean_iou(counts)
         curve = np.array([miou.mean_iou([count]) for count in counts[1:]])
         return SequenceScore(sequence.name, value, curve, [{"Sequence": sequence.name, "mIoU": value}], sum(counts))

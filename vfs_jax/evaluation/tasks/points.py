@@ -14,10 +14,10 @@ from vfs_jax.correspondence import Memory
 from vfs_jax.data.point_datasets import JointSequence, TrackSequence, open_jhmdb, open_tapvid
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.metrics import pck, tapvid
+from vfs_jax.evaluation.propagation.frames import resize_maps
 from vfs_jax.evaluation.propagation.heatmaps import draw_maps, point_maps_on_grid, positions_of
 from vfs_jax.evaluation.propagation.labels import first_maps_on_grid, pad_channels, propagate_labels, start, step
 from vfs_jax.evaluation.propagation.padding import Layout
-from vfs_jax.evaluation.propagation.readout import resize_maps
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.tasks.base import SequenceScore
 from vfs_jax.evaluation.tasks.point_results import read_joints, read_tracks
@@ -33,6 +33,10 @@ class Jhmdb:
     primary_metric: ClassVar[str] = "PCK@0.2"
     frame_value: ClassVar[str] = "PCK@0.2"
     explanation: ClassVar[str] = "PCK@a: share of joints found within a times the size of the body."
+
+    def __init__(self, rules: pck.Rules = "vfs"):
+        """Take the rules by which joints count, see `pck.distances`."""
+        self.rules = rules
 
     def open(self, data: str, *, split: str, sequences: Sequence[str] = ()) -> list[JointSequence]:
         """Open a folder of the JHMDB layout, see `open_jhmdb`; the splits are 1, 2 and 3."""
@@ -50,23 +54,29 @@ class Jhmdb:
     ) -> Iterator[Callable[[], object]]:
         """Propagate the first joints along a clip; the last job writes (x, y) in pixels, float64 [t, joints, 2]."""
         output.parent.mkdir(parents=True, exist_ok=True)
-        size = layout.picture
-        first = draw_maps(sequence.joints[0], size)
+        size, cells, joints = layout.picture, layout.grid(settings.output), sequence.joints[0]
+        if settings.joints == "grid":
+            grid = draw_maps(joints * [cells[1] / size[1], cells[0] / size[0]], cells, sigma=0.5)
+        else:
+            first = draw_maps(joints, size)
+            grid = first_maps_on_grid(first, settings, layout)
+        positions_in = functools.partial(
+            positions_of, size=size, peaks=settings.peaks, on_grid=settings.peaks_at == "grid"
+        )
         # The first frame is scored too, after its maps went to the network's size and back, bilinearly both ways.
-        inner = resize_maps(first, layout.network)
-        predicted: list[Array | np.ndarray] = [np.asarray(positions_of(jnp.asarray(inner), size=size)[0])]
-        grid = first_maps_on_grid(first, settings, layout)
+        known = grid if settings.joints == "grid" else resize_maps(first, layout.network)
+        predicted: list[Array | np.ndarray] = [np.asarray(positions_in(jnp.asarray(known))[0])]
         for labels in propagate_labels(features, grid, settings, layout):
-            positions, _ = positions_of(labels, size=size, grid=grid.shape[:2])
+            positions, _ = positions_in(labels, grid=cells)
             predicted.append(positions)
             yield positions.block_until_ready
-        joints = len(sequence.joints[0])
-        yield lambda: np.save(output, np.stack([np.asarray(each)[:joints] for each in predicted]).astype(np.float64))
+        count = len(joints)
+        yield lambda: np.save(output, np.stack([np.asarray(each)[:count] for each in predicted]).astype(np.float64))
 
     def score(self, results: Path, sequence: JointSequence) -> SequenceScore:
         """Score the results of one clip."""
         predicted = read_joints(self.output(results, sequence), sequence)
-        distances = pck.distances(predicted, sequence.joints)
+        distances = pck.distances(predicted, sequence.joints, rules=self.rules)
         scores = pck.pck([distances])
         with np.errstate(invalid="ignore"):
             near = np.where(np.isnan(distances), np.nan, distances <= 0.2)[1:]

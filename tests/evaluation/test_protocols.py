@@ -1,0 +1,345 @@
+"""Whole protocols held to the official code of their authors: frames, first labels, windows, labels, masks."""
+
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from full_affinity import full_video
+from PIL import Image
+from small import FixedGrid
+
+from vfs_jax.correspondence.affinity import window_offsets
+from vfs_jax.data.copies import copy_sequences
+from vfs_jax.data.mask_datasets import open_davis
+from vfs_jax.data.point_datasets import JointSequence
+from vfs_jax.errors import InputError
+from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.metrics import miou, pck
+from vfs_jax.evaluation.propagation.features import prepare_frame
+from vfs_jax.evaluation.propagation.first_masks import first_labels, number_labels
+from vfs_jax.evaluation.propagation.labels import masks_along, propagate_labels
+from vfs_jax.evaluation.propagation.padding import Layout, network_size
+from vfs_jax.evaluation.propagation.readout import merge_groups
+from vfs_jax.evaluation.protocols import PROTOCOLS, settings_of
+from vfs_jax.evaluation.tasks.points import Jhmdb
+from vfs_jax.models import backbone_of, init_variables, normalize_images
+
+
+class PatchGrid(FixedGrid):
+    """An encoder of square patches."""
+
+    def __init__(self, patch):
+        self.patch = patch
+
+    def grid_size(self, height, width, output):
+        return height // self.patch, width // self.patch
+
+
+GRID = FixedGrid((15, 20))
+ORACLE = {"spa_then_temp": "stt"}  # what the arrays are called, where that is not the protocol's name
+# The official runs on given features: a network's input of 240x320 for frames of 250x334.
+RUNS = {
+    "crw": {},
+    "cropmae": {"short_side": 240, "width": 320},
+    "spa_then_temp": {"short_side": 240, "width": 320},
+    "dino": {"short_side": 240},
+    "dinov3": {"short_side": 240},
+    "rsp": {"short_side": 240},
+}
+SMALL = {
+    "dino": {"num_context": 3, "radius": 3.0},
+    "dinov3": {"num_context": 3, "radius": math.sqrt(9.5)},
+    "rsp": {"num_context": 3, "radius": 3.0},
+    "crw": {"num_context": 3, "radius": 4.0},
+    "cropmae": {"num_context": 3, "radius": 4.0},
+    "spa_then_temp": {"num_context": 3, "radius": 3.0},
+}
+CASES = {
+    "released": {name: {} for name in RUNS},
+    "released_d8": {"spa_then_temp": {}},
+    "small": SMALL,
+    "small_d8": {"spa_then_temp": SMALL["spa_then_temp"]},
+    "small_square": {"dinov3": {"num_context": 3, "radius": 3.0, "window": "square"}},
+    "nowindow": {name: {"radius": math.inf} for name in RUNS},
+    "ties": {name: {} for name in RUNS},
+}
+
+
+@pytest.fixture(scope="module")
+def arrays(oracles):
+    return np.load(oracles / "protocols.npz")
+
+
+def compare_samples(found, arrays, name, tolerance):
+    """Against an array that is sampled, with its shape, mean and deviation, or whole."""
+    found = np.asarray(found)
+    if name in arrays:
+        np.testing.assert_allclose(found, arrays[name], rtol=0, atol=tolerance)
+        return
+    assert list(found.shape) == list(arrays[f"{name}.shape"])
+    sample = found.reshape(-1)[:: int(arrays[f"{name}.stride"])]
+    np.testing.assert_allclose(sample, arrays[f"{name}.sample"], rtol=0, atol=tolerance)
+    assert found.mean(dtype=np.float64) == pytest.approx(float(arrays[f"{name}.mean"]), abs=tolerance)
+    assert found.std(dtype=np.float64) == pytest.approx(float(arrays[f"{name}.std"]), abs=tolerance)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", RUNS)
+def test_official_runs(oracles, arrays, inputs, name, case):
+    oracle = f"{ORACLE.get(name, name)}.{case}"
+    if name not in CASES[case] or f"{oracle}.pred" not in arrays:
+        return
+    features = inputs.protocol_tie_features() if case == "ties" else inputs.protocol_features()
+    size = tuple(map(int, arrays[f"{oracle.split('.')[0]}.size"]))
+    settings = settings_of(name, "video", GRID, **RUNS[name], **CASES[case][name])
+    layout = Layout.of(size, settings, GRID)
+    mask = inputs.protocol_first_mask(*size)
+
+    first = first_labels(number_labels(mask)[0], settings, layout)
+    expected = arrays[f"{oracle.split('.')[0]}.first"]
+    if settings.soft_first:
+        np.testing.assert_allclose(first, expected, rtol=0, atol=1e-6)
+    else:
+        np.testing.assert_array_equal(first, np.eye(3)[expected] if expected.ndim == 2 else expected)
+    soft = np.stack(list(propagate_labels(features, first, settings, layout)))
+    compare_samples(soft[..., :3], arrays, f"{oracle}.soft", 1e-5)
+    assert not soft[..., 3:].any()
+    masks = np.stack([np.asarray(each) for each in masks_along(features, mask, settings, layout)])
+    # The official outputs of CRW and CropMAE pass through OpenCV's bilinear, whose weights are rounded otherwise.
+    assert np.sum(masks != arrays[f"{oracle}.pred"]) <= (50 if settings.soft_first else 20)
+
+
+WINDOWS = {
+    "dino.window12": settings_of("dino", "video", GRID),
+    "dinov3.window12": settings_of("dinov3", "video", GRID),
+    "crw.window12": settings_of("crw", "video", GRID),
+    "crw.window4": settings_of("crw", "video", GRID, radius=4.0),
+    "cropmae.window20": settings_of("cropmae", "video", GRID),
+    "stt.window24": settings_of("spa_then_temp", "video", GRID),
+    "stt.window6": settings_of("spa_then_temp", "video", GRID, radius=3.0),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_official_windows(arrays, name):
+    """bool [query, key] on a grid of 15x20."""
+    allowed = np.zeros((15, 20, 15, 20), bool)
+    for down, right in window_offsets(WINDOWS[name].radius, WINDOWS[name].window, 15, 20):
+        rows, cols = (np.arange(side)[max(-by, 0) : side - max(by, 0)] for side, by in ((15, down), (20, right)))
+        allowed[rows[:, None], cols, rows[:, None] + down, cols + right] = True
+    expected = np.unpackbits(arrays[name])[: 300 * 300].reshape(300, 300)
+    np.testing.assert_array_equal(allowed.reshape(300, 300), expected)
+
+
+def blackswan(real_data, settings):
+    (sequence,) = copy_sequences(open_davis(real_data / "davis_like", sequences=["blackswan"]), settings.copies)
+    return sequence
+
+
+@pytest.mark.parametrize(
+    ("name", "oracle", "changes"),
+    [
+        ("crw", "crw.frame", {}),
+        ("cropmae", "cropmae.frame", {}),
+        ("dino", "dino.frame", {}),
+        ("rsp", "rsp.frame", {}),
+        ("dinov3", "dinov3.frame960", {}),
+        ("dinov3", "dinov3.frame480", {"short_side": 480}),
+    ],
+)
+def test_official_frames(real_data, arrays, name, oracle, changes):
+    """As the network receives them, normalized; float32, in which numbers around 2 err by 2e-7 an operation."""
+    settings = settings_of(name, "davis", GRID, **changes)
+    sequence = blackswan(real_data, settings)
+    frame = prepare_frame(sequence.frame(0), Layout.of(sequence.size, settings, GRID))
+    compare_samples(normalize_images(frame, settings.mean, settings.std), arrays, oracle, 1e-6)
+
+
+@pytest.mark.parametrize("name", sorted({*RUNS} - {"dinov3"}))
+def test_official_first_labels_of_a_real_mask(real_data, arrays, name):
+    oracle = arrays[f"{ORACLE.get(name, name)}.blackswan.first"]
+    grid = FixedGrid(oracle.shape[:2])
+    settings = settings_of(name, "davis", grid)
+    sequence = blackswan(real_data, settings)
+    first = first_labels(sequence.mask(0), settings, Layout.of(sequence.size, settings, grid))
+    expected = np.eye(2)[oracle] if oracle.ndim == 2 else oracle
+    np.testing.assert_allclose(first, expected, rtol=0, atol=1e-6 if settings.soft_first else 0)
+
+
+def test_sizes():
+    """As the peers' scripts compute them: landscape, portrait and square frames."""
+    frames = ((480, 854), (854, 480), (500, 500))
+    expected = {
+        "vfs": ((480, 854), (854, 480), (480, 480)),
+        "spa_then_temp": ((480, 854), (854, 480), (480, 480)),
+        "crw": frames,
+        "dino": ((480, 832), (832, 480), (480, 448)),
+        "dinov3": ((960, 1712), (1712, 960), (960, 960)),
+        "cropmae": ((480, 880),) * 3,
+    }
+    for name, sizes in expected.items():
+        assert tuple(network_size(*each, settings_of(name, "davis", GRID)) for each in frames) == sizes
+    cropmae = settings_of("cropmae", "vip", GRID)
+    assert [network_size(*each, cropmae) for each in frames] == [(448, 880), (880, 448), (880, 832)]
+    crw = settings_of("crw", "davis", GRID, short_side=320)
+    assert network_size(480, 854, crw) == (320, 320)  # its cropSize squashes
+
+
+def test_patches_that_do_not_fit_are_told():
+    assert network_size(480, 854, settings_of("vfs", "davis", GRID), multiple=14) == (476, 854)
+    assert network_size(480, 854, settings_of("dinov3", "davis", GRID, multiple=14), multiple=14) == (966, 1722)
+    for name, step in (("dino", 64), ("crw", 1), ("spa_then_temp", 1)):
+        with pytest.raises(InputError, match=f"^multiple={step}: .* 480x8.., .* multiples of 14; set multiple"):
+            network_size(480, 854, settings_of(name, "davis", GRID), multiple=14)
+
+
+def test_unknown_protocols_name_what_there_is():
+    with pytest.raises(InputError, match=r"^protocol=dyno: there is no such protocol; there are vfs, crw, dino"):
+        settings_of("dyno", "davis", GRID)
+    with pytest.raises(InputError, match=r"^protocol=dino: .* jhmdb; there are vfs, crw, cropmae, spa_then_temp$"):
+        settings_of("dino", "jhmdb", GRID)
+    with pytest.raises(InputError, match=r"^protocol=crw: .* vip; there are vfs, cropmae, spa_then_temp$"):
+        settings_of("crw", "vip", GRID)
+    with pytest.raises(InputError, match=r"^window=diamond: choose among circle, square$"):
+        settings_of("dino", "davis", GRID, window="diamond")
+    with pytest.raises(TypeError, match="topkk"):
+        settings_of("dino", "davis", GRID, topkk=3)
+
+
+def test_radius_depends_on_the_network():
+    """VFS: 18 cells for bottleneck ResNets; Spa-then-Temp: 35 where a cell is 4 pixels wide."""
+    assert {name: settings_of(name, "davis", GRID).radius for name in ("vfs", "rsp")} == {"vfs": 12.0, "rsp": 30.0}
+    deep = ResNetEncoder(jax.eval_shape(lambda: backbone_of(init_variables(seed=0, depth=50))))
+    assert [settings_of("vfs", task, deep).radius for task in ("davis", "vip", "jhmdb")] == [18.0, 18.0, 5.0]
+    assert settings_of("vfs", "davis", deep, radius=7.0).radius == 7.0
+    assert settings_of("vfs", "davis", deep, radius=math.inf).radius is None
+    assert settings_of("dino", "davis", deep).radius == 12.0
+    radii = [settings_of("spa_then_temp", task, deep, output=output).radius for task in ("davis", "jhmdb", "vip")
+             for output in ("res4", "res2")]  # fmt: skip
+    assert radii == [12.0, 35.0, 5.0, 12.0, 16.0, 35.0]
+
+
+def test_square_frames_of_dino():
+    """Its script exchanges the sides of a square frame's mask grid: labels of 4x3 cells lie on 3x4 in reading order."""
+    encoder = PatchGrid(16)
+    settings = settings_of("dino", "video", encoder, short_side=64, multiple=16, num_context=1)
+    layout = Layout.of((70, 70), settings, encoder)
+    assert layout.network == (64, 64)
+    settings = settings_of("dino", "video", encoder, short_side=64, multiple=48)
+    layout = Layout.of((70, 70), settings, encoder)
+    assert (layout.network, layout.grid("")) == ((64, 48), (4, 3))
+    mask = np.random.default_rng(0).integers(0, 3, (70, 70), np.uint8)
+    small = np.array(Image.fromarray(mask).resize((4, 3), Image.Resampling.NEAREST))
+    first = first_labels(mask, settings, layout)
+    np.testing.assert_array_equal(first, np.eye(3)[small].reshape(4, 3, 3))
+    soft = np.random.default_rng(1).random((4, 3, 3), np.float32)
+    large = torch.nn.functional.interpolate(
+        torch.tensor(soft.reshape(3, 4, 3)).permute(2, 0, 1)[None], scale_factor=16, mode="bilinear"
+    )[0].numpy()
+    low, high = large.min((1, 2), keepdims=True), large.max((1, 2), keepdims=True)
+    at_network = ((large - low) / (high - low)).argmax(0).astype(np.uint8)
+    expected = np.array(Image.fromarray(at_network).resize((70, 70), Image.Resampling.NEAREST))
+    found = merge_groups([jnp.asarray(soft)], [(0, 1, 2)], layout, settings)
+    assert np.mean(np.asarray(found) != expected) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "winner"), [("dino", 1), ("dinov3", 0), ("vfs", 0), ("crw", 1)], ids=lambda value: str(value)
+)
+def test_a_constant_map(name, winner):
+    """0 / 0 where one label fills the frame: NaN wins in DINO's script; scaled to 0 it loses to the background."""
+    settings = settings_of(name, "video", GRID, short_side=240)
+    layout = Layout.of((240, 320), settings, GRID)
+    labels = jnp.zeros((15, 20, 4), jnp.float32).at[..., 1].set(0.7)
+    found = np.asarray(merge_groups([labels], [(0, 1)], layout, settings))
+    assert (found == winner).all()
+
+
+def test_the_constants_are_the_published_ones():
+    """What a task's protocols share and differ in, as plain numbers."""
+    context = {
+        name: (each.num_context, each.topk, each.temperature, each.window, each.first_frame_windowed, each.ties)
+        for name, each in PROTOCOLS["davis"].items()
+    }
+    assert context == {
+        "vfs": (20, 10, 0.07, "circle", True, "first"),
+        "crw": (20, 10, 0.05, "circle", False, "first"),
+        "dino": (7, 5, 0.1, "square", True, "all"),
+        "dinov3": (7, 5, 0.2, "circle", True, "all"),
+        "cropmae": (20, 7, 0.7, "circle", False, "first"),
+        "rsp": (30, 7, 0.1, "square", True, "all"),
+        "spa_then_temp": (20, 10, 0.07, "square", True, "first"),
+    }
+    radii = {task: {name: each.radius for name, each in PROTOCOLS[task].items()} for task in ("vip", "jhmdb")}
+    assert radii == {
+        "vip": {"vfs": 12.0, "cropmae": 20.0, "spa_then_temp": 16.0},
+        "jhmdb": {"vfs": 5.0, "crw": 12.0, "cropmae": 20.0, "spa_then_temp": 5.0},
+    }
+    assert {name for name, each in PROTOCOLS["davis"].items() if each.copies != "none"} == {"rsp"}
+    assert not any(each.copies != "none" for each in PROTOCOLS["video"].values())
+
+
+@pytest.mark.parametrize(("name", "peaks"), [("crw", 3), ("cropmae", 5)])
+def test_joints_drawn_and_read_on_the_grid(tmp_path, name, peaks):
+    """JHMDB as CRW and CropMAE do it, held to loops: Gaussians of 4x4 cells, the mean of the best cells, their PCK."""
+    cells, (height, width), count, joints = 8, (60, 96), 4, 3
+    rng = np.random.default_rng(4)
+    truth = rng.uniform((4, 4), (width - 4, height - 4), (count, joints, 2))
+    truth[0, 0] = (3.0, 2.0)  # int() towards zero moves it, and the border cuts it
+    features = rng.standard_normal((count, cells, cells, 16)).astype(np.float32)
+    features[1:] = features[:1] + 0.5 * features[1:]
+    encoder = FixedGrid((cells, cells))
+    settings = settings_of(name, "jhmdb", encoder, num_context=2)
+    clip = JointSequence("clip", (Path("0.png"),) * count, truth)
+    layout = Layout.of((height, width), settings, encoder)
+    assert layout.network == (320, 320)
+    task = Jhmdb(settings.rules)
+    jobs = task.write(iter(features), clip, task.output(tmp_path, clip), settings, layout)
+    for job in jobs:
+        job()
+
+    first = np.zeros((cells, cells, joints))
+    for joint, (x, y) in enumerate(truth[0] * [cells / width, cells / height]):
+        left, top = int(x - 1.5), int(y - 1.5)
+        for row, col in np.ndindex(cells, cells):
+            if left <= col < int(x + 2.5) and top <= row < int(y + 2.5):
+                first[row, col, joint] = math.exp(-((col - left - 2) ** 2 + (row - top - 2) ** 2) / 0.5)
+    known = {field: getattr(settings, field) for field in
+             ("radius", "topk", "temperature", "num_context", "first_frame_windowed", "fill_first")}  # fmt: skip
+    soft, slack = full_video(features, first, **known)
+    found = np.load(tmp_path / "clip.npy")
+    right, judged, clear = np.zeros((5, joints)), np.zeros(joints), 0
+    for t, joint in np.ndindex(count, joints):
+        best = np.argsort(-soft[t, ..., joint], axis=None, kind="stable")[: peaks + 1]
+        *values, following = soft[t, ..., joint].ravel()[best]
+        rows, cols = np.divmod(best[:peaks], cells)
+        place = np.average(cols, weights=values) / cells * width, np.average(rows, weights=values) / cells * height
+        if values[-1] - following > 1e-4 and slack[t].max() < 1e-5:
+            clear += 1
+            np.testing.assert_allclose(found[t, joint], place, atol=1e-2)
+        if t > 0:
+            box = 0.6 * np.linalg.norm(truth[t].max(axis=0) - truth[t].min(axis=0))
+            distance = np.linalg.norm(found[t, joint] - truth[t, joint]) / box
+            right[:, joint] += [distance <= share for share in (0.1, 0.2, 0.3, 0.4, 0.5)]
+            judged[joint] += 1
+    assert clear > 6
+    summary = task.summary([task.score(tmp_path, clip)])
+    np.testing.assert_allclose(list(summary.values()), (right / judged).mean(axis=1))
+
+
+def test_what_counts_by_crws_rules():
+    truth = np.array([[[10.0, 10.0], [40.0, 50.0]]] * 2)
+    predicted = truth.copy()
+    predicted[1, 0] = (0.0, 10.0)
+    predicted[1, 1, 0] = -1
+    vfs, crw = (pck.distances(predicted, truth, rules=rules) for rules in ("vfs", "crw"))
+    np.testing.assert_array_equal(np.isnan(vfs), [[False, False], [True, True]])
+    np.testing.assert_array_equal(np.isnan(crw), [[True, True], [False, True]])
+    labels = np.array([[0, 1, 20, 255]], np.uint8)
+    assert miou.confusion(np.zeros_like(labels), labels, ignore_others=True).sum() == 2
+    with pytest.raises(InputError, match="holds class 20"):
+        miou.confusion(np.zeros_like(labels), labels)
