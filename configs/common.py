@@ -20,7 +20,7 @@ from ml_collections.config_dict import placeholder
 # What each variant changes, by name; a dict within changes the fields of that part.
 Variants = Mapping[str, Mapping[str, object]]
 
-WEIGHTS = "random:0"  # a training folder, a checkpoint in it, a .pth, random:SEED
+WEIGHTS = "random:0"  # a training folder, a checkpoint in it, a file of weights, random:SEED
 PATCHES = {"exemplar_size": 120, "search_size": 255, "context": 0.5}  # pixels; a share of the box's width + height
 
 DEPTHS: Variants = {"r18": {"depth": 18}, "r50": {"depth": 50}}

@@ -3,7 +3,7 @@
   vfs-eval --config=configs/davis.py --workdir=DIR --config.data=DAVIS --config.weights=WEIGHTS
 
 The configs davis, vip, jhmdb, tapvid and youtube_vos name the tasks. WEIGHTS is a training folder, one of its
-checkpoints, a .pth file or random:SEED. DIR gets the results (masks/SEQUENCE/00000.png, joints/CLASS/CLIP.npy,
+checkpoints, a file of weights or random:SEED. DIR gets the results (masks/SEQUENCE/00000.png, joints/CLASS/CLIP.npy,
 tracks/VIDEO.npz), global.csv, a table of details (per_object.csv or per_sequence.csv), timings.csv, config.json,
 report.html and figures/*.png. Started again with the same configuration it goes on with the sequences that are not
 finished.

@@ -7,7 +7,7 @@
 VIDEO is a file or a folder of frames. PNG is an index mask of its first frame (palette or gray, 0 for background, one
 index an object), of the frame's size. Points are x,y in pixels of the first frame. JSON holds a pose, {"joints":
 {"head": [120, 80], ...}, "bones": [["head", "neck"], ...]}. Frames are turned as the file says; pixels that are not
-square stay as they are stored. WEIGHTS is a training folder, one of its checkpoints, a .pth file or random:SEED.
+square stay as they are stored. WEIGHTS is a training folder, one of its checkpoints, a file of weights or random:SEED.
 
 DIR gets masks/00000.png, 00001.png, ... or points.csv (frame, point, x, y, visible), then overlay.mp4, which ordinary
 players open, and config.json. Memory does not grow with the video's length. Started again after an interruption the
@@ -40,7 +40,7 @@ FLAGS = flags.FlagValues()
 _MASK = flags.DEFINE_string("mask", None, "Index mask of the first frame, a PNG.", flag_values=FLAGS)
 _POINTS = flags.DEFINE_string("points", None, "Points of the first frame, x,y;x,y in pixels.", flag_values=FLAGS)
 _POSE = flags.DEFINE_string("pose", None, "Pose of the first frame, a JSON file.", flag_values=FLAGS)
-_WEIGHTS = flags.DEFINE_string("weights", None, "A training folder, a checkpoint, a .pth, random:0.", flag_values=FLAGS)
+_WEIGHTS = flags.DEFINE_string("weights", None, "A training folder, a checkpoint, a file, random:0.", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", flag_values=FLAGS)
 _DEPTH = flags.DEFINE_integer("depth", 18, "Of the ResNet of random:SEED.", flag_values=FLAGS)
 _PROTOCOL = flags.DEFINE_string("protocol", "vfs", "vfs, crw, dino, dinov3, ...: how all is done.", flag_values=FLAGS)

@@ -4,9 +4,8 @@
 
 VIDEO is a file or a folder of frames. The box is the target's in the first frame: left, top, width and height in
 pixels, the first pixel being 1 as in OTB, or 0 with --one_based=False; frames are turned as the file says, and pixels
-that are not square stay as they are stored. WEIGHTS is a folder of vfs-train-tracker or
-vfs-train, one of its checkpoints, a .pth file or random:SEED; without a tracking head in them the features themselves
-are correlated. DIR gets boxes.txt (a row "x,y,w,h" a frame, counted as --box is), config.json, and overlay.mp4, which
+that are not square stay as they are stored. WEIGHTS is a folder of vfs-train-tracker or vfs-train, one of its
+checkpoints, a file of weights or random:SEED; without a tracking head in them the features themselves are correlated. DIR gets boxes.txt (a row "x,y,w,h" a frame, counted as --box is), config.json, and overlay.mp4, which
 ordinary players open. Several boxes at once: repeat --box; DIR gets boxes_0.txt, boxes_1.txt, ... Memory does not grow
 with the video's length.
 """
@@ -31,7 +30,7 @@ from vfs_jax.models.weights.resolve import resolve_tracker
 
 FLAGS = flags.FlagValues()
 _BOX = flags.DEFINE_multi_string("box", None, "x,y,w,h in the first frame; repeat for several.", flag_values=FLAGS)
-_WEIGHTS = flags.DEFINE_string("weights", None, "A training folder, a checkpoint, a .pth, random:0.", flag_values=FLAGS)
+_WEIGHTS = flags.DEFINE_string("weights", None, "A training folder, a checkpoint, a file, random:0.", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", flag_values=FLAGS)
 _DEPTH = flags.DEFINE_integer("depth", 18, "Of the ResNet of random:SEED.", flag_values=FLAGS)
 _ONE_BASED = flags.DEFINE_bool("one_based", True, "Whether the first pixel is 1, as in OTB, or 0.", flag_values=FLAGS)
