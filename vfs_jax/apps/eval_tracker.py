@@ -4,9 +4,10 @@
 
 The configs otb, got10k, lasot and uav123 name the data sets. WEIGHTS is a folder of vfs-train-tracker or vfs-train, one
 of its checkpoints, a file of weights or random:SEED; where they hold no tracking head the features themselves are
-correlated. DIR gets boxes/SEQUENCE.txt and boxes/times/SEQUENCE_time.txt (or the got10k toolkit's other layout), global.csv,
-per_sequence.csv, success_plots.png, precision_plots.png, config.json and report.html, and with --config.attributes
-per_attribute.csv. Started again with the same configuration it goes on with the sequences that are not finished.
+correlated. DIR gets boxes/SEQUENCE.txt and boxes/times/SEQUENCE_time.txt (or the got10k toolkit's other layout),
+global.csv, per_sequence.csv, success_plots.png, precision_plots.png, config.json and report.html, and with
+--config.attributes per_attribute.csv. Started again with the same configuration it goes on with the sequences that are
+not finished.
 
 Several WEIGHTS, comma-separated, are evaluated one after the other, each in a folder of its own under DIR, with one
 report and one plot.

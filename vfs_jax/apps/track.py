@@ -5,9 +5,10 @@
 VIDEO is a file or a folder of frames. The box is the target's in the first frame: left, top, width and height in
 pixels, the first pixel being 1 as in OTB, or 0 with --one_based=False; frames are turned as the file says, and pixels
 that are not square stay as they are stored. WEIGHTS is a folder of vfs-train-tracker or vfs-train, one of its
-checkpoints, a file of weights or random:SEED; without a tracking head in them the features themselves are correlated. DIR gets boxes.txt (a row "x,y,w,h" a frame, counted as --box is), config.json, and overlay.mp4, which
-ordinary players open. Several boxes at once: repeat --box; DIR gets boxes_0.txt, boxes_1.txt, ... Memory does not grow
-with the video's length.
+checkpoints, a file of weights or random:SEED; without a tracking head in them the features themselves are correlated.
+DIR gets boxes.txt (a row "x,y,w,h" a frame, counted as --box is), config.json, and overlay.mp4, which ordinary players
+open. Several boxes at once: repeat --box; DIR gets boxes_0.txt, boxes_1.txt, ... Memory does not grow with the video's
+length.
 """
 
 import contextlib

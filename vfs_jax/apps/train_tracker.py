@@ -2,8 +2,8 @@
 
   vfs-train-tracker --config=configs/siamfc.py --workdir=DIR --config.data=GOT-10k --config.weights=WEIGHTS
 
-WEIGHTS are those of the backbone: a folder of vfs-train, one of its checkpoints, a file of weights or random:SEED. DATA is
-a folder of the GOT-10k layout (its split "train"), or of OTB's with --config.layout=otb. DIR gets config.json,
+WEIGHTS are those of the backbone: a folder of vfs-train, one of its checkpoints, a file of weights or random:SEED. DATA
+is a folder of the GOT-10k layout (its split "train"), or of OTB's with --config.layout=otb. DIR gets config.json,
 metrics.jsonl, tensorboard/ and checkpoints/STEP, which vfs-eval-tracker, vfs-track and vfs-convert read, and, where
 config.eval_every is set, evaluation.jsonl and evaluation/STEP: tracks through config.eval_data, a folder of OTB's
 layout. All devices of the machine take part; --processes, and SIGTERM, are as in vfs-train.
