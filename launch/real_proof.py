@@ -20,13 +20,13 @@ from matplotlib.figure import Figure
 
 from vfs_jax.data.images import write_index_mask
 from vfs_jax.data.mask_datasets import MaskSequence
-from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.encoders import of_network
 from vfs_jax.evaluation.propagation.features import prepare_frame
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.runs import propagation as runs
 from vfs_jax.evaluation.tasks.base import write_tables
 from vfs_jax.evaluation.tasks.masks import Davis
-from vfs_jax.models import normalize_images
+from vfs_jax.models import ResNet, normalize_images
 
 STAGES = ("res3", "res4", "res5")
 SETTINGS = Settings()
@@ -42,7 +42,7 @@ def copied_masks(sequence: MaskSequence, out: Path) -> None:
 
 def patch_masks(sequence: MaskSequence, out: Path) -> None:
     """Propagate as VFS does, with the colors of the 8x8 pixels of each grid cell in place of a network's features."""
-    layout = runs.layouts_of([sequence], SETTINGS, ResNetEncoder({}), max_sizes=1)[sequence.name]
+    layout = runs.layouts_of([sequence], SETTINGS, of_network(ResNet(18), {}), max_sizes=1)[sequence.name]
 
     def patches() -> Iterator[Array]:
         rows, cols = layout.grid(SETTINGS.output)

@@ -16,7 +16,7 @@ from small import draw_variables, write_davis
 from vfs_jax.apps import eval as eval_app
 from vfs_jax.apps import score
 from vfs_jax.data.images import read_index_mask, write_index_mask
-from vfs_jax.evaluation.encoders import NamedEncoder, ResNetEncoder
+from vfs_jax.evaluation.encoders import NamedEncoder, as_encoder
 from vfs_jax.evaluation.propagation.settings import Settings, Variant
 from vfs_jax.evaluation.runs.evaluation import evaluate_propagation
 from vfs_jax.evaluation.tasks.masks import Vip
@@ -100,7 +100,7 @@ def test_vip_of_many_sizes(tmp_path, command, monkeypatch):
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists/val_videos.txt").write_text("\n".join(names))
     settings = Settings(short_side=60, output="res2", radius=4.0)
-    encoder = NamedEncoder("drawn", "drawn", ResNetEncoder(draw_variables()), {})
+    encoder = NamedEncoder("drawn", "drawn", as_encoder(draw_variables()), {})
     whole, few = tmp_path / "whole", tmp_path / "few"
     counts = {}
     for run, sizes in ((whole, 6), (few, 1)):

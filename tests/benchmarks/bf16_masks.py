@@ -24,7 +24,7 @@ import jax
 import numpy as np
 
 from vfs_jax.data.mask_datasets import MaskSequence, open_davis
-from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.encoders import as_encoder
 from vfs_jax.evaluation.metrics.davis import region_similarity
 from vfs_jax.evaluation.propagation.labels import Settings, propagate_masks
 from vfs_jax.evaluation.propagation.settings import default_radius
@@ -56,7 +56,7 @@ def compare(variables: Variables, sequence: MaskSequence, settings: Settings, fr
     for dtype in ("float32", "bfloat16"):
         images = (sequence.frame(index) for index in range(frames))
         chosen = dataclasses.replace(settings, dtype=dtype)
-        found = propagate_masks(ResNetEncoder(variables), images, sequence.mask(0), chosen)
+        found = propagate_masks(as_encoder(variables), images, sequence.mask(0), chosen)
         masks[dtype] = np.stack([np.asarray(mask) for mask in itertools.islice(found, 1, None)])
     differ = masks["float32"] != masks["bfloat16"]
     truth = np.stack([sequence.mask(index) for index in range(1, frames)])

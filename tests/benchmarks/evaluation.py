@@ -33,7 +33,7 @@ from PIL import Image
 
 from vfs_jax.data.images import read_index_mask, write_index_mask
 from vfs_jax.data.mask_datasets import MaskSequence, open_davis
-from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.encoders import as_encoder
 from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
 from vfs_jax.evaluation.propagation.first_masks import first_labels
 from vfs_jax.evaluation.propagation.labels import masks_along
@@ -68,7 +68,7 @@ def toy_sequence(folder: Path) -> MaskSequence:
 
 def time_ours(variables: Variables, sequence: MaskSequence, settings: Settings, folder: Path) -> dict[str, float]:
     """Seconds of the whole and of each stage alone, programs compiled before."""
-    encoder = ResNetEncoder(variables)
+    encoder = as_encoder(variables)
     layout = Layout.of(sequence.size, settings, encoder)
     task = Davis()
     runs.propagate_sequence(task, encoder, sequence.cut(min(6, len(sequence))), folder / "compile", settings)
@@ -133,7 +133,7 @@ def time_official(
             features = network(torch.tensor(image).permute(2, 0, 1)[None].to(device))["res4"]
         return torch.nn.functional.normalize(features[0].permute(1, 2, 0).reshape(-1, features.shape[1]), dim=1)
 
-    layout = Layout.of(sequence.size, settings, ResNetEncoder(variables))
+    layout = Layout.of(sequence.size, settings, as_encoder(variables))
     height, width = layout.grid("res4")
     needed = min(max(counts), settings.num_context, len(sequence) - 1)
     features_of(0)

@@ -10,7 +10,7 @@ from vfs_jax.data.images import write_index_mask
 from vfs_jax.data.mask_datasets import MaskSequence
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation import stream
-from vfs_jax.evaluation.encoders import FunctionEncoder, ResNetEncoder, StoredFeatures, as_encoder
+from vfs_jax.evaluation.encoders import FunctionEncoder, NetworkEncoder, StoredFeatures, as_encoder
 from vfs_jax.evaluation.named_encoders import name_encoders
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.runs.propagation import propagate_sequence
@@ -159,7 +159,7 @@ def test_the_network_of_random_weights_where_nothing_is_named(monkeypatch):
     named = "vfs_jax.models.weights.resolve.init_variables"
     monkeypatch.setattr(named, lambda seed, depth: draw_variables(seed))
     (found,) = name_encoders()
-    assert (found.name, type(found.encoder)) == ("random-0", ResNetEncoder)
+    assert (found.name, type(found.encoder)) == ("random-0", NetworkEncoder)
 
 
 @pytest.mark.parametrize("wrong", [0, 2, 5])

@@ -15,7 +15,7 @@ from small import draw_variables, write_davis
 from vfs_jax.data.images import read_index_mask
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation import encoders
-from vfs_jax.evaluation.encoders import NamedEncoder, ResNetEncoder
+from vfs_jax.evaluation.encoders import NamedEncoder, as_encoder
 from vfs_jax.evaluation.propagation import labels
 from vfs_jax.evaluation.propagation.settings import Settings, variants
 from vfs_jax.evaluation.runs.evaluation import evaluate_propagation
@@ -51,7 +51,7 @@ def evaluate(data, variables):
     def call(workdir, settings=SETTINGS, *, sweep="", outputs=(), networks=None, **options):
         networks = networks or {"net": variables}
         named = [
-            NamedEncoder(name, f"{name}.pth", ResNetEncoder(each), {"sha256": checksum(each)})
+            NamedEncoder(name, f"{name}.pth", as_encoder(each), {"sha256": checksum(each)})
             for name, each in networks.items()
         ]
         swept = variants(settings, sweep, outputs=outputs)
@@ -167,7 +167,7 @@ def test_settings_swept_in_one_pass(evaluate, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_every_block_in_one_pass(evaluate, tmp_path):
     """Eight blocks of ResNet-18, the last of a stage as good as the stage itself."""
-    evaluate(tmp_path / "all", outputs=ResNetEncoder(draw_variables()).blocks)
+    evaluate(tmp_path / "all", outputs=as_encoder(draw_variables()).blocks)
     blocks = [f"res{stage}.{block}" for stage in (2, 3, 4, 5) for block in (0, 1)]
     assert [row["output"] for row in rows(tmp_path / "all/table.csv")] == blocks
     evaluate(tmp_path / "res2")

@@ -14,7 +14,7 @@ from small import layout_on
 from vfs_jax.data.images import read_frame
 from vfs_jax.data.mask_datasets import open_davis
 from vfs_jax.evaluation import stream
-from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.encoders import as_encoder, of_network
 from vfs_jax.evaluation.propagation.features import iterate_features
 from vfs_jax.evaluation.propagation.first_masks import first_labels
 from vfs_jax.evaluation.propagation.frames import resize_frame
@@ -23,6 +23,7 @@ from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.readout import merge_groups
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.runs.own_video import Masks
+from vfs_jax.models import ResNet
 
 
 def video(frames=6, h=64, w=96):
@@ -43,12 +44,12 @@ def video(frames=6, h=64, w=96):
 def test_equal_to_the_whole_video_at_once(variables, short_side):
     images, masks = video()
     settings = Settings(short_side=short_side, radius=4.0, num_context=2, batch_frames=4)
-    found = [np.asarray(mask) for mask in propagate_masks(ResNetEncoder(variables), images, masks[0], settings)]
+    found = [np.asarray(mask) for mask in propagate_masks(as_encoder(variables), images, masks[0], settings)]
 
     inner = {64: (64, 96), 48: (48, 72)}[short_side]
     small = np.array(Image.fromarray(masks[0]).resize(inner[::-1], Image.Resampling.NEAREST))
     resized = np.stack([resize_frame(image, inner) for image in images])
-    encoded = [ResNetEncoder(variables)(image[None], [0], outputs=("res4",), dtype="float32") for image in resized]
+    encoded = [as_encoder(variables)(image[None], [0], outputs=("res4",), dtype="float32") for image in resized]
     features = np.concatenate([each["res4"] for each in encoded])
     grid = np.array(Image.fromarray(small).resize(features.shape[2:0:-1], Image.Resampling.NEAREST))
     soft, slack = full_video(features, np.eye(3)[grid], radius=4.0, num_context=2)
@@ -67,8 +68,8 @@ def test_equal_to_the_whole_video_at_once(variables, short_side):
 def test_frames_of_a_filled_batch_do_not_matter(variables):
     images, masks = video(frames=6)  # a whole batch of four, and two frames of the next
     settings = Settings(short_side=64, radius=4.0, num_context=2, batch_frames=4)
-    five = list(propagate_masks(ResNetEncoder(variables), images[:5], masks[0], settings))
-    six = list(propagate_masks(ResNetEncoder(variables), images, masks[0], settings))
+    five = list(propagate_masks(as_encoder(variables), images[:5], masks[0], settings))
+    six = list(propagate_masks(as_encoder(variables), images, masks[0], settings))
     assert (len(five), len(six)) == (5, 6)
     for a, b in zip(five, six, strict=False):
         np.testing.assert_array_equal(a, b)
@@ -78,14 +79,14 @@ def test_frames_are_read_as_they_are_needed(variables):
     images, masks = video(frames=2)
     endless = itertools.cycle(images)
     settings = Settings(short_side=64, radius=4.0, num_context=2, batch_frames=4)
-    assert len(list(itertools.islice(propagate_masks(ResNetEncoder(variables), endless, masks[0], settings), 7))) == 7
+    assert len(list(itertools.islice(propagate_masks(as_encoder(variables), endless, masks[0], settings), 7))) == 7
 
 
 def test_features_are_on_the_grid(variables):
     images, _ = video(frames=1, h=61, w=75)
     settings = Settings(short_side=61, batch_frames=1)
-    layout = Layout.of((61, 75), settings, ResNetEncoder({}))
-    (features,) = iterate_features(ResNetEncoder(variables), images, settings, layout, outputs=("res2", "res4"))
+    layout = Layout.of((61, 75), settings, of_network(ResNet(18), {}))
+    (features,) = iterate_features(as_encoder(variables), images, settings, layout, outputs=("res2", "res4"))
     assert features["res4"].shape == (*layout.grid("res4"), 256) == (8, 10, 256)
     assert features["res2"].shape == (*layout.grid("res2"), 64) == (16, 19, 64)
 
@@ -103,7 +104,7 @@ def test_official_first_labels(oracles, inputs):
 @pytest.mark.parametrize("name", ["r5", "r5_first_free", "r5_no_first", "nowindow", "r5_context3"])
 def test_official_masks(oracles, name):
     expected = np.load(oracles / "label_propagation.npz")
-    layout = Layout.of((96, 160), Settings(short_side=96), ResNetEncoder({}))
+    layout = Layout.of((96, 160), Settings(short_side=96), of_network(ResNet(18), {}))
     softs = expected[f"video.{name}.soft"]
     found = [merge_groups([jnp.asarray(soft)], [tuple(range(soft.shape[-1]))], layout, Settings()) for soft in softs]
     np.testing.assert_array_equal(found, expected[f"video.{name}.pred"][1:])
@@ -129,14 +130,14 @@ def test_labels_cost_what_occurs(variables, monkeypatch):
     monkeypatch.setattr(target, lambda maps: shapes.append(maps.shape[-1]) or pad_channels(maps))
 
     def run(first):
-        frames = propagate_masks(ResNetEncoder(variables), images, first, settings)
+        frames = propagate_masks(as_encoder(variables), images, first, settings)
         return np.stack([np.asarray(mask) for mask in frames])
 
     expected = run(masks[0])
     renamed = np.array([0, 3, 200, 255], np.uint8)
     np.testing.assert_array_equal(run(renamed[masks[0]]), renamed[expected])
     assert shapes == [3, 3]
-    layout = Layout.of((64, 96), settings, ResNetEncoder({}))
+    layout = Layout.of((64, 96), settings, of_network(ResNet(18), {}))
     assert Masks(renamed[masks[0]]).grid(layout, settings).shape[-1] == 3
     assert set(np.unique(expected[1:])) == {0, 1, 2}
 
@@ -146,7 +147,7 @@ def test_mask_by_hand():
     # Label 1 is 0.2 on the left and 0.4 on the right: 0.2 .25 .35 .4, scaled to 0 .25 .75 1.
     # Label 0 is 0.9 and 0.6: 0.9 .825 .675 .6, scaled to 1 .75 .25 0: larger everywhere, it wins the left half alone.
     labels = jnp.asarray([[[0.9, 0.2, 0.0], [0.6, 0.4, 0.0]]], jnp.float32)
-    four, two = (Layout((1, width), (8, 16), (8, 16), (1, width), ResNetEncoder({})) for width in (4, 2))
+    four, two = (Layout((1, width), (8, 16), (8, 16), (1, width), of_network(ResNet(18), {})) for width in (4, 2))
     assert merge_groups([labels], [(0, 9)], four, Settings()).tolist() == [[0, 0, 9, 9]]
     # Equal maps: the lowest label wins; a map of zeros stays zero and never wins.
     assert merge_groups([jnp.ones((1, 2, 2), jnp.float32)], [(0, 1)], two, Settings()).tolist() == [[0, 0]]
@@ -156,7 +157,7 @@ def test_objects_that_enter_later(variables):
     """Another object enters at frame 2: the first ones do not change, its own mask is kept and followed from there."""
     images, masks = video()
     settings = Settings(short_side=64, radius=4.0, num_context=2)
-    alone = [np.asarray(mask) for mask in propagate_masks(ResNetEncoder(variables), images, masks[0], settings)]
+    alone = [np.asarray(mask) for mask in propagate_masks(as_encoder(variables), images, masks[0], settings)]
     entering = np.where(masks[2] > 0, masks[2], 0).astype(np.uint8)
     entering[48:64, 64:96] = 5
     found = list(stream(images, masks[0], variables, new_labels={2: entering}, **dataclasses.asdict(settings)))
@@ -188,7 +189,7 @@ def test_real_video(real_data, variables):
     """Two frames of a real video at a quarter of its size: random features follow the dog for two frames."""
     (dog,) = open_davis(real_data / "davis_like", sequences=["dog"])
     settings = Settings(short_side=120, radius=12.0)
-    found = list(propagate_masks(ResNetEncoder(variables), map(read_frame, dog.frames[:3]), dog.mask(0), settings))
+    found = list(propagate_masks(as_encoder(variables), map(read_frame, dog.frames[:3]), dog.mask(0), settings))
     for index, mask in enumerate(found):
         assert mask.shape == (480, 854)
         truth = dog.mask(index) > 0

@@ -8,12 +8,13 @@ from PIL import Image
 
 from vfs_jax.data.images import write_index_mask
 from vfs_jax.data.mask_datasets import MaskSequence
-from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.encoders import of_network
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.report.assembly import write_report
 from vfs_jax.evaluation.report.matches import Look
 from vfs_jax.evaluation.runs.comparison import Run
 from vfs_jax.evaluation.tasks.masks import Davis
+from vfs_jax.models import ResNet
 
 GRID = 8, 13
 SETTINGS = Settings()
@@ -49,7 +50,14 @@ def report(tmp_path_factory):
     sequence, task = MaskSequence("ramp", tuple(frames), tuple(masks)), Davis()
     score = task.score(folder / "masks", sequence)
     runs = [
-        Run(name, folder / "masks", [score], task.summary([score]), encoder=ResNetEncoder({}), settings=SETTINGS)
+        Run(
+            name,
+            folder / "masks",
+            [score],
+            task.summary([score]),
+            encoder=of_network(ResNet(18), {}),
+            settings=SETTINGS,
+        )
         for name in ("ten", "five")
     ]
     matches = {"ten": random_matches(rng, 10), "five": random_matches(rng, 5)}

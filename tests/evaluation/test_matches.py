@@ -10,12 +10,13 @@ from PIL import Image
 
 from vfs_jax.data.images import write_index_mask
 from vfs_jax.data.mask_datasets import MaskSequence
-from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.encoders import as_encoder, of_network
 from vfs_jax.evaluation.propagation.features import features_of
 from vfs_jax.evaluation.propagation.labels import propagate_labels
 from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.report.matches import look, main_colors
+from vfs_jax.models import ResNet
 
 SETTINGS = Settings(short_side=64, radius=4.0, num_context=3)
 
@@ -55,7 +56,7 @@ def sequence(tmp_path_factory):
 def test_matches_are_the_operators(variables, sequence, changes):
     """Blended by their weights, labels are what propagation gives: frame 2, whose keys repeat frame 0, and frame 6."""
     settings = dataclasses.replace(SETTINGS, **changes)
-    layout, encoder = Layout.of((64, 104), settings, ResNetEncoder({})), ResNetEncoder(variables)
+    layout, encoder = Layout.of((64, 104), settings, of_network(ResNet(18), {})), as_encoder(variables)
     features = list(features_of(encoder, map(sequence.frame, range(8)), settings, layout))
     first = np.random.default_rng(0).random((8, 13, 4), np.float32)
     ten = dataclasses.replace(settings, topk=10)

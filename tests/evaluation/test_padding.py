@@ -10,7 +10,7 @@ from full_affinity import assert_propagated, full_video
 from full_masks import full_mask
 
 from vfs_jax.correspondence.coordinates import resize_bilinear
-from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.encoders import as_encoder, of_network
 from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
 from vfs_jax.evaluation.propagation.first_masks import first_labels
 from vfs_jax.evaluation.propagation.labels import masks_along, propagate_labels
@@ -78,7 +78,7 @@ def reference(features, first, settings):
 
 def features_of(variables, frames, layout, settings):
     prepared = (prepare_frame(frame, layout) for frame in frames)
-    encoder = ResNetEncoder(variables)
+    encoder = as_encoder(variables)
     for each in iterate_features(encoder, prepared, settings, layout):
         yield each[settings.output]
 
@@ -88,7 +88,7 @@ def features_of(variables, frames, layout, settings):
 def test_padding_changes_nothing(trained, view):
     settings = dataclasses.replace(SETTINGS, **VIEWS[view])
     frames, mask = video()
-    layout = Layout.of((57, 83), settings, ResNetEncoder({}))
+    layout = Layout.of((57, 83), settings, of_network(ResNet(18), {}))
     rows, cols = layout.grid(settings.output)
     first = np.random.default_rng(0).random((rows, cols, 3), np.float32)
     used = padded(layout)
@@ -121,11 +121,11 @@ def test_features_at_every_depth(trained):
     """Equal up to rounding right to the frame's edges, at every block."""
     frames, _ = video(frames=2)
     outputs = tuple(f"res{stage}.{block}" for stage in (2, 3, 4, 5) for block in (0, 1))
-    layout = Layout.of((57, 83), SETTINGS, ResNetEncoder({}))
+    layout = Layout.of((57, 83), SETTINGS, of_network(ResNet(18), {}))
     results = []
     for used in (layout, padded(layout)):
         prepared = (prepare_frame(frame, used) for frame in frames)
-        results.append(next(iterate_features(ResNetEncoder(trained), prepared, SETTINGS, used, outputs=outputs)))
+        results.append(next(iterate_features(as_encoder(trained), prepared, SETTINGS, used, outputs=outputs)))
     for output in outputs:
         rows, cols = layout.grid(output)
         alone, wide = np.asarray(results[0][output]), np.asarray(results[1][output])
@@ -142,7 +142,7 @@ def test_features_at_every_depth(trained):
 def test_no_padded_position_is_a_key():
     """Whatever features the padding has, here those of the frame's left part."""
     rng = np.random.default_rng(2)
-    layout = Layout.of((57, 83), SETTINGS, ResNetEncoder({}))
+    layout = Layout.of((57, 83), SETTINGS, of_network(ResNet(18), {}))
     rows, cols = layout.grid("res4")
     features = rng.standard_normal((4, rows, cols, 8)).astype(np.float32)
     first = rng.random((rows, cols, 3), np.float32)
@@ -158,8 +158,8 @@ def test_output_is_scaled_over_the_frame_alone():
     """Huge values in the padding change no pixel; the enlargement is that of resize_bilinear, bit for bit."""
     rng = np.random.default_rng(0)
     labels = rng.random((5, 7, 3), np.float32)
-    layout = Layout((33, 50), (40, 56), (56, 72), (40, 64), ResNetEncoder({}), padded=True)
-    alone = Layout((33, 50), (40, 56), (40, 56), (33, 50), ResNetEncoder({}))
+    layout = Layout((33, 50), (40, 56), (56, 72), (40, 64), of_network(ResNet(18), {}), padded=True)
+    alone = Layout((33, 50), (40, 56), (40, 56), (33, 50), of_network(ResNet(18), {}))
     canvas = np.full((7, 9, 3), 1e6, np.float32)
     canvas[:5, :7] = labels
     found = np.asarray(merge_groups([jnp.asarray(canvas)], [(0, 1, 2)], layout, SETTINGS))
@@ -181,7 +181,7 @@ def test_few_canvases():
     assert len(set(found.values())) == 3
     assert all(size[0] <= canvas[0] and size[1] <= canvas[1] for size, canvas in found.items())
     assert found[(853, 480)] == (853, 480)  # no landscape size fits it cheaply
-    layouts = plan_layouts(sizes, Settings(), ResNetEncoder({}), max_sizes=3)
+    layouts = plan_layouts(sizes, Settings(), of_network(ResNet(18), {}), max_sizes=3)
     assert not layouts[(853, 480)].padded
     assert layouts[(480, 854)].padded
     assert layouts[(480, 854)].canvas == layouts[(480, 853)].canvas
@@ -193,4 +193,6 @@ def test_strides_of_the_network(variables):
     network = ResNet(18, strides=(1, 2, 1, 1), outputs=("res2", "res3.0", "res4", "res5.1"))
     shapes = jax.eval_shape(lambda: network.apply(variables, images))
     for output, features in shapes.items():
-        assert features.shape[1:3] == Layout.of((57, 83), Settings(short_side=57), ResNetEncoder({})).grid(output)
+        assert features.shape[1:3] == Layout.of((57, 83), Settings(short_side=57), of_network(ResNet(18), {})).grid(
+            output
+        )

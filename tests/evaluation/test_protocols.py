@@ -17,7 +17,7 @@ from vfs_jax.data.copies import copy_sequences
 from vfs_jax.data.mask_datasets import open_davis
 from vfs_jax.data.point_datasets import JointSequence
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.encoders import as_encoder
 from vfs_jax.evaluation.metrics import miou, pck
 from vfs_jax.evaluation.propagation.features import prepare_frame
 from vfs_jax.evaluation.propagation.first_masks import first_labels, number_labels
@@ -213,7 +213,7 @@ def test_unknown_protocols_name_what_there_is():
 def test_radius_depends_on_the_network():
     """VFS: 18 cells for bottleneck ResNets; Spa-then-Temp: 35 where a cell is 4 pixels wide."""
     assert {name: settings_of(name, "davis", GRID).radius for name in ("vfs", "rsp")} == {"vfs": 12.0, "rsp": 30.0}
-    deep = ResNetEncoder(jax.eval_shape(lambda: backbone_of(init_variables(seed=0, depth=50))))
+    deep = as_encoder(jax.eval_shape(lambda: backbone_of(init_variables(seed=0, depth=50))))
     assert [settings_of("vfs", task, deep).radius for task in ("davis", "vip", "jhmdb")] == [18.0, 18.0, 5.0]
     assert settings_of("vfs", "davis", deep, radius=7.0).radius == 7.0
     assert settings_of("vfs", "davis", deep, radius=math.inf).radius is None

@@ -12,7 +12,7 @@ from vfs_jax.data.images import write_index_mask
 from vfs_jax.data.mask_datasets import open_vip
 from vfs_jax.data.point_datasets import open_jhmdb, open_tapvid
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.encoders import as_encoder
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.report.assembly import write_report
 from vfs_jax.evaluation.runs import propagation as runs
@@ -82,7 +82,7 @@ def evaluate(task, variables, sequences, folder, settings=SETTINGS):
     done = []
     for sequence in sequences:
         runs.propagate_sequence(
-            task, ResNetEncoder(variables), sequence, folder, settings, on_frame=lambda: done.append(1)
+            task, as_encoder(variables), sequence, folder, settings, on_frame=lambda: done.append(1)
         )
         assert runs.finished(task, [folder], sequence)
     assert len(done) == sum(map(len, sequences))

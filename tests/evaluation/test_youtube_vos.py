@@ -9,7 +9,7 @@ from PIL import Image
 from vfs_jax.data.images import read_index_mask, write_index_mask
 from vfs_jax.data.youtube_vos import open_youtube_vos
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.encoders import as_encoder
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.runs import propagation as runs
 from vfs_jax.evaluation.tasks.masks import YoutubeVos
@@ -39,7 +39,7 @@ def test_masks_for_the_server(data, variables):
     (video,) = open_youtube_vos(data)
     assert (len(video), sorted(video.masks), video.has_ground_truth) == (5, [0, 2], False)
     settings = Settings(short_side=64, output="res2", radius=4.0, num_context=2)
-    runs.propagate_sequence(YoutubeVos(), ResNetEncoder(variables), video, data / "run", settings)
+    runs.propagate_sequence(YoutubeVos(), as_encoder(variables), video, data / "run", settings)
     written = {path.stem: read_index_mask(path) for path in (data / "run/masks/vid").iterdir()}
     assert sorted(written) == ["00005", "00015", "00025"]
     np.testing.assert_array_equal(written["00005"], read_index_mask(video.masks[0]))

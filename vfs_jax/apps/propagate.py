@@ -30,7 +30,7 @@ from vfs_jax.data.mask_datasets import check_objects
 from vfs_jax.data.text import read_text
 from vfs_jax.data.video_files import Video
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.encoders import of_network
 from vfs_jax.evaluation.protocols import settings_of
 from vfs_jax.evaluation.report.videos import write_overlay
 from vfs_jax.evaluation.runs.own_video import Labels, Masks, Points, carry
@@ -63,8 +63,8 @@ def run(arguments: list[str]) -> None:
         raise InputError(f"{path}: give one of --mask, --points and --pose to say what to follow")
     video = Video(path)
     labels, described = _labels(video.size, path)
-    _, variables, about = resolve(str(_WEIGHTS.value), _DEPTH.value)
-    encoder = ResNetEncoder(variables)
+    network, variables, about = resolve(str(_WEIGHTS.value), _DEPTH.value)
+    encoder = of_network(network, variables)
     overrides = {flag.name: flag.value for flag in (_SHORT_SIDE, _RADIUS) if flag.value is not None}
     settings = settings_of(str(_PROTOCOL.value), "video", encoder, **overrides)
     config = {"video": str(path), "labels": given, "weights": about, "settings": dataclasses.asdict(settings)}

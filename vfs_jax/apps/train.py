@@ -14,7 +14,7 @@ from pathlib import Path
 from vfs_jax.apps import cli, training
 from vfs_jax.data.records import ClipRecords
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders import ResNetEncoder
+from vfs_jax.evaluation.encoders import as_encoder
 from vfs_jax.evaluation.propagation.settings import Settings, default_radius
 from vfs_jax.evaluation.runs import propagation as runs
 from vfs_jax.evaluation.tasks.base import write_tables
@@ -72,7 +72,7 @@ def evaluator(options: TrainOptions, workdir: Path) -> Evaluate | None:
         folder = workdir / "evaluation" / str(step)
         for sequence in sequences:
             if not runs.finished(task, [folder], sequence):
-                runs.propagate_sequence(task, ResNetEncoder(backbone_of(variables)), sequence, folder, settings)
+                runs.propagate_sequence(task, as_encoder(backbone_of(variables)), sequence, folder, settings)
         scores = [task.score(folder / task.folder, sequence) for sequence in sequences]
         write_tables(folder, task, scores)
         return task.summary(scores)

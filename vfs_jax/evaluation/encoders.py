@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,10 +19,12 @@ from jaxtyping import Array
 
 from vfs_jax.errors import InputError
 from vfs_jax.models import ResNet, depth_of, normalize_images
-from vfs_jax.models.resnet import BLOCKS, IMAGE_MEAN, IMAGE_STD, STAGES, ResidualBlock, Variables
+from vfs_jax.models.resnet import IMAGE_MEAN, IMAGE_STD, ResidualBlock, Variables
+from vfs_jax.models.weights import Network
 
 Colors = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and standard deviation of RGB, 0..255
 IMAGENET: Colors = IMAGE_MEAN, IMAGE_STD
+_LAB: Colors = (50.0, 0.0, 0.0), (50.0, 127.0, 127.0)  # Spa-then-Temp's, vcl/datasets/pipelines/augmentation.py
 # Of the stages res2..res5: res3, res4 and res5 all lie at an eighth of the image's size.
 STRIDES = (1, 2, 1, 1)
 
@@ -119,40 +122,46 @@ class NamedEncoder:
 
 
 @dataclasses.dataclass(frozen=True)
-class ResNetEncoder(Encoder):
-    """A ResNet that gives the features of its stages ("res4") and blocks ("res4.0").
+class NetworkEncoder(Encoder):
+    """One of our networks with its variables.
 
     Attributes:
+        network: with the strides that it is evaluated at, see `of_network`.
         variables: of the network.
     """
 
+    network: Network
     variables: Variables
 
     @property
+    def multiple(self) -> int:
+        """The patch of a vision transformer, 1 of a ResNet."""
+        return self.network.multiple
+
+    @property
     def paddable(self) -> bool:
-        """True: its layers see zeros beyond the frame either way."""
-        return True
-
-    @property
-    def default_output(self) -> str:
-        """The fourth stage, which the release takes."""
-        return "res4"
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Name the ResNet's stages and blocks."""
-        return (*STAGES, *self.blocks)
-
-    @property
-    def blocks(self) -> tuple[str, ...]:
-        """Name the ResNet's blocks."""
-        counts = zip(STAGES, BLOCKS[depth_of(self.variables)], strict=True)
-        return tuple(f"{stage}.{block}" for stage, count in counts for block in range(count))
+        """Whether all layers see zeros beyond the frame, and nothing looks at the whole of it."""
+        return isinstance(self.network, ResNet) and self.network.family == "resnet"
 
     @property
     def parameters(self) -> int:
         """Count the network's parameters."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Name the network's stages, blocks, final norm."""
+        return self.network.output_names
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Name the network's blocks."""
+        return self.network.block_names
+
+    @property
+    def default_output(self) -> str:
+        """The output that those who published the network take."""
+        return self.network.default_output
 
     def on_device(self) -> Self:
         """Return the same with its variables on JAX's default device."""
@@ -164,11 +173,11 @@ class ResNetEncoder(Encoder):
     def grid_size(self, height: int, width: int, output: str) -> tuple[int, int]:
         """Give the rows and columns of the features of frames of a size.
 
-        >>> encoder = ResNetEncoder({})
+        >>> encoder = of_network(ResNet(18), {})
         >>> encoder.grid_size(480, 854, "res4"), encoder.grid_size(480, 854, "res2.1")
         ((60, 107), (120, 214))
         """
-        stride = 4 if output.startswith("res2") else 8
+        stride = self.network.stride_of(output)
         return -(-height // stride), -(-width // stride)
 
     def __call__(
@@ -183,21 +192,29 @@ class ResNetEncoder(Encoder):
     ) -> dict[str, Array]:
         """Encode a batch of frames, see `Encoder`."""
         del numbers
+        if self.network.color == "lab":
+            frames, colors = np.stack([to_lab(frame) for frame in frames]), _LAB
         part = None if size is None else np.array(size, np.int32)
-        return _encode(self.variables, frames, part, outputs=outputs, dtype=dtype, colors=colors)
+        network = self.network.clone(outputs=outputs, dtype=dtype)
+        return _encode(self.variables, frames, part, network=network, colors=colors)
 
 
-@functools.partial(jax.jit, static_argnames=("outputs", "dtype", "colors"))
+def of_network(network: Network, variables: Variables) -> NetworkEncoder:
+    """Make the encoder of a network as `load_weights` gives it: a ResNet gets the strides of evaluation."""
+    if isinstance(network, ResNet) and network.family == "resnet":
+        network = network.clone(strides=STRIDES)
+    return NetworkEncoder(network, variables)
+
+
+def to_lab(frame: np.ndarray) -> np.ndarray:
+    """Convert RGB [h, w, 3], 0..255, to Lab float32 (L 0..100) as OpenCV does on floats."""
+    return cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+
+
+@functools.partial(jax.jit, static_argnames=("network", "colors"))
 def _encode(
-    variables: Variables,
-    frames: Array,
-    size: Array | None,
-    *,
-    outputs: tuple[str, ...],
-    dtype: DTypeLike,
-    colors: Colors,
+    variables: Variables, frames: Array, size: Array | None, *, network: Network, colors: Colors
 ) -> dict[str, Array]:
-    network = ResNet(depth_of(variables), strides=STRIDES, outputs=outputs, dtype=dtype)
     images = normalize_images(frames, *colors)
     if size is None:
         features = network.apply(variables, images)
@@ -400,16 +417,17 @@ class StoredFeatures(Encoder):
         return array if header else np.asarray(array, np.float32)
 
 
-# What public functions take for an encoder: a function of any framework, or a ResNet's variables.
-AnyEncoder = Encoder | Callable[[np.ndarray], Any] | Variables
+# What public functions take for an encoder.
+AnyEncoder = Encoder | Callable[[np.ndarray], Any] | tuple[Network, Variables] | Variables
 
 
 def as_encoder(given: AnyEncoder, source: str = "") -> Encoder:
     """Make an encoder of what a user gives.
 
     Args:
-        given: an encoder already, a function RGB uint8 [b, h, w, 3] -> features [b, rows, columns, c], or the variables
-            of a ResNet. A function may have `multiple`, of which the sides of its frames must be multiples.
+        given: a function RGB uint8 [b, h, w, 3] -> features [b, rows, columns, c], a network with its variables as
+            `vfs_jax.models.load_weights` gives them, the variables of a ResNet, or an encoder already. A function may
+            have `multiple`: the sides of its frames must be multiples of that.
         source: what messages call it; its own name where empty.
 
     Raises:
@@ -417,8 +435,10 @@ def as_encoder(given: AnyEncoder, source: str = "") -> Encoder:
     """
     if isinstance(given, Encoder):
         return given
+    if isinstance(given, tuple):
+        return of_network(*given)
     if isinstance(given, Mapping):
-        return ResNetEncoder(given)
+        return of_network(ResNet(depth_of(given)), given)
     source = source or str(getattr(given, "name", "") or getattr(given, "__qualname__", "") or type(given).__name__)
     if not callable(given):
         raise InputError(f"encoder={source}: is a {type(given).__name__}, not a function")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders import AnyEncoder, NamedEncoder, ResNetEncoder, StoredFeatures, as_encoder
+from vfs_jax.evaluation.encoders import AnyEncoder, NamedEncoder, StoredFeatures, as_encoder, of_network
 from vfs_jax.models.weights.resolve import NamedWeights, resolve_several
 
 
@@ -42,7 +42,7 @@ def name_encoders(*, weights: str = "", encoder: str = "", features: str = "", d
 
 def of_weights(weights: NamedWeights) -> NamedEncoder:
     """Make the encoder of a network with its weights."""
-    return NamedEncoder(weights.name, weights.source, ResNetEncoder(weights.variables), weights.about)
+    return NamedEncoder(weights.name, weights.source, of_network(weights.network, weights.variables), weights.about)
 
 
 def of_function(source: str) -> NamedEncoder:

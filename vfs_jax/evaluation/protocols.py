@@ -10,9 +10,9 @@ import typing
 from typing import Literal
 
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders import Encoder, ResNetEncoder
+from vfs_jax.evaluation.encoders import Encoder, NetworkEncoder
 from vfs_jax.evaluation.propagation.settings import Settings, default_radius
-from vfs_jax.models import depth_of
+from vfs_jax.models import ResNet
 
 _with = dataclasses.replace
 
@@ -170,7 +170,8 @@ def settings_of(protocol: str, task: str, encoder: Encoder, **changes: typing.An
         TypeError: there is no such field.
 
     Example:
-        >>> settings = settings_of("dino", "davis", ResNetEncoder({}), num_context=20)
+        >>> from vfs_jax.evaluation.encoders import of_network
+        >>> settings = settings_of("dino", "davis", of_network(ResNet(18), {}), num_context=20)
         >>> settings.window, settings.topk, settings.num_context
         ('square', 5, 20)
     """
@@ -188,10 +189,10 @@ def settings_of(protocol: str, task: str, encoder: Encoder, **changes: typing.An
 
 def _radius_of(protocol: str, task: str, encoder: Encoder, output: str, radius: float | None) -> float | None:
     """Give the radius of a protocol for a network, where it is another one than that of most networks."""
-    if not isinstance(encoder, ResNetEncoder):
+    if not isinstance(encoder, NetworkEncoder):
         return radius
-    if protocol == "vfs" and task != "jhmdb" and encoder.variables:
-        return default_radius(depth_of(encoder.variables))
+    if protocol == "vfs" and task != "jhmdb" and isinstance(encoder.network, ResNet):
+        return default_radius(encoder.network.depth)
     if protocol == "spa_then_temp" and encoder.grid_size(64, 64, output) == (16, 16):
         return _RADIUS_OF_STRIDE_4.get(task, _RADIUS_OF_STRIDE_4["davis"])
     return radius
