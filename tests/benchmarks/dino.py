@@ -71,14 +71,19 @@ def run_ours(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     images = normalized(images_of(options))
     network = ViT(patch=8, depth=2 if options.toy else 12, positions="offset", grid=28)
     variables = network.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
-    encode = jax.jit(lambda variables, image: network.apply(variables, image[None])["norm"][0])
+
+    @jax.jit
+    def encode(variables: Any, image: Any) -> Any:
+        features: Any = network.apply(variables, image[None])
+        return features["norm"][0]
+
     encode(variables, images[0]).block_until_ready()
     start = clock()
     features = [encode(variables, image).block_until_ready() for image in images]
     encoding = {name: value / len(images) for name, value in since(start).items()}
     labels = jnp.asarray(np.random.default_rng(0).random((*features[0].shape[:2], 2), np.float32))
 
-    settings = {"num_context": CONTEXT, "radius": float(RADIUS), "window": "square", "first_once": True}
+    settings: dict[str, Any] = {"num_context": CONTEXT, "radius": float(RADIUS), "window": "square", "first_once": True}
     memory = start_memory(features[0], labels, **settings)
     for index in range(CONTEXT + 1):  # the context is full, and everything is compiled
         soft, memory = propagate_next(memory, features[index % 3], topk=TOPK, temperature=TEMPERATURE, ties="all")
@@ -152,7 +157,7 @@ def official(options: argparse.Namespace) -> tuple[Callable[..., Any], Callable[
         sys.modules.setdefault(name, types.ModuleType(name))
     sys.modules["torchvision"].transforms = sys.modules["torchvision.transforms"]  # type: ignore[attr-defined]
     sys.modules["torchvision"].models = sys.modules["torchvision.models"]  # type: ignore[attr-defined]
-    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign,assignment]
+    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     sys.path.insert(0, str(options.official))
     script: Any = importlib.import_module("eval_video_segmentation")
     network: Any = importlib.import_module("vision_transformer").vit_small(patch_size=8, num_classes=0).eval()
