@@ -1,20 +1,26 @@
 """Encoders that are not ours: functions of any framework, and features on disk."""
 
+import csv
+import importlib
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from small import draw_variables
+from small import draw_variables, write_davis
 
 from vfs_jax.data.images import write_index_mask
 from vfs_jax.data.mask_datasets import MaskSequence
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation import stream
+from vfs_jax.evaluation import evaluate, stream
+from vfs_jax.evaluation.data_sets import SPLITS
 from vfs_jax.evaluation.encoders import FunctionEncoder, NetworkEncoder, StoredFeatures, as_encoder
 from vfs_jax.evaluation.named_encoders import name_encoders
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.runs.propagation import propagate_sequence
 from vfs_jax.evaluation.tasks.masks import Davis
+from vfs_jax.models import ResNet, ViT
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, 16, 24, 3), np.uint8)
 HOW = {"outputs": ("features",), "dtype": "float32"}
@@ -185,3 +191,55 @@ def test_features_that_are_no_numbers_end_an_evaluation(tmp_path, wrong):
     images = [np.asarray(Image.open(path)) for path in paths]
     with pytest.raises(InputError, match=rf"the features of frame {wrong} hold NaN"):
         list(stream(images, np.eye(*size, dtype=np.uint8), features, short_side=48, radius=3.0))
+
+
+@pytest.fixture(scope="module")
+def small_davis(tmp_path_factory):
+    return write_davis(tmp_path_factory.mktemp("davis"))
+
+
+def dots(frames):
+    """The colors of every eighth pixel."""
+    return frames[:, 4::8, 4::8].astype(np.float32) - 128
+
+
+def test_evaluate_in_one_call(small_davis, tmp_path):
+    settings = {"short_side": 64, "radius": 3.0, "num_context": 2}
+    found = evaluate(dots, small_davis, out=tmp_path / "run", **settings)
+    assert found == evaluate(dots, small_davis, **settings)
+    with (tmp_path / "run/global.csv").open() as file:
+        (written,) = csv.DictReader(file)
+    assert {name: float(value) for name, value in written.items()} == found
+    assert 0.3 < found["J&F-Mean"] < 1
+    one = evaluate(dots, str(small_davis), sequences=["ant"], max_frames=3, **settings)
+    assert one != found
+    assert evaluate(dots, small_davis, **settings | {"topk": 1}) != found
+    assert {task: importlib.import_module(f"vfs_jax.configs.{task}").get_config().split for task in SPLITS} == SPLITS
+
+
+@pytest.mark.parametrize(
+    ("encoder", "changes", "message"),
+    [
+        (dots, {"task": "chess"}, "task=chess: there are davis"),
+        (dots, {"protocol": "sam"}, "protocol=sam: there is no such protocol"),
+        (dots, {"protocol": "rsp", "task": "jhmdb"}, "protocol=rsp: publishes no settings for jhmdb"),
+        (3, {}, "encoder=int: is a int, not a function"),
+        ("nowhere.pth", {}, "nowhere.pth: no such weights"),
+    ],
+)
+def test_evaluate_says_what_is_wrong(small_davis, encoder, changes, message):
+    with pytest.raises(InputError, match=message):
+        evaluate(encoder, small_davis, **changes)
+
+
+def test_networks_of_every_family(small_davis):
+    """A ResNet's variables, a network with its variables and a string of weights are encoders too."""
+    settings = {"short_side": 64, "radius": 3.0, "num_context": 2, "sequences": ["ant"], "max_frames": 3}
+    variables = draw_variables()
+    assert evaluate(variables, small_davis, **settings) == evaluate((ResNet(18), variables), small_davis, **settings)
+    tiny = ViT(patch=8, width=24, depth=1, heads=3, hidden=48, grid=8)
+    weights = jax.jit(lambda: tiny.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3))))()
+    found = evaluate((tiny, weights), small_davis, protocol="dino", **settings)
+    assert 0 <= found["J&F-Mean"] <= 1
+    with pytest.raises(InputError, match="multiple"):
+        evaluate((tiny.clone(patch=24), weights), small_davis, protocol="dino", **settings)

@@ -32,16 +32,15 @@ from vfs_jax.claims import with_versions
 from vfs_jax.data.copies import copy_sequences
 from vfs_jax.distributed import join
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders import NamedEncoder, StoredFeatures
+from vfs_jax.evaluation.data_sets import check_stored, make_task
+from vfs_jax.evaluation.encoders import NamedEncoder
 from vfs_jax.evaluation.named_encoders import name_encoders
-from vfs_jax.evaluation.propagation.padding import network_size
 from vfs_jax.evaluation.propagation.settings import Settings, Variant, variants
-from vfs_jax.evaluation.protocols import published_settings, settings_of
+from vfs_jax.evaluation.protocols import settings_of
 from vfs_jax.evaluation.report.assembly import write_report
 from vfs_jax.evaluation.report.matches import Inspector
 from vfs_jax.evaluation.runs.comparison import Run
 from vfs_jax.evaluation.runs.evaluation import evaluate_propagation
-from vfs_jax.evaluation.tasks.names import TASKS
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.", flag_values=FLAGS)
@@ -52,8 +51,7 @@ _PROCESSES = flags.DEFINE_string(
 flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
 
 _REPORT_FIELDS = ("inspect", "inspect_frame", "inspect_point")  # they decide what is shown, not what is computed
-_TASK_FIELDS = ("year", "occlusion_threshold")  # of the tasks whose configs have them
-_TASKS_WITH_RULES = ("jhmdb", "vip")
+_TASK_FIELDS = ("year", "occlusion_threshold", "rules")  # of the tasks whose configs have them
 
 
 def run(arguments: list[str]) -> None:
@@ -64,13 +62,8 @@ def run(arguments: list[str]) -> None:
         )
     config, workdir = _CONFIG.value, Path(str(_WORKDIR.value))
     join(str(_PROCESSES.value))  # before anything asks for a device
-    if config.task not in TASKS:
-        raise InputError(f"task={config.task}: there are {', '.join(TASKS)}")
-    published = published_settings(config.protocol, config.task)
     fields = {name: config[name] for name in _TASK_FIELDS if name in config}
-    if config.task in _TASKS_WITH_RULES:
-        fields["rules"] = config.rules or published.rules
-    task = TASKS[config.task](**fields)
+    task = make_task(config.task, config.protocol, **fields)
     opened = task.open(config.data, split=config.split, sequences=cli.names(config.sequences))
     sequences = [sequence.cut(config.max_frames) for sequence in opened]
     inspector = Inspector(config.inspect, config.inspect_frame, config.inspect_point)
@@ -80,10 +73,7 @@ def run(arguments: list[str]) -> None:
     encoders = [(each, _variants(config, overrides, each)) for each in named]
     sequences = copy_sequences(sequences, encoders[0][1][0].settings.copies)
     for each, swept in encoders:
-        if isinstance(each.encoder, StoredFeatures):
-            for sequence in sequences:
-                size: tuple[int, int] = sequence.size
-                each.encoder.check(sequence.name, len(sequence), network_size(*size, swept[0].settings))
+        check_stored(each, sequences, swept[0].settings)
     several = sum(len(swept) for _, swept in encoders) > 1
     # What differs from the protocol, apart from what every protocol leaves open.
     whole = {**config.to_dict(), "overridden": sorted({*overrides} - {"output", "dtype", "batch_frames"})}

@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vfs_jax.evaluation.data_sets import evaluate
     from vfs_jax.evaluation.streams import stream
     from vfs_jax.evaluation.tracking.siamfc import SiamFCTracker
 
-__all__ = ["SiamFCTracker", "stream"]
+__all__ = ["SiamFCTracker", "evaluate", "stream"]
 
 
 def __getattr__(name: str) -> object:
@@ -15,6 +16,10 @@ def __getattr__(name: str) -> object:
         from vfs_jax.evaluation.streams import stream
 
         return stream
+    if name == "evaluate":
+        from vfs_jax.evaluation.data_sets import evaluate
+
+        return evaluate
     if name == "SiamFCTracker":
         from vfs_jax.evaluation.tracking.siamfc import SiamFCTracker
 

@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders import AnyEncoder, NamedEncoder, StoredFeatures, as_encoder, of_network
-from vfs_jax.models.weights.resolve import NamedWeights, resolve_several
+from vfs_jax.evaluation.encoders import (
+    AnyEncoder,
+    NamedEncoder,
+    NetworkEncoder,
+    StoredFeatures,
+    as_encoder,
+    of_network,
+)
+from vfs_jax.models.weights.resolve import NamedWeights, checksum, resolve_several
 
 
 def name_encoders(*, weights: str = "", encoder: str = "", features: str = "", depth: int = 18) -> list[NamedEncoder]:
@@ -38,6 +45,19 @@ def name_encoders(*, weights: str = "", encoder: str = "", features: str = "", d
         about: dict[str, str | int | bool | None] = {"features": each, "kind": "features"}
         found.append(NamedEncoder(Path(each).resolve().name, each, StoredFeatures(Path(each)), about))
     return _with_own_names(found)
+
+
+def name_encoder(given: AnyEncoder | str) -> NamedEncoder:
+    """Make an encoder of what a user gives in Python: weights as a string, or what `as_encoder` takes."""
+    if isinstance(given, str):
+        (named,) = name_encoders(weights=given)
+        return named
+    encoder = as_encoder(given)
+    if isinstance(encoder, NetworkEncoder):
+        name = encoder.network.name or encoder.network.family
+        about = {"kind": "network", "network": name, "sha256": checksum(encoder.variables)}
+        return NamedEncoder(name, name, encoder, about)
+    return of_callable(given, "") if callable(given) else NamedEncoder("encoder", "encoder", encoder, {})
 
 
 def of_weights(weights: NamedWeights) -> NamedEncoder:
