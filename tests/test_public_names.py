@@ -32,7 +32,7 @@ PUBLIC = {
         "save_torch",
     ],
     "vfs_jax.training": ["frame_similarity_loss"],
-    "vfs_jax.evaluation": ["SiamFCTracker", "stream"],
+    "vfs_jax.evaluation": ["SiamFCTracker", "evaluate", "stream"],
     "vfs_jax.evaluation.metrics.davis": ["contour_accuracy", "region_similarity"],
 }
 NAMES = [(module, name) for module, names in PUBLIC.items() for name in names]
