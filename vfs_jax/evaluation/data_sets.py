@@ -58,9 +58,18 @@ def evaluate(
         InputError: data, encoder or a name is wrong; the message names it.
         TypeError: there is no such setting.
 
-    Example (needs the data and the weights)::
-
-        evaluate(load_weights("dino_deitsmall16_pretrain.pth"), "DAVIS", protocol="dino")["J&F-Mean"]
+    Example:
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> data, image = getfixture("tmp_path"), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+        >>> for kind, picture in {"JPEGImages": image, "Annotations": (image[..., 0] > 128).astype(np.uint8)}.items():
+        ...     (data / kind / "480p" / "ant").mkdir(parents=True)
+        ...     for name in ("00000", "00001", "00002"):  # three times the same; those of DAVIS in practice
+        ...         Image.fromarray(picture).save(data / kind / "480p/ant" / f"{name}.png")
+        >>> _ = (data / "ImageSets/2017").mkdir(parents=True), (data / "ImageSets/2017/val.txt").write_text("ant")
+        >>> measures = evaluate(lambda frames: frames / 255.0 - 0.5, data, short_side=48, radius=2, topk=1)
+        >>> measures["J&F-Mean"]  # every pixel is its own match
+        1.0
     """
     named = name_encoder(encoder)
     changes = {
