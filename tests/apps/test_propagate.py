@@ -160,6 +160,7 @@ def test_goes_on_where_it_was_killed(video, command, monkeypatch, kind):
         ({"mask": None}, "clip.mp4", "give one of --mask, --points and --pose"),
         ({"points": "1,2"}, "clip.mp4", "give one of --mask, --points and --pose"),
         ({"mask": None, "points": "1;2"}, "clip.mp4", "write x,y;x,y in pixels"),
+        ({"mask": None, "points": "0.3,0.5;0.9,1"}, "clip.mp4", "point 0.3,0.5: all points lie between 0 and 1, as sh"),
         ({"mask": None, "points": "1,2;96,3"}, "clip.mp4", "point 96,3 lies outside of the frame, which is 96x64"),
         ({"mask": None, "pose": "nowhere.json"}, "clip.mp4", "nowhere.json: no such file"),
     ],

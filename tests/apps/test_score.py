@@ -177,3 +177,31 @@ def test_missing_flag(vfs_score):
     status, _, stderr = vfs_score("davis")
     assert status == 2
     assert "--results" in stderr
+
+
+def test_vip_refuses_names_and_classes_that_there_are_not(tmp_path, vfs_score):
+    data, results = tmp_path / "data", tmp_path / "results/walk"
+    results.mkdir(parents=True)
+    for folder in ("Images/walk", "Annotations/Category_ids/walk", "lists"):
+        (data / folder).mkdir(parents=True)
+    (data / "lists/val_videos.txt").write_text("walk\n")
+    for t in range(1, 4):
+        write_index_mask(data / f"Images/walk/{t:03d}.png", np.zeros((8, 9), np.uint8))
+        write_index_mask(data / f"Annotations/Category_ids/walk/{t:03d}.png", np.full((8, 9), 13, np.uint8))
+        write_index_mask(results / f"{t:03d}.png", np.full((8, 9), 13, np.uint8))
+    flags = f"--results={tmp_path / 'results'}", f"--data={data}", f"--out={tmp_path / 'out'}"
+    assert vfs_score("vip", *flags)[0] == 0
+
+    def error():
+        status, _, stderr = vfs_score("vip", *flags)
+        assert status == 1
+        return stderr.splitlines()[-1]
+
+    write_index_mask(results / "003.png", np.full((8, 9), 20, np.uint8))
+    assert "walk/003.png: holds class 20" in error()
+    write_index_mask(results / "003.png", np.full((8, 9), 13, np.uint8))
+    write_index_mask(data / "Annotations/Category_ids/walk/002.png", np.full((8, 9), 77, np.uint8))
+    assert "walk/002.png: its ground truth holds class 77" in error()
+    for t in range(1, 4):
+        (results / f"{t:03d}.png").rename(results / f"{t - 1:03d}.png")
+    assert "walk: its names are 1 too low, 000 to 002, the frames are 001 to 003" in error()

@@ -3,11 +3,14 @@
 import csv
 import functools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
+from small import write_davis
 
 from vfs_jax.apps import score
 from vfs_jax.data.images import write_index_mask
@@ -216,3 +219,23 @@ def test_results_of_no_video_are_named(tmp_path, vfs_score):
     status, printed, _ = vfs_score("masks", *flags)
     assert status == 0
     assert "results/bikes and 1 more: belongs to no sequence and is not scored" in printed
+
+
+@pytest.mark.parametrize("task", ["masks", "davis"])
+def test_scoring_masks_does_without_jax(tmp_path, task):
+    """JAX takes longer to import than a data set of masks to score."""
+    if task == "davis":
+        data = write_davis(tmp_path / "data")
+        results = data / "Annotations/480p"
+    else:
+        data = results = tmp_path / "truth"
+        write(data / "bike", video()[0])
+    program = f"""if True:
+        import sys
+        from vfs_jax.apps import score
+        score.FLAGS(["score", "--data={data}", "--results={results}", "--out={tmp_path / "out"}"])
+        score.run(["{task}"])
+        print([name for name in ("jax", "flax", "matplotlib", "scipy") if name in sys.modules])
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -86,6 +86,7 @@ def test_boxes_and_overlay(frames, command):
         ("a,b,c,d", "--box=a,b,c,d: give x,y,w,h"),
         ("nan,1,2,3", "--box=nan,1,2,3: give x,y,w,h"),
         ("91,21,16,16", "--box=91,21,16,16: lies outside the first frame of"),
+        ("0.3,0.3,0.2,0.2", "--box=0.3,0.3,0.2,0.2: lies between 0 and 1, as shares do"),
     ],
 )
 def test_a_box_that_is_none_is_one_clear_line(frames, command, box, message):

@@ -115,6 +115,9 @@ def _labels(size: tuple[int, int], video: Path) -> tuple[Labels, str]:
     if outside.any():
         x, y = array[outside.argmax()]
         raise InputError(f"point {x:g},{y:g} lies outside of the frame, which is {size[1]}x{size[0]}")
+    if np.abs(array).max() <= 1 and (array % 1).any():
+        x, y = array[0]
+        raise InputError(f"point {x:g},{y:g}: all points lie between 0 and 1, as shares do; give pixels of the frame")
     return Points(array, names, bones), f"{len(names)} point(s)"
 
 

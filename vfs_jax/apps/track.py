@@ -92,6 +92,8 @@ def _read_box(text: str, shift: np.ndarray, video: Video) -> np.ndarray:
         box = np.zeros(0)
     if box.shape != (4,) or not np.isfinite(box).all() or min(box[2:]) <= 0:
         raise InputError(f"--box={text}: give x,y,w,h in pixels, the width and the height above 0")
+    if np.abs(box).max() <= 1:
+        raise InputError(f"--box={text}: lies between 0 and 1, as shares do; give pixels of the frame")
     box = box + shift
     height, width = video.size
     left, top = box[:2] - 1

@@ -45,9 +45,10 @@ def confusion(
     """
     counted = ground_truth < classes if ignore_others else ground_truth != IGNORED
     predicted, true = prediction[counted], ground_truth[counted]
-    highest = max(predicted.max(initial=0), true.max(initial=0))
-    if highest >= classes:
-        raise InputError(f"{name}: holds class {highest}, there are 0..{classes - 1} and {IGNORED} for ignored pixels")
+    for what, values in (("holds", predicted), ("its ground truth holds", true)):
+        if (highest := values.max(initial=0)) >= classes:
+            form = f"there are 0..{classes - 1} and {IGNORED} for ignored pixels"
+            raise InputError(f"{name}: {what} class {highest}, {form}")
     pairs = classes * true.astype(np.int64) + predicted
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
