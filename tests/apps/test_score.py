@@ -179,6 +179,18 @@ def test_missing_flag(vfs_score):
     assert "--results" in stderr
 
 
+def test_void_is_no_object_in_results_where_it_is_none_in_the_ground_truth(made_up, tmp_path, vfs_score):
+    data, results = made_up
+    for path in (data / "Annotations/480p/ant").iterdir():
+        mask = np.array(read_index_mask(path))
+        mask[:3] = 255
+        write_index_mask(path, mask)
+        write_index_mask(results / "ant" / path.name, mask)
+    flags = f"--results={results}", f"--data={data}", f"--out={tmp_path / 'out'}"
+    assert vfs_score("davis", *flags)[0] == 0
+    assert float(rows(tmp_path / "out/global.csv")[0]["J&F-Mean"]) == 1
+
+
 def test_vip_refuses_names_and_classes_that_there_are_not(tmp_path, vfs_score):
     data, results = tmp_path / "data", tmp_path / "results/walk"
     results.mkdir(parents=True)

@@ -38,8 +38,7 @@ class MaskSequence(FrameSequence):
 
     def mask(self, index: int) -> np.ndarray:
         """Return the index mask of one frame, uint8 [h, w], void pixels as background."""
-        mask = self.read(self.masks[index])
-        return np.where(mask == VOID, np.uint8(0), mask) if mask.max(initial=0) == VOID else mask
+        return without_void(self.read(self.masks[index]))
 
     def read(self, file: Path) -> np.ndarray:
         """Read a mask of this sequence, ground truth or prediction by the same rule, uint8 [h, w]."""
@@ -135,6 +134,11 @@ def _with_object(sequence: MaskSequence) -> MaskSequence:
         gray = " (gray 0/255 masks are read with year 2016)" if not sequence.merge else ""
         raise InputError(f"{sequence.masks[0]}: holds no object; the first mask must label one{gray}")
     return sequence
+
+
+def without_void(mask: np.ndarray) -> np.ndarray:
+    """Return an index mask, uint8 [h, w], with its void pixels as background."""
+    return np.where(mask == VOID, np.uint8(0), mask) if mask.max(initial=0) == VOID else mask
 
 
 def labels_of(mask: np.ndarray) -> list[int]:

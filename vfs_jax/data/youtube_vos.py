@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vfs_jax.data.images import check_sizes, list_images, read_index_mask
-from vfs_jax.data.mask_datasets import VOID, check_objects, select
+from vfs_jax.data.mask_datasets import check_objects, select, without_void
 from vfs_jax.data.sequences import FrameSequence
 from vfs_jax.data.text import read_text
 from vfs_jax.errors import InputError
@@ -34,8 +34,7 @@ class LateMaskSequence(FrameSequence):
 
     def mask(self, index: int) -> np.ndarray:
         """Return the index mask of a frame that has one, uint8 [h, w], void pixels as background."""
-        mask = read_index_mask(self.masks[index])
-        return np.where(mask == VOID, np.uint8(0), mask)
+        return without_void(read_index_mask(self.masks[index]))
 
     def cut(self, frames: int | None) -> "LateMaskSequence":
         """Return the first frames alone; None keeps all."""

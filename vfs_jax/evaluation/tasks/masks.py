@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from vfs_jax.data.images import read_index_mask, write_index_mask
-from vfs_jax.data.mask_datasets import MaskSequence, labels_of, open_davis, open_vip
+from vfs_jax.data.mask_datasets import VOID, MaskSequence, labels_of, open_davis, open_vip, without_void
 from vfs_jax.data.youtube_vos import LateMaskSequence, open_youtube_vos
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.metrics import davis, miou
@@ -84,7 +84,10 @@ class Davis(_MaskTask):
         def pairs() -> Iterator[davis.Masks]:
             for index in range(1, len(sequence) - 1):
                 path = existing_file(results / sequence.name / f"{sequence.frames[index].stem}.png")
-                yield sequence.read(path), sequence.mask(index), str(path)
+                prediction, truth = sequence.read(path), sequence.read(sequence.masks[index])
+                if truth.max(initial=0) == VOID:  # then 255 is void in both; else it is an extra object
+                    prediction, truth = without_void(prediction), without_void(truth)
+                yield prediction, truth, str(path)
 
         objects = davis.score_sequence(sequence.name, pairs(), labels_of(sequence.mask(0)))
         curves = [(each.region + each.contour) / 2 for each in objects]
