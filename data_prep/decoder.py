@@ -128,6 +128,7 @@ def _start() -> "subprocess.Popen[bytes]":
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "OPENCV_LOG_LEVEL": "SILENT",  # what does not encode is told once, as a reject
         # glibc: the memory of an image is kept for the next one; that of a record, which has megabytes, is given back.
         "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
         "MALLOC_TRIM_THRESHOLD_": str(16 << 20),

@@ -6,6 +6,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.stream import Disposition
 from odd_videos import FRAMES, RATE, encode, paint
 
 from vfs_jax.data.video_files import UnusableTimes, Video, VideoError, VideoFile
@@ -125,6 +126,32 @@ def test_all_ways_to_turn_and_mirror(tmp_path, turn):
     [found] = VideoFile(path).frames()
     np.testing.assert_array_equal(found.image[..., ::-1], turned[:, ::-1] if turn >= 4 else turned)
     assert found.pixel_aspect == (fractions.Fraction(3, 4) if turn % 2 else fractions.Fraction(4, 3))
+
+
+@pytest.mark.parametrize("has_video", [True, False])
+def test_a_cover_is_no_video(tmp_path, has_video):
+    """Music holds its cover as a video of one frame; a video may too, before its own stream."""
+    with av.open(str(tmp_path / "video.mp4"), "w") as file:
+        cover = file.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt, cover.disposition = 32, 32, "yuvj420p", Disposition.attached_pic
+        stream = file.add_stream("libx264", rate=RATE) if has_video else file.add_stream("aac", rate=48000)
+        if has_video:
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        file.mux(cover.encode(av.VideoFrame.from_ndarray(paint(0, 32, 32), format="rgb24").reformat(format="yuvj420p")))
+        file.mux(cover.encode(None))
+        for number in range(3):
+            if has_video:
+                frame = av.VideoFrame.from_ndarray(paint(number), format="rgb24")
+            else:
+                frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+                frame.sample_rate = 48000
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    if has_video:
+        assert [frame.shape for frame in Video(tmp_path / "video.mp4").frames()] == [(48, 64, 3)] * 3
+    else:
+        with pytest.raises(VideoError, match="no video stream"):
+            VideoFile(tmp_path / "video.mp4")
 
 
 def test_the_codec_that_is_not_known_is_told(tmp_path):

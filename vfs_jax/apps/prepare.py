@@ -9,6 +9,9 @@ runs the four stages, each of which is a command of its own:
   vfs-prepare finalize --out=DIR              accounts for every video and writes the manifest
   vfs-prepare verify --out=DIR                compares the folder with the manifest
 
+DIR/rejects.jsonl says which videos are no record, DIR/warnings.jsonl which decode in part, and DIR/not_indexed.txt
+which files were passed over.
+
 Options of Beam follow after two dashes: vfs-prepare convert --out=DIR --runner=FlinkRunner -- --flink_master=HOST:8081
 
   vfs-prepare compose --videos=FILE --out=DIR writes test sequences with exact ground truth over a video

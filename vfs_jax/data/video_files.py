@@ -263,7 +263,8 @@ class Video:
             size = size or (height, width)
             if size != (height, width):
                 sizes = f"{size[1]}x{size[0]} and {width}x{height}"
-                raise InputError(f"{self.path}: its frames are not all of one size ({sizes}); {_CONVERT}")
+                cure = "give frames of one size" if self._files else _CONVERT
+                raise InputError(f"{self.path}: its frames are not all of one size ({sizes}); {cure}")
             yield frame
 
     def _read_files(self) -> Iterator[DecodedFrame]:

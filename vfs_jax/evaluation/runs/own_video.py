@@ -84,7 +84,7 @@ class Masks:
     def forget(self, out: Path, number: int) -> None:
         """Remove the PNGs of frame `number` and later ones."""
         for path in (out / "masks").glob("*.png"):
-            if int(path.stem) >= number:
+            if path.stem.isdecimal() and int(path.stem) >= number:
                 path.unlink()
 
 
