@@ -91,12 +91,17 @@ def test_exif_turns_frames_and_sizes_as_opencv_does(tmp_path, orientation, suffi
 
 
 def test_a_mask_is_turned_as_its_frame_is(tmp_path):
-    path, exif, mask = tmp_path / "mask.png", Image.Exif(), picture()[..., 0]
+    """Whichever of the two decoders of masks reads it."""
+    exif, mask = Image.Exif(), picture()[..., 0]
     exif[ExifTags.Base.Orientation] = 6
-    write_index_mask(path, mask)
-    with Image.open(path) as image:
-        image.save(path, exif=exif)
-    np.testing.assert_array_equal(read_index_mask(path), np.rot90(mask, -1))
+    content = _png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    for bits in (8, 4):
+        data = _png_of_gray(mask % 16, bits)
+        header = data.index(b"IDAT") - 4
+        (tmp_path / "mask.png").write_bytes(data)
+        np.testing.assert_array_equal(read_index_mask(tmp_path / "mask.png"), mask % 16)
+        (tmp_path / "mask.png").write_bytes(data[:header] + content + data[header:])
+        np.testing.assert_array_equal(read_index_mask(tmp_path / "mask.png"), np.rot90(mask % 16, -1))
 
 
 def test_broken_exif_turns_nothing(tmp_path):
@@ -159,19 +164,21 @@ def test_two_files_of_one_frame_are_refused(tmp_path, other):
 def test_gray_masks_of_few_bits_keep_their_values(tmp_path, bits):
     """Pillow spreads them to 255."""
     mask = np.arange(4, dtype=np.uint8).repeat(16).reshape(8, 8)
-    (tmp_path / "mask.png").write_bytes(_png_of_few_bits(mask, bits))
+    (tmp_path / "mask.png").write_bytes(_png_of_gray(mask, bits))
     np.testing.assert_array_equal(read_index_mask(tmp_path / "mask.png"), mask)
 
 
-def _png_of_few_bits(mask, bits):
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    rows = np.unpackbits(mask[..., None], axis=2)[..., -bits:].reshape(len(mask), -1)
+def _png_of_gray(values, bits):
+    """A PNG of so many bits a pixel, without filters: bytes."""
+    rows = np.unpackbits(values[..., None], axis=2)[..., -bits:].reshape(len(values), -1)
     lines = b"".join(b"\0" + row.tobytes() for row in np.packbits(rows, axis=1))
-    header = struct.pack(">IIBBBBB", mask.shape[1], mask.shape[0], bits, 0, 0, 0, 0)
-    signature = b"\x89PNG\r\n\x1a\n"
-    return signature + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bits, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(*part) for part in parts)
+
+
+def _png_chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def test_masks_of_16_bits_are_refused(tmp_path):

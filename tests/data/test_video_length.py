@@ -88,6 +88,23 @@ def test_an_edit_list_that_trims_leaves_a_whole_video(tmp_path, skipped, millise
     assert read(path) == (kept, "")
 
 
+def test_the_last_slide_is_shown_for_as_long_as_any(tmp_path):
+    """A Matroska file may not say how long its last frame is shown, but counts it in its length."""
+    path = encode(tmp_path / "video.webm", times=[3000 * number for number in range(FRAMES)], **VP9)
+    data = path.read_bytes()
+    place = data.index(b"\x44\x89\x88") + 3
+    (length,) = struct.unpack(">d", data[place : place + 8])
+    assert length == pytest.approx(45_040, abs=50)
+    path.write_bytes(
+        data[:place] + struct.pack(">d", length + 3000) + data[place + 8 :].replace(b"DURATION", b"WHATEVER")
+    )
+    assert read(path) == (FRAMES, "")
+    path.write_bytes(
+        data[:place] + struct.pack(">d", length + 9000) + data[place + 8 :].replace(b"DURATION", b"WHATEVER")
+    )
+    assert read(path) == (FRAMES, f"{FRAMES} of 18 frames decode")
+
+
 @pytest.mark.parametrize(
     ("suffix", "arguments"),
     [
