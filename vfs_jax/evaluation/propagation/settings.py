@@ -1,6 +1,7 @@
 """Settings of label propagation, and the variants of them that share one pass of the network."""
 
 import dataclasses
+import functools
 import itertools
 import typing
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ _OF_FEATURES = (
     *("copies", "short_side", "long_side", "width", "square", "multiple", "rounding", "resize", "mean", "std"),
     *("dtype", "batch_frames", "rules"),
 )
+
+_POSITIVE = ("short_side", "long_side", "width", "multiple", "batch_frames", "topk", "temperature", "peaks")
 
 Color = tuple[float, float, float]  # red, green, blue, 0..255
 Resize = Literal["opencv", "opencv_float", "pillow"]
@@ -111,10 +114,37 @@ class Settings:
     peaks_at: Literal["frame", "grid"] = "frame"
     rules: Literal["vfs", "crw"] = "vfs"
 
+    def __post_init__(self) -> None:
+        """Raise InputError where a value cannot be one of its field's."""
+        for name, choices in _choices().items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name}={getattr(self, name)}: choose among {', '.join(choices)}")
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name}={value}: must be above 0")
+        if self.radius is not None and not self.radius >= 0:
+            raise InputError(f"radius={self.radius}: must be 0 or more cells")
+        if self.num_context < (0 if self.keep_first else 1):
+            raise InputError(f"num_context={self.num_context}: there would be no frame to compare with; set 1 or more")
+        if self.first_once and (self.fill_first or not self.keep_first):
+            raise InputError("first_once=True: needs keep_first and excludes fill_first; change one of them")
+        for name, low in (("mean", 0.0), ("std", 1e-6)):
+            color = getattr(self, name)
+            if len(color) != 3 or not all(low <= value <= 255 for value in color):
+                raise InputError(f"{name}={color}: give red, green and blue on the scale of 0..255")
+
     @property
     def paddable(self) -> bool:
         """Whether frames of several sizes may share a canvas: where all is read off at the frame's own size."""
         return (self.read_at, self.enlarge, self.min_max) == ("frame", "bilinear", "epsilon")
+
+
+@functools.cache
+def _choices() -> dict[str, tuple[str, ...]]:
+    """Return the values of the fields that take one of a few."""
+    kinds = typing.get_type_hints(Settings)
+    return {name: typing.get_args(kind) for name, kind in kinds.items() if typing.get_origin(kind) is Literal}
 
 
 def default_radius(depth: int) -> float:
