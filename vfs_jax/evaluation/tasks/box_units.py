@@ -33,5 +33,5 @@ _CORNERS = "these are right and bottom instead of width and height; write left, 
 
 
 def _refuse_shares(boxes: np.ndarray, what: str) -> None:
-    if boxes.size and np.abs(boxes).max() <= 1.5:
+    if boxes.size and np.abs(boxes).max() <= 1.5 and (boxes % 1).any():
         raise InputError(f"{what} lie between {boxes.min():g} and {boxes.max():g}, as shares do; write pixels")

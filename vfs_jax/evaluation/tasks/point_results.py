@@ -84,7 +84,7 @@ def _refuse_gaps(path: Path, places: np.ndarray, counted: np.ndarray) -> None:
 
 def _refuse_shares(path: Path, places: np.ndarray, units: str) -> None:
     known = places[np.isfinite(places)]
-    if known.size and np.abs(known).max() <= 1.5 and np.ptp(known) > 0:
+    if known.size and np.abs(known).max() <= 1.5 and (known % 1).any():
         raise InputError(
             f"{path}: all places lie between {known.min():g} and {known.max():g}, as shares do; write {units}"
         )
