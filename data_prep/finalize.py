@@ -157,27 +157,15 @@ def _write_tfds_metadata(out: Path, shards: list[ShardLine]) -> None:
     )
 
 
-def read_manifest(out: Path) -> Manifest:
-    """Read OUT/manifest.json.
-
-    Raises:
-        InputError: there is none, or it is not JSON.
-    """
-    path = out / "manifest.json"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; run vfs-prepare finalize --out={out} first")
-    text = read_text(path)
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise InputError(f"{path}: is not JSON; run vfs-prepare finalize --out={out} again") from None
-
-
 def read_lines(out: Path, name: str) -> list[Reject]:
     """Read OUT/rejects.jsonl or OUT/warnings.jsonl: id, video, path and reason of each."""
     path = out / f"{name}.jsonl"
     lines = read_text(path).splitlines()
     try:
-        return [json.loads(line) for line in lines]
-    except ValueError:
-        raise InputError(f"{path}: is not JSON; run vfs-prepare finalize --out={out} again") from None
+        found: list[Reject] = [json.loads(line) for line in lines]
+        whole = all(each.keys() >= Reject.__required_keys__ for each in found)
+    except (ValueError, AttributeError):
+        whole = False
+    if not whole:
+        raise InputError(f"{path}: has a damaged line; run vfs-prepare finalize --out={out} again")
+    return found

@@ -188,6 +188,8 @@ def read_tasks(out: Path) -> list[ShardTask]:
                 tasks.append(ShardTask(shard, offset, 0, 0))
             tasks[-1] = dataclasses.replace(tasks[-1], size=tasks[-1].size + len(line), videos=tasks[-1].videos + 1)
             offset += len(line)
+    if not tasks:
+        raise InputError(f"{out / 'index.jsonl'}: is empty; delete it and run vfs-prepare index again")
     return tasks
 
 

@@ -75,6 +75,8 @@ def index_kinetics(folder: Path, split: str) -> KineticsIndex:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder that holds annotations and videos")
+    if not split:
+        raise InputError("split=: is empty; it is train, val or test")
     table = _find_table(folder, split)
     rows = _read_table(table)
     classes = sorted({row["label"] for row in rows})

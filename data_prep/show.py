@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_prep.finalize import read_lines, read_manifest
-from data_prep.shards import read_sidecar
+from data_prep.finalize import read_lines
+from data_prep.shards import RecordLine, read_sidecar
 from vfs_jax.data.images import decode_jpeg
-from vfs_jax.data.record_fields import ClipRecord
+from vfs_jax.data.record_fields import ClipRecord, read_manifest
 from vfs_jax.data.records import ClipRecords
+from vfs_jax.errors import InputError
 
 _BARS = 10
 _TILE = 128  # pixels, height of a picture on the contact sheet
@@ -30,11 +31,12 @@ def describe(out: Path) -> str:
         InputError: no manifest.
     """
     manifest = read_manifest(out)
-    records = [
-        record
-        for shard in manifest["shards"]
-        for record in (read_sidecar(out / shard["shard"]) or {"records": []})["records"]
-    ]
+    records: list[RecordLine] = []
+    for shard in manifest["shards"]:
+        sidecar = read_sidecar(out / shard["shard"])
+        if sidecar is None:
+            raise InputError(f"{out / shard['shard']}.json: is missing or broken; run vfs-prepare verify --out={out}")
+        records += sidecar["records"]
     settings = ", ".join(f"{name} {value:g}" for name, value in manifest["settings"].items())
     frames = np.array([record["frames"] for record in records])
     seconds = np.array([record["seconds"] for record in records])

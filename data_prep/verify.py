@@ -13,12 +13,11 @@ import numpy as np
 import tqdm
 from array_record.python import array_record_module
 
-from data_prep.finalize import read_manifest
 from data_prep.index import index_sha256
 from data_prep.record import parse
 from data_prep.shards import DATASET, RecordLine, fault, read_sidecar
 from vfs_jax.data.images import decode_jpeg
-from vfs_jax.data.record_fields import ClipRecord, Manifest, ShardLine
+from vfs_jax.data.record_fields import ClipRecord, Manifest, ShardLine, read_manifest
 from vfs_jax.data.text import read_text
 
 

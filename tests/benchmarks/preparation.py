@@ -22,9 +22,8 @@ import cv2
 import grain
 from array_record.python import array_record_module
 
-from data_prep.finalize import read_manifest
 from data_prep.index import index_folder
-from vfs_jax.data.record_fields import ClipRecord
+from vfs_jax.data.record_fields import ClipRecord, read_manifest
 from vfs_jax.data.records import ClipRecords
 
 KINETICS_CLIPS = 240_000

@@ -15,11 +15,11 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from data_prep.convert import convert
 from data_prep.decoding import ClipOptions
-from data_prep.finalize import finalize, read_manifest
+from data_prep.finalize import finalize
 from data_prep.index import index_folder, write_index
 from data_prep.record import parse, serialize
 from vfs_jax.data.clips import clip_batches
-from vfs_jax.data.record_fields import ClipRecord
+from vfs_jax.data.record_fields import ClipRecord, read_manifest
 from vfs_jax.data.records import ClipRecords
 from vfs_jax.data.stored_frames import INDEX_FIELD, IndexedShard, StoredFrames
 from vfs_jax.data.text import write_text

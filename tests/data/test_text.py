@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from data_prep.index import index_list
+from data_prep.finalize import read_lines
+from data_prep.index import index_list, read_tasks
 from data_prep.kinetics import index_kinetics
 from vfs_jax.claims import claim_folder
 from vfs_jax.data.box_datasets import open_got10k, open_lasot, open_otb, open_uav123, read_boxes
 from vfs_jax.data.mask_datasets import open_davis, open_vip
 from vfs_jax.data.point_datasets import open_jhmdb
+from vfs_jax.data.record_fields import read_manifest
 from vfs_jax.data.records import ClipRecords
 from vfs_jax.data.text import read_text, to_json, write_text
 from vfs_jax.data.youtube_vos import open_youtube_vos
@@ -59,7 +61,9 @@ def test_other_encodings(tmp_path, data, why):
 # Where text comes in: the file, what it holds, and what reads it.
 BOXES = "3,4,8,8\n4,4,8,8\n"
 META = json.dumps({"videos": {"one": {"objects": {"1": {"frames": ["1", "2"]}}}}})
-MANIFEST = json.dumps({"shards": [{"shard": "gone", "bytes": 1, "count": 1}]})
+COUNTS = dict.fromkeys(("videos", "records", "rejects", "frames", "bytes"), 1)
+SHARD = {"shard": "gone", "count": 1, "bytes": 1, "sha256": "", "frames": 1, "rejects": 0}
+MANIFEST = json.dumps({"version": "1", "settings": {}, "index_sha256": "", **COUNTS, "shards": [SHARD]})
 CONFIG_SEQS = "struct('name','one','path','..\\UAV123\\one\\','startFrame',1,'endFrame',2)"
 TABLE = "label,youtube_id,time_start,time_end,split\ncat,abcdefghijk,0,10,train\n"
 PLACES = {
@@ -116,6 +120,10 @@ def folder(tmp_path):
     return tmp_path
 
 
+def _rejects(out):
+    return read_lines(out, "rejects")
+
+
 def _same(one, other):
     assert repr(one) == repr(other)
 
@@ -141,6 +149,31 @@ def test_manifest_of_records(tmp_path):
     (tmp_path / "manifest.json").write_bytes(MANIFEST.encode("utf-16"))
     with pytest.raises(InputError, match=r"manifest\.json: is UTF-16 text"):
         ClipRecords(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "null", '{"shards": []}', MANIFEST.replace("sha256", "md5"), "{"])
+def test_a_manifest_that_is_none(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    for read in (ClipRecords, read_manifest):
+        with pytest.raises(InputError, match=r"manifest\.json: is not a manifest; run vfs-prepare finalize"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "read", "message"),
+    [
+        pytest.param("index.jsonl", "", read_tasks, "is empty; delete it", id="empty index"),
+        pytest.param("index.jsonl", "junk\n", read_tasks, "has a damaged line", id="damaged index"),
+        pytest.param("index.jsonl", '{"shard": 0}\n', read_tasks, "has a damaged line", id="index of other fields"),
+        pytest.param("rejects.jsonl", "junk\n", _rejects, "has a damaged line", id="damaged rejects"),
+        pytest.param("rejects.jsonl", '{"a": 1}\n', _rejects, "has a damaged line", id="rejects of other fields"),
+    ],
+)
+def test_damaged_lines(tmp_path, file, text, read, message):
+    (tmp_path / file).write_text(text)
+    with pytest.raises(InputError) as raised:
+        read(tmp_path)
+    assert str(raised.value).startswith(f"{tmp_path / file}: {message}")
 
 
 def test_a_list_may_name_files_that_are_no_text(tmp_path):

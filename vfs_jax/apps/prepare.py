@@ -34,13 +34,14 @@ from absl import flags
 
 from data_prep.datasets import help_text
 from data_prep.decoding import ClipOptions
-from data_prep.finalize import finalize, read_lines, read_manifest, shortfall
+from data_prep.finalize import finalize, read_lines, shortfall
 from data_prep.index import index_folder, index_list, read_tasks, write_index
 from data_prep.kinetics import index_kinetics
 from data_prep.show import contact_sheet, describe
 from data_prep.verify import verify
 from vfs_jax.apps import cli
 from vfs_jax.claims import claim_folder, video_checksum
+from vfs_jax.data.record_fields import read_manifest
 from vfs_jax.data.text import write_text
 from vfs_jax.errors import InputError
 
@@ -204,6 +205,8 @@ def _compose(out: Path) -> None:
     video = Path(FLAGS.videos)
     if not video.is_file():
         raise InputError(f"{video}: no such file; compose takes the background, one video file, by --videos=FILE")
+    if FLAGS.seed < 0:
+        raise InputError(f"seed={FLAGS.seed}: takes a number from 0")
     found = {"videos": FLAGS.videos, "video_found": video_checksum(video), "seed": FLAGS.seed}
     claim_folder(out, found, free=["videos"])
     write_sequences(out, video, seed=FLAGS.seed, progress=bar)

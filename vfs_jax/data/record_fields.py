@@ -1,6 +1,8 @@
 """The fields of a record and of a manifest, each spelled once: writers, readers and TFDS's metadata follow them."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict, cast, get_type_hints
 
 import numpy as np
@@ -8,6 +10,9 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.features import Scalar, Tensor, Text
 from tensorflow_datasets.core.features import Sequence as Many
 from tensorflow_datasets.proto import tf_feature_pb2
+
+from vfs_jax.data.text import read_text
+from vfs_jax.errors import InputError
 
 
 class ClipRecord(TypedDict):
@@ -134,3 +139,24 @@ class Manifest(TypedDict):
     frames: int
     bytes: int
     shards: list[ShardLine]
+
+
+def read_manifest(out: Path) -> Manifest:
+    """Read OUT/manifest.json.
+
+    Raises:
+        InputError: there is none, or it is no manifest.
+    """
+    path = out / "manifest.json"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run vfs-prepare finalize --out={out} first")
+    text = read_text(path)
+    try:
+        manifest: Manifest = json.loads(text)
+        whole = manifest.keys() >= Manifest.__required_keys__
+        whole &= all(shard.keys() >= ShardLine.__required_keys__ for shard in manifest["shards"])
+    except (ValueError, AttributeError, LookupError, TypeError):
+        whole = False
+    if not whole:
+        raise InputError(f"{path}: is not a manifest; run vfs-prepare finalize --out={out} again")
+    return manifest

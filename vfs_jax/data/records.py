@@ -3,7 +3,6 @@
 import bisect
 import hashlib
 import itertools
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import SupportsIndex
 
 import tensorflow_datasets as tfds
 
-from vfs_jax.data.record_fields import ClipRecord, Manifest, read_values
+from vfs_jax.data.record_fields import ClipRecord, Manifest, read_manifest, read_values
 from vfs_jax.data.stored_frames import IndexedShard
-from vfs_jax.data.text import read_text
 from vfs_jax.errors import InputError
 
 
@@ -109,16 +107,10 @@ class ClipRecords(Sequence[ClipRecord]):
 
 def _check(directory: Path) -> Manifest:
     """Read the manifest, and check that its shards are all there and of the size it says."""
-    path = directory / "manifest.json"
-    if not path.is_file():
+    if not (directory / "manifest.json").is_file():
         raise InputError(f"{directory}: no manifest.json in it; run vfs-prepare all --videos=DIR --out={directory}")
-    text = read_text(path)
-    try:
-        manifest: Manifest = json.loads(text)
-        shards = manifest["shards"]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: is not a manifest; run vfs-prepare finalize --out={directory} again") from None
-    for shard in shards:
+    manifest = read_manifest(directory)
+    for shard in manifest["shards"]:
         file = directory / shard["shard"]
         size = file.stat().st_size if file.is_file() else None
         if size != shard["bytes"]:
