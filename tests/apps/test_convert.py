@@ -10,7 +10,7 @@ import torch
 from small import draw_variables
 
 from vfs_jax.apps import convert
-from vfs_jax.models import backbone_of, load_torch, save_torch
+from vfs_jax.models import ViT, backbone_of, load_torch, save_torch
 from vfs_jax.models.weights.resolve import resolve
 from vfs_jax.training.checkpoints import Checkpoints
 from vfs_jax.training.state import TrainState
@@ -118,6 +118,29 @@ def test_a_backbone_becomes_a_checkpoint_that_evaluation_takes(vfs_convert, vfs_
     assert (told["kind"], told["step"], told["sha256"]) == ("checkpoint", 0, told_of_file["sha256"])
     assert vfs_convert(tmp_path / "weights", tmp_path / "again.pth", "--layout=torchvision")[0] == 0
     assert (tmp_path / "again.pth").read_bytes() == (tmp_path / "tv.pth").read_bytes()
+
+
+def test_containers_become_each_other(vfs_convert, vfs_file, tmp_path):
+    assert vfs_convert(vfs_file, tmp_path / "vfs.safetensors")[0] == 0
+    assert vfs_convert(tmp_path / "vfs.safetensors", tmp_path / "again.pth")[0] == 0
+    assert (tmp_path / "again.pth").read_bytes() == vfs_file.read_bytes()
+    assert vfs_convert(tmp_path / "vfs.safetensors", tmp_path / "checkpoint")[0] == 0
+    assert resolve(str(tmp_path / "checkpoint"))[2]["sha256"] == resolve(str(vfs_file))[2]["sha256"]
+
+
+def test_other_networks_stay_in_files(vfs_convert, tmp_path):
+    network = ViT(patch=4, width=128, depth=1, heads=2, hidden=16, grid=2)
+    variables = jax.jit(network.init)(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+    save_torch(variables, tmp_path / "vit.pth")
+    status, out, _ = vfs_convert(tmp_path / "vit.pth", tmp_path / "vit.safetensors")
+    assert (status, "dino_128x1_4" in out, "under the official names" in out) == (0, True, True)
+    assert_equal(load_torch(tmp_path / "vit.safetensors"), load_torch(tmp_path / "vit.pth"))
+    for arguments, message in (
+        (["checkpoint"], "vit.pth: holds dino_128x1_4, which no checkpoint holds; name a .safetensors file"),
+        (["out.pth", "--layout=vfs"], "vit.pth: holds dino_128x1_4; --layout is for ResNets, leave it out"),
+    ):
+        status, _, error = vfs_convert(tmp_path / "vit.pth", tmp_path / arguments[0], *arguments[1:])
+        assert (status, message in error) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Networks read from tensor names: every naming of a vision transformer, wrappers, and one strict error."""
 
+import argparse
 import dataclasses
 import logging
 
@@ -15,6 +16,7 @@ from torch_vit import TorchViT, randomize
 from vfs_jax.errors import InputError
 from vfs_jax.models import ResNet, ViT, init_variables, load_torch, load_weights, save_torch
 from vfs_jax.models.weights.architectures import NETWORKS, resnet_of
+from vfs_jax.models.weights.resolve import resolve
 
 # The names of transformers' and timm's files for those of the official ones, in a block and around.
 TRANSFORMERS = {
@@ -269,3 +271,33 @@ def test_networks_have_names_of_their_own_and_tell_their_outputs():
     assert isinstance(NETWORKS["resnet18"], ResNet)
     leaves = flatten_dict(jax.eval_shape(crw.init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32)))
     assert not [leaf for leaf in leaves if leaf[1].startswith("res5")]
+
+
+def test_a_name_tells_what_tensors_cannot(tmp_path, caplog):
+    spa_then_temp = resnet_of("spa_then_temp", 18, stride=4)
+    whole = init_variables(1, 18)  # a file with the last stage is an ordinary ResNet's, unless it is said
+    save_torch(whole, tmp_path / "stt.pth")
+    network, variables = load_weights(tmp_path / "stt.pth", name="spa_then_temp_resnet18_d4")
+    assert network == spa_then_temp
+    assert "names do not tell" not in caplog.text
+    assert not [name for name in variables["params"] if name.startswith("res5")]
+    network, _, about = resolve(f"spa_then_temp_resnet18_d4:{tmp_path}/stt.pth")
+    assert (network, about["network"]) == (spa_then_temp, spa_then_temp.name)
+    assert load_weights(tmp_path / "stt.pth")[0].name == "resnet18"
+    for name, message in (
+        ("resnet50", "stt.pth: does not fit ResNet-50; .*missing"),
+        ("dino_vits16", "stt.pth: does not hold a dino_vits16"),
+        ("resnet19", "stt.pth: there is no network 'resnet19'; choose among resnet18, "),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_weights(tmp_path / "stt.pth", name=name)
+
+
+def test_what_is_no_tensor_is_passed_over_where_none_is_wanted(tmp_path):
+    state = dict(model_of("dino").state_dict())
+    torch.save(state | {"args": argparse.Namespace(a=1), "epoch": 3}, tmp_path / "beside.pth")
+    assert load_weights(tmp_path / "beside.pth")[0].family == "dino"
+    torch.save(state | {"norm.bias": 3.0, "cls_token": argparse.Namespace(a=1)}, tmp_path / "instead.pth")
+    told = r"2 misshapen: cls_token \(is argparse.Namespace, not .*\), norm.bias \(is float, not float\[128\]\)$"
+    with pytest.raises(InputError, match=told):
+        load_weights(tmp_path / "instead.pth")

@@ -102,6 +102,11 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         raise unreadable(path, "safetensors file", error) from None
 
 
+def is_tensor(value: object) -> bool:
+    """Tell a file's tensors from what may lie beside them."""
+    return isinstance(value, Tensor | np.ndarray)
+
+
 def to_array(path: str | os.PathLike[str], name: str, value: object) -> object:
     """Return the array of a tensor, float32 for any floating type; what is no tensor stays as it is.
 

@@ -17,7 +17,7 @@ from vfs_jax.models.vfs import VFS
 from vfs_jax.models.vit import ViT
 from vfs_jax.models.weights import vit_names
 from vfs_jax.models.weights.architectures import NETWORKS, resnet_of
-from vfs_jax.models.weights.files import to_array
+from vfs_jax.models.weights.files import is_tensor, to_array
 from vfs_jax.models.weights.fitting import TreePath, file_shape, fit
 from vfs_jax.models.weights.names import Part, Recognized, part_of, recognize, rename_resnet, tensor_names
 from vfs_jax.models.weights.states import State, read_state
@@ -28,7 +28,7 @@ Network = ResNet | ViT
 
 
 def load_weights(
-    path: str | os.PathLike[str], part: Literal["backbone", "vfs"] = "backbone"
+    path: str | os.PathLike[str], part: Literal["backbone", "vfs"] = "backbone", *, name: str | None = None
 ) -> tuple[Network | VFS, Variables]:
     """Read a file of weights, strictly, as the network that its tensors make.
 
@@ -36,18 +36,21 @@ def load_weights(
     and without registers), DINOv3, MAE (and CropMAE, RSP) and timm's plain ones, under official names, timm's and
     those of Hugging Face's transformers; ResNets of VFS (and of SiamFC on top of it), torchvision, MoCo v2 and v3,
     SimSiam, DINO, SwAV, Barlow Twins, DenseCL and PixPro; the networks of CRW and Spa-then-Temp. Family, size, patch
-    and native grid are read from the tensors. Wrappers ("module.", "_orig_mod.", "backbone.", "model.", "encoder.") are
-    peeled off; of a teacher and a student the teacher is taken, with a logged note, as about tensors of heads,
-    decoders, queues and momentum encoders, which are left out.
+    and native grid are read from the tensors. Wrappers ("module.", "_orig_mod.", "backbone.", "model.", "encoder.",
+    "base_encoder.") are peeled off; of a teacher and a student the teacher is taken, with a logged note, as about
+    tensors of heads, decoders, queues and momentum encoders, which are left out.
 
-    What names cannot tell: a ResNet without a last stage is CRW's under torchvision's names, else Spa-then-Temp's at
-    stride 8 (as is one beside its teacher "backbone_t"); `NETWORKS` has the one at stride 4. MAE's names are DINO's: a
-    ViT is called MAE's where the file says "model" or holds a decoder. DINOv3's periods are taken as the file has them,
-    else computed in float32, as transformers and timm do.
+    What tensors cannot tell, `name` can. Without it a ResNet that has no last stage is CRW's under torchvision's names,
+    else Spa-then-Temp's at stride 8 (as is one beside its teacher "backbone_t"); with a last stage it is an ordinary
+    one. MAE's tensors are named as DINO's: a ViT is called MAE's where the file says "model" or holds a decoder; it is
+    one of timm's plain ones, with their way to resample positions, where it has a classifier. Heads are those of the
+    published network of its sizes, else of 64 channels each. DINOv3's periods are taken as the file has them, else
+    computed in float32, as transformers and timm do.
 
     Args:
         path: the file. Nothing in it is run: objects of any class beside the tensors are passed over.
         part: "backbone" for a `ViT` or `ResNet` with its variables, "vfs" for `VFS` with projector and predictor.
+        name: which network it is, one of `vfs_jax.models.weights.architectures.NETWORKS`.
 
     Returns:
         The network, whose fields can be changed by `network.clone(outputs=..., dtype=...)`, and its variables, float32
@@ -68,7 +71,7 @@ def load_weights(
     if part not in ("backbone", "vfs"):
         raise ValueError(f'part is "backbone" or "vfs", not {part!r}')
     state, keys = read_state(path)
-    return _load(path, state, keys, part)
+    return _load(path, state, keys, part, name)
 
 
 def load_torch(path: str | os.PathLike[str], part: Part = "backbone") -> Variables:
@@ -98,12 +101,15 @@ def load_torch(path: str | os.PathLike[str], part: Part = "backbone") -> Variabl
     return _load(path, state, keys, part)[1]
 
 
-def load_whole(path: str | os.PathLike[str], heads: Collection[Part] = ("vfs", "siamfc")) -> tuple[Network, Variables]:
+def load_whole(
+    path: str | os.PathLike[str], heads: Collection[Part] = ("vfs", "siamfc"), *, name: str | None = None
+) -> tuple[Network, Variables]:
     """Read what a file of weights holds, backbone and heads, in one go.
 
     Args:
         path: the file.
         heads: parts whose heads are read where there are any; others are left out.
+        name: which network it is, where its tensors cannot tell.
 
     Returns:
         The network of the backbone, and the variables of the largest part that the file has of these, as `load_torch`
@@ -114,30 +120,36 @@ def load_whole(path: str | os.PathLike[str], heads: Collection[Part] = ("vfs", "
     """
     state, keys = read_state(path)
     part = part_of(state)
-    network, variables = _load(path, state, keys, part if part in heads else "backbone")
+    network, variables = _load(path, state, keys, part if part in heads else "backbone", name)
     return (ResNet(network.depth, name=f"resnet{network.depth}") if isinstance(network, VFS) else network), variables
 
 
 def _load(
-    path: str | os.PathLike[str], state: State, keys: Collection[str], part: Part
+    path: str | os.PathLike[str], state: State, keys: Collection[str], part: Part, name: str | None = None
 ) -> tuple[Network | VFS, Variables]:
+    network = None
+    if name is not None:
+        if name not in NETWORKS:
+            raise InputError(f"{path}: there is no network {name!r}; choose among {', '.join(NETWORKS)}")
+        network = NETWORKS[name]
+    if isinstance(network, ResNet if vit_names.is_vit(state) else ViT):
+        raise InputError(f"{path}: does not hold a {name}, as its tensors tell; name another network")
     if vit_names.is_vit(state):
         if part != "backbone":
             raise InputError(f"{path}: holds a vision transformer, which has no heads; take its backbone")
-        return _load_vit(path, state, keys)
-    return _load_resnet(path, state, part)
+        return _load_vit(path, state, keys, network if isinstance(network, ViT) else None)
+    return _load_resnet(path, state, part, network if isinstance(network, ResNet) else None)
 
 
-def _load_vit(path: str | os.PathLike[str], state: State, keys: Collection[str]) -> tuple[ViT, Variables]:
+def _load_vit(
+    path: str | os.PathLike[str], state: State, keys: Collection[str], network: ViT | None
+) -> tuple[ViT, Variables]:
     names = vit_names.rename(state)
     written = {new: state[name][0] for name, new in names.items()}
     arrays = {new: to_array(path, *state[name]) for name, new in names.items() if not new.startswith(vit_names.OTHERS)}
     others: dict[str, object] = {new: None for new in names.values() if new.startswith(vit_names.OTHERS)}
-    wrong = [written[name] for name, array in arrays.items() if not isinstance(array, np.ndarray)]
-    if wrong:
-        raise InputError(f"{path}: holds no tensors as {', '.join(wrong)}; choose another file")
     joined = vit_names.join({name: array for name, array in arrays.items() if isinstance(array, np.ndarray)})
-    network = vit_names.network_of(
+    network = network or vit_names.network_of(
         path,
         joined,
         is_mae="model" in keys or any(name.startswith(vit_names.OF_MAE) for name in [*others, *written.values()]),
@@ -148,11 +160,13 @@ def _load_vit(path: str | os.PathLike[str], state: State, keys: Collection[str])
     wanted = {
         leaf: (vit_names.official_name(leaf[1:]), file_shape(leaf, shape)) for leaf, shape in _template(network).items()
     }
+    # Of what is no tensor only what stands in a tensor's place is told.
+    no_tensors = {name: arrays[name] for name, _ in wanted.values() if name in arrays and name not in joined}
     variables = fit(
         path,
         f"the vision transformer {network.name}",
         wanted,
-        {**joined, **others},
+        {**no_tensors, **joined, **others},
         written=written,
         is_known=lambda name: name.startswith(vit_names.OTHERS),
     )
@@ -166,11 +180,15 @@ def _load_vit(path: str | os.PathLike[str], state: State, keys: Collection[str])
     return network, variables
 
 
-def _load_resnet(path: str | os.PathLike[str], state: State, part: Part) -> tuple[ResNet | VFS, Variables]:
+def _load_resnet(
+    path: str | os.PathLike[str], state: State, part: Part, network: ResNet | None
+) -> tuple[ResNet | VFS, Variables]:
     arrays = {rename_resnet(name): value for name, (_, value) in state.items()}
     written = {rename_resnet(name): shown for name, (shown, _) in state.items()}
     found = recognize(path, arrays)
-    network = _resnet(found, beside_teacher=any(name.startswith("backbone_t.") for name in arrays))
+    is_known = network is not None
+    network = network or _resnet(found, beside_teacher=any(name.startswith("backbone_t.") for name in arrays))
+    found = found._replace(depth=network.depth)
     template = _template(network) if part == "backbone" else _template_with_heads(found.depth, part)
     names = tensor_names(template, found.depth, part, found.naming, found.prefix)
     wanted = {leaf: (names[leaf], file_shape(leaf, shape)) for leaf, shape in template.items()}
@@ -181,12 +199,16 @@ def _load_resnet(path: str | os.PathLike[str], state: State, part: Part) -> tupl
         path,
         f"{_describe(network)}{heads[part]}",
         wanted,
-        {name: to_array(path, written[name], value) if name in used else None for name, value in arrays.items()},
+        {
+            name: to_array(path, written[name], value) if name in used else None
+            for name, value in arrays.items()
+            if name in used or is_tensor(value)
+        },
         written=written,
         is_known=lambda name: found.is_other(name) or (network.stages == 3 and name.startswith("layer4.")),
         counters=tuple(counters),
     )
-    if network.family == "spa_then_temp":
+    if network.family == "spa_then_temp" and not is_known:
         _log.warning("%s: is one of Spa-then-Temp's, taken to be of stride 8: names do not tell it from stride 4", path)
     return (VFS(found.depth) if part == "vfs" else network), variables
 

@@ -14,14 +14,14 @@ Naming = Literal["vfs", "torchvision"]
 
 
 # What stands before the names of the ResNet that is wanted, once wrappers are off (see `states`): nothing in most
-# files; MoCo v2's, DenseCL's and MoCo v3's networks have a part of their own for it.
-_PREFIXES = ("", "encoder_q.", "encoder_q.0.", "base_encoder.")
+# files; MoCo v2's and DenseCL's networks have a part of their own for it.
+_PREFIXES = ("", "encoder_q.", "encoder_q.0.")
 
 # What such files hold besides: classifiers and other heads, queues, momentum encoders, and in Spa-then-Temp's the
 # teacher that it was trained by.
 _OTHERS = (
     *("fc.", "head.", "img_head.", "projector", "projection_head.", "predictor.", "prototypes", "neck."),
-    *("encoder_q.", "encoder_k.", "base_encoder.", "momentum_encoder.", "queue", "backbone_t.", "bn."),
+    *("encoder_q.", "encoder_k.", "momentum_encoder.", "queue", "backbone_t.", "bn."),
     *("value_transform.", "selfsim_fc."),
 )
 

@@ -45,7 +45,8 @@ def resolve(weights: str, depth: int = 18) -> tuple[Network, Variables, About]:
 
     Args:
         weights: a folder that vfs-train wrote (its newest checkpoint), one checkpoint in it, a file of weights (see
-            `load_weights`), "random:SEED" for a ResNet, or "random:SEED:NAME" for any network of `NETWORKS`.
+            `load_weights`; "NAME:FILE" says which of `NETWORKS` it is), "random:SEED" for a ResNet, or
+            "random:SEED:NAME" for any of `NETWORKS`.
         depth: of the ResNet of "random:SEED"; all others tell what they are.
 
     Returns:
@@ -126,7 +127,7 @@ def run_names(weights: str) -> dict[str, str]:
     """
     names: dict[str, str] = {}
     for each in filter(None, (part.strip() for part in weights.split(","))):
-        path = Path(each)
+        path = Path(each.partition(":")[2] if each.partition(":")[0] in NETWORKS else each)
         if each.startswith("random:"):
             name = each.replace(":", "-")
         elif path.suffix in (*SUFFIXES, ".tar"):
@@ -161,7 +162,8 @@ def checksum(variables: Variables) -> str:
 
 def _read(weights: str, depth: int, *, heads: bool) -> tuple[Network, Variables, dict[str, str | int | None]]:
     """Read what there is once: the network, variables with whatever heads they have, and what they are."""
-    path, step = Path(weights), None
+    name, step = weights.partition(":")[0] if weights.partition(":")[0] in NETWORKS else None, None
+    path = Path(weights.removeprefix(f"{name}:"))
     network: Network
     if weights.startswith("random:"):
         kind = "random"
@@ -174,7 +176,7 @@ def _read(weights: str, depth: int, *, heads: bool) -> tuple[Network, Variables,
         kind, step, variables = "checkpoint", int(folder.name), load_variables(folder)
         network = resnet_of("resnet", depth_of(variables))
     elif path.is_file():
-        network, variables = load_whole(path, heads=["siamfc"] if heads else [])
+        network, variables = load_whole(path, heads=["siamfc"] if heads else [], name=name)
         kind = "safetensors" if path.suffix == ".safetensors" else "torch"
     else:
         raise InputError(

@@ -6,18 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from vfs_jax.errors import InputError
-from vfs_jax.models.weights.files import read_file
-from vfs_jax.models.weights.pth import Foreign, Tensor
+from vfs_jax.models.weights.files import is_tensor, read_file
+from vfs_jax.models.weights.pth import Foreign
 
 _log = logging.getLogger(__name__)
 
 # Where checkpoints keep their networks, the one that is evaluated first.
 _KEYS = ("teacher", "model_ema", "state_dict", "model_state", "model", "student")
 # What people put around a network. In front of names it is peeled off in any order and depth.
-_WRAPPERS = ("module.", "_orig_mod.", "backbone.", "model.", "encoder.")
+_WRAPPERS = ("module.", "_orig_mod.", "backbone.", "model.", "encoder.", "base_encoder.")
 # What compilation and sharding put in the middle of names.
 _INNER = re.compile(r"(?<=\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
@@ -68,9 +66,7 @@ def _is_dict(content: object) -> bool:
 
 
 def _has_tensors(content: Any) -> bool:
-    return _is_dict(content) and any(
-        isinstance(name, str) and isinstance(value, Tensor | np.ndarray) for name, value in content.items()
-    )
+    return _is_dict(content) and any(isinstance(name, str) and is_tensor(value) for name, value in content.items())
 
 
 def _without_wrappers(path: str | os.PathLike[str], content: Mapping[str, object]) -> State:

@@ -70,6 +70,8 @@ OTHERS = (
     "dino_head.",
     "ibot_head.",
     "projectors.",
+    "momentum_encoder.",
+    "predictor.",
 )
 
 # Names that MAE's and its kin's files have beside the encoder's, or before it.
