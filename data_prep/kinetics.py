@@ -116,7 +116,7 @@ def _find_table(folder: Path, split: str) -> Path:
     for name in (f"annotations/{split}.txt", f"annotations/{split}.csv", f"{split}.csv"):
         if (folder / name).is_file():
             return folder / name
-    found = sorted(folder.glob(f"**/*{split}*.csv"))
+    found = sorted(path for path in folder.glob(f"**/*{split}*.csv") if path.name[0] != ".")
     if len(found) != 1:
         several = f"; there are {', '.join(str(path) for path in found[:3])}" if found else ""
         raise InputError(

@@ -162,3 +162,30 @@ def test_damage_costs_what_it_hits_alone(tmp_path, suffix, arguments, start):
     assert f"{len(found)} " in file.shortfall
     assert "frames decode" in file.shortfall
     np.testing.assert_array_equal(found[-1].image, whole.image)
+
+
+def test_a_stream_that_begins_in_the_middle(tmp_path):
+    """What comes before the first frame that stands alone does not decode; the rest does, to the last frame."""
+    frames = [paint(number, noise=30) for number in range(50)]
+    path = encode(tmp_path / "video.ts", frames=frames, **SHORT_GROUPS)
+    *_, whole = VideoFile(path).frames()
+    data = path.read_bytes()
+    path.write_bytes(data[len(data) // 3 // 188 * 188 :])
+    *rest, last = VideoFile(path).frames()
+    assert 28 <= len(rest) <= 34
+    np.testing.assert_array_equal(last.image, whole.image)
+
+
+def test_first_packets_that_are_broken(tmp_path):
+    frames = [paint(number, noise=30) for number in range(20)]
+    path = encode(tmp_path / "video.mp4", frames=frames, container=FASTSTART, **SHORT_GROUPS)
+    *_, whole = VideoFile(path).frames()
+    data = bytearray(path.read_bytes())
+    place = data.index(b"mdat") + 4
+    data[place : place + 4000] = bytes(4000)
+    path.write_bytes(data)
+    file = VideoFile(path)
+    found = list(file.frames())
+    assert 10 <= len(found) < 20
+    assert file.shortfall.startswith(f"{len(found)} of 20 frames decode")
+    np.testing.assert_array_equal(found[-1].image, whole.image)

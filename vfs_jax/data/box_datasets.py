@@ -156,7 +156,7 @@ def open_lasot(directory: str | os.PathLike[str], split: str = "test") -> list[B
     root = _folder(directory, "LaSOT")
     if split not in ("test", "train", "all"):
         raise InputError(f"split={split}: LaSOT has test, train and all")
-    folders = {path.parent.name: path.parent for path in (*root.glob("*/img"), *root.glob("*/*/img"))}
+    folders = {path.parent.name: path.parent for path in (*root.glob("[!.]*/img"), *root.glob("[!.]*/[!.]*/img"))}
     testing = _names(root / "testing_set.txt") if split != "all" else []
     names = testing if split == "test" else sorted(folders.keys() - set(testing))
     found = []

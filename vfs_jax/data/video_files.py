@@ -9,7 +9,6 @@ The decoding processes of vfs-prepare import this module: it takes av, cv2, nump
 import fractions
 import itertools
 import struct
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -69,17 +68,16 @@ class VideoFile:
 
     Raises:
         VideoError: the file holds no video stream of a known codec.
+        OSError: it cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="vfs_video_") as folder:
-            # FFmpeg reads "x:y" as a protocol and "%03d" as a pattern: a link of a plain name serves every name.
-            link = Path(folder, "video")
-            link.symlink_to(path.resolve())
+        with path.open("rb") as file:
             try:
-                # A playlist that is named like a video opens no network.
+                # FFmpeg reads "x:y" as a protocol and "%03d" as a pattern: a file that is open needs no name. A
+                # playlist that is named like a video opens no network.
                 options = {"protocol_whitelist": "file"}
-                self._container = av.open(f"file:{link}", options=options, metadata_errors="replace")
+                self._container = av.open(f"file:/dev/fd/{file.fileno()}", options=options, metadata_errors="replace")
             except (av.FFmpegError, ValueError):
                 raise VideoError("no video stream that FFmpeg can open") from None
         cover = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -230,6 +228,7 @@ class Video:
 
     Raises:
         InputError: there is no such video, or not one frame of it can be decoded.
+        OSError: it cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
