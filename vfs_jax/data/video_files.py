@@ -9,6 +9,7 @@ The decoding processes of vfs-prepare import this module: it takes av, cv2, nump
 import fractions
 import itertools
 import struct
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -72,12 +73,15 @@ class VideoFile:
     """
 
     def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
+        path.open("rb").close()  # says why where that is not allowed
+        with tempfile.TemporaryDirectory(prefix="vfs_video_") as folder:
+            # FFmpeg reads "x:y" as a protocol and "%03d" as a pattern: a link of a plain name serves every name.
+            link = Path(folder, "video")
+            link.symlink_to(path.resolve())
             try:
-                # FFmpeg reads "x:y" as a protocol and "%03d" as a pattern: a file that is open needs no name. A
-                # playlist that is named like a video opens no network.
+                # A playlist that is named like a video opens no network.
                 options = {"protocol_whitelist": "file"}
-                self._container = av.open(f"file:/dev/fd/{file.fileno()}", options=options, metadata_errors="replace")
+                self._container = av.open(f"file:{link}", options=options, metadata_errors="replace")
             except (av.FFmpegError, ValueError):
                 raise VideoError("no video stream that FFmpeg can open") from None
         cover = Disposition.attached_pic | Disposition.timed_thumbnails
