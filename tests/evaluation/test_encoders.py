@@ -15,8 +15,7 @@ from vfs_jax.data.mask_datasets import MaskSequence
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation import evaluate, stream
 from vfs_jax.evaluation.data_sets import SPLITS
-from vfs_jax.evaluation.encoders import FunctionEncoder, NetworkEncoder, StoredFeatures, as_encoder
-from vfs_jax.evaluation.named_encoders import name_encoders
+from vfs_jax.evaluation.encoders import FunctionEncoder, NetworkEncoder, StoredFeatures, as_encoder, name_encoders
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.runs.propagation import propagate_sequence
 from vfs_jax.evaluation.tasks.masks import Davis

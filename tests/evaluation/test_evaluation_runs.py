@@ -14,8 +14,8 @@ from small import draw_variables, write_davis
 
 from vfs_jax.data.images import read_index_mask
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation import encoders
 from vfs_jax.evaluation.encoders import NamedEncoder, as_encoder
+from vfs_jax.evaluation.encoders import network as networks
 from vfs_jax.evaluation.propagation import labels
 from vfs_jax.evaluation.propagation.settings import Settings, variants
 from vfs_jax.evaluation.runs.evaluation import evaluate_propagation
@@ -138,8 +138,8 @@ def test_several_devices(evaluate, tmp_path, devices, monkeypatch):
 def test_settings_swept_in_one_pass(evaluate, tmp_path, monkeypatch):
     """Each combination gives what it gives alone, from features that are computed once; reports get their runs."""
     batches, reports = [], []
-    compute = encoders._encode
-    monkeypatch.setattr(encoders, "_encode", lambda *a, **o: batches.append(1) or compute(*a, **o))
+    compute = networks._encode
+    monkeypatch.setattr(networks, "_encode", lambda *a, **o: batches.append(1) or compute(*a, **o))
     runs, lines = evaluate(
         tmp_path / "sweep",
         sweep="topk=1,10;num_context=2,0",

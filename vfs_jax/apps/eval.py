@@ -33,8 +33,7 @@ from vfs_jax.data.copies import copy_sequences
 from vfs_jax.distributed import join
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.data_sets import check_stored, make_task
-from vfs_jax.evaluation.encoders import NamedEncoder
-from vfs_jax.evaluation.named_encoders import name_encoders
+from vfs_jax.evaluation.encoders import NamedEncoder, name_encoders
 from vfs_jax.evaluation.propagation.settings import Settings, Variant, variants
 from vfs_jax.evaluation.protocols import settings_of
 from vfs_jax.evaluation.report.assembly import write_report

@@ -9,8 +9,7 @@ from typing import Any
 
 from vfs_jax.data.copies import copy_sequences
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders import AnyEncoder, NamedEncoder, StoredFeatures
-from vfs_jax.evaluation.named_encoders import name_encoder
+from vfs_jax.evaluation.encoders import AnyEncoder, NamedEncoder, StoredFeatures, name_encoder
 from vfs_jax.evaluation.propagation.padding import network_size
 from vfs_jax.evaluation.propagation.settings import Settings, Variant
 from vfs_jax.evaluation.protocols import published_settings, settings_of
@@ -61,12 +60,14 @@ def evaluate(
     Example:
         >>> import numpy as np
         >>> from PIL import Image
+        >>> from vfs_jax.data.text import write_text
         >>> data, image = getfixture("tmp_path"), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
         >>> for kind, picture in {"JPEGImages": image, "Annotations": (image[..., 0] > 128).astype(np.uint8)}.items():
         ...     (data / kind / "480p" / "ant").mkdir(parents=True)
         ...     for name in ("00000", "00001", "00002"):  # three times the same; those of DAVIS in practice
         ...         Image.fromarray(picture).save(data / kind / "480p/ant" / f"{name}.png")
-        >>> _ = (data / "ImageSets/2017").mkdir(parents=True), (data / "ImageSets/2017/val.txt").write_text("ant")
+        >>> (data / "ImageSets/2017").mkdir(parents=True)
+        >>> write_text(data / "ImageSets/2017/val.txt", "ant")
         >>> measures = evaluate(lambda frames: frames / 255.0 - 0.5, data, short_side=48, radius=2, topk=1)
         >>> measures["J&F-Mean"]  # every pixel is its own match
         1.0

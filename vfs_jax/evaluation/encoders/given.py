@@ -1,23 +1,54 @@
-"""Encoders named by strings: weights of every kind, a function of a module, a folder of features."""
+"""Encoders of what users give: strings that name weights, functions or folders, and objects in Python."""
 
 import dataclasses
 import importlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders import (
-    AnyEncoder,
-    NamedEncoder,
-    NetworkEncoder,
-    StoredFeatures,
-    as_encoder,
-    of_network,
-)
+from vfs_jax.evaluation.encoders.base import Encoder, NamedEncoder
+from vfs_jax.evaluation.encoders.function import FunctionEncoder
+from vfs_jax.evaluation.encoders.network import NetworkEncoder, of_network
+from vfs_jax.evaluation.encoders.stored import StoredFeatures
+from vfs_jax.models import ResNet, depth_of
+from vfs_jax.models.resnet import Variables
+from vfs_jax.models.weights import Network
 from vfs_jax.models.weights.resolve import NamedWeights, checksum, resolve_several
+
+# What public functions take for an encoder.
+AnyEncoder = Encoder | Callable[[np.ndarray], Any] | tuple[Network, Variables] | Variables
+
+
+def as_encoder(given: AnyEncoder, source: str = "") -> Encoder:
+    """Make an encoder of what a user gives.
+
+    Args:
+        given: a function RGB uint8 [b, h, w, 3] -> features [b, rows, columns, c], a network with its variables as
+            `vfs_jax.models.load_weights` gives them, the variables of a ResNet, or an encoder already. A function may
+            have `multiple`: the sides of its frames must be multiples of that.
+        source: what messages call it; its own name where empty.
+
+    Raises:
+        InputError: it is none of these, or its multiple is no number of pixels.
+    """
+    if isinstance(given, Encoder):
+        return given
+    if isinstance(given, tuple):
+        return of_network(*given)
+    if isinstance(given, Mapping):
+        return of_network(ResNet(depth_of(given)), given)
+    source = source or str(getattr(given, "name", "") or getattr(given, "__qualname__", "") or type(given).__name__)
+    if not callable(given):
+        raise InputError(f"encoder={source}: is a {type(given).__name__}, not a function")
+    multiple = getattr(given, "multiple", 1)
+    if not isinstance(multiple, int) or multiple < 1:
+        raise InputError(f"encoder={source}: its multiple is {multiple!r}; give a positive whole number of pixels")
+    return FunctionEncoder(given, source)
 
 
 def name_encoders(*, weights: str = "", encoder: str = "", features: str = "", depth: int = 18) -> list[NamedEncoder]:
