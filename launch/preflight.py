@@ -1,9 +1,10 @@
-"""Check whether a run would start, before it waits in a queue: devices, network, storage, records, memory.
+"""Check whether a run would start, before it waits in a queue: devices, network, storage, records, memory, plan.
 
   python launch/preflight.py --config=configs/vfs_r50_fine.py --workdir=DIR --config.data=RECORDS [--processes=...]
 
 takes the flags of vfs-train and starts in its place, under launch/local.sh, launch/slurm.sbatch and the others too.
-Process 0 prints a line a check; the status is 1 where one failed. In DIR it leaves nothing behind.
+Process 0 prints a line a check; the status is 1 where one failed. In DIR it leaves nothing behind. The plan is what
+`vfs-plan --fast` says of these devices, to be held beside the lines above it.
 """
 
 import os
@@ -20,6 +21,9 @@ from vfs_jax.data.images import decode_jpeg
 from vfs_jax.data.records import ClipRecords
 from vfs_jax.distributed import meet
 from vfs_jax.errors import InputError
+from vfs_jax.planning.host_input import measure_input
+from vfs_jax.planning.topologies import topology_here
+from vfs_jax.planning.training import assemble, count_step
 from vfs_jax.training.options import TrainOptions, read_options
 from vfs_jax.training.program import Program
 from vfs_jax.training.sharding import batch_sharding, make_mesh, replicated
@@ -115,6 +119,27 @@ def memory(program: Program) -> str:
     return f"{text}, of {limit / MIB:.0f}"
 
 
+def plan(options: TrainOptions) -> str:
+    """Count what a step needs, and what it takes of a host to feed the devices as fast as they could ever go."""
+    topology = topology_here(jax.devices())
+    facts = count_step(options, topology.chip.platform if topology else "cpu", jax.device_count())
+    text = f"counted, a step needs {facts.memory_bytes / MIB:.0f} MiB a device"
+    if topology is None:
+        return f"{text}; there is no data sheet of {jax.devices()[0].device_kind} to tell how long it takes"
+    rate = measure_input(
+        segments=options.segments,
+        image_size=options.image_size,
+        min_area=options.min_area,
+        records=ClipRecords(options.data),
+    )
+    told = assemble(options, topology, rate, facts, flags=["--config="])
+    return (
+        f"{text} and at least {1000 * told.step_seconds_bound:.1f} ms on {topology.name} ({told.binds} binds); for it "
+        f"a host decodes {told.images_per_second_per_host:.0f} images/s, {told.cores_per_host} cores at "
+        f"{rate.images_per_core:.0f} images/s measured here, of the {os.cpu_count()} that there are"
+    )
+
+
 def run(_: list[str]) -> None:
     """Make all checks, also after one has failed."""
     config, workdir = training.start(train.FLAGS)
@@ -125,6 +150,7 @@ def run(_: list[str]) -> None:
         "storage": lambda: storage(workdir),
         "records": lambda: records(options),
         "memory": lambda: memory(make_program(options, make_mesh())),
+        "plan": lambda: plan(options),
     }
     failed = []
     for name, check in checks.items():

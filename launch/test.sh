@@ -8,16 +8,16 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/venv.sh
 
-selection=(-m "not long")
+selection=(-m "not long") extras=test
 if [[ "${1:-}" == --all ]]; then
   shift
-  selection=()
+  selection=() extras=test,plan # a step is compiled for TPUs, without any
   export XLA_FLAGS="--xla_backend_optimization_level=3 ${XLA_FLAGS:-}" # compiled as for users; tests/conftest.py takes 1
 fi
 
 echo "== downloads on the first run: this package's dependencies (jax, flax, apache-beam and others, about 0.5 GB),"
 echo "   torch 2.13.0, against which numbers are checked (0.2 GB as a CPU build, several GB as a CUDA build), pytest, ruff, mypy"
-use_venv .venv-test --editable '.[test]' torch==2.13.0
+use_venv .venv-test --editable ".[$extras]" torch==2.13.0
 
 echo "== ruff"
 ruff check .

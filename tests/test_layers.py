@@ -33,6 +33,7 @@ ALLOWED = {
         "vfs_jax.claims",
     },
     "vfs_jax/evaluation/report": _evaluation("report", "runs", "tasks", "propagation", "metrics"),
+    "vfs_jax/planning": {f"vfs_jax.{name}" for name in ("planning", "training", "evaluation", *_LOWER)},
     "vfs_jax/apps": {"vfs_jax", "data_prep"},
     "data_prep": {"data_prep", "vfs_jax.data", "vfs_jax.errors"},
     "configs": {"vfs_jax.configs"},

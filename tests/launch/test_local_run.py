@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,10 @@ def test_two_processes_check_and_train(real_data, tmp_path):
     checked = start([sys.executable, "launch/preflight.py"])
     assert checked.returncode == 0, checked.stderr
     said = dict(line.removeprefix("ok   ").split(": ", 1) for line in checked.stdout.splitlines() if line[:2] == "ok")
-    assert list(said) == ["devices", "all-reduce", "storage", "records", "memory"]
+    assert list(said) == ["devices", "all-reduce", "storage", "records", "memory", "plan"]
+    # What is counted beside what XLA needs for CPUs, which fuses less.
+    compiled, counted = (int(re.search(r"needs (\d+) MiB a device", said[name])[1]) for name in ("memory", "plan"))
+    assert 0.5 < counted / compiled < 1.5, said
     assert said["devices"] == "4 x cpu in 2 process(es)"
     assert "1 clips, the middle one of 120 frames 313x256" in said["records"]
     assert list(workdir.iterdir()) == []
@@ -77,6 +81,7 @@ def test_a_failing_check_is_named_and_the_others_go_on(tmp_path, monkeypatch, ca
     config.data, config.batch_size = "nowhere", 8  # a clip for each of the devices here
     monkeypatch.setattr(preflight.training, "start", lambda flag_values: (config, tmp_path))
     monkeypatch.setattr(preflight, "memory", lambda program: "not compiled here")
+    monkeypatch.setattr(preflight, "plan", lambda options: "not counted here")
     with pytest.raises(InputError, match=r"^process 0: records failed$"):
         preflight.run([])
     said = capsys.readouterr().out.splitlines()
@@ -87,4 +92,5 @@ def test_a_failing_check_is_named_and_the_others_go_on(tmp_path, monkeypatch, ca
         "ok   storage",
         "FAIL records",
         "ok   memory",
+        "ok   plan",
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from jax.typing import DTypeLike
 from jaxtyping import PyTree
 
@@ -152,7 +152,7 @@ def state_layout(mesh: Mesh, state: PyTree) -> PyTree:
 
 
 def batch_layout(
-    mesh: Mesh, batch_size: int, arrays: Mapping[str, tuple[int, ...]], *, parts: int = 1
+    mesh: Mesh | AbstractMesh, batch_size: int, arrays: Mapping[str, tuple[int, ...]], *, parts: int = 1
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """Lay out a global batch on a mesh.
 

@@ -1,7 +1,7 @@
 """One mesh over all devices of all processes: the state is replicated, batches are cut along their first axis."""
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 
@@ -26,7 +26,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
+def batch_sharding(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Return the sharding of arrays whose first axis is cut into one part a device."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
