@@ -10,6 +10,7 @@ from av.stream import Disposition
 from odd_videos import FRAMES, RATE, encode, paint
 
 from vfs_jax.data.video_files import UnusableTimes, Video, VideoError, VideoFile
+from vfs_jax.errors import InputError
 
 KINDS = {
     "h264": ("mp4", "libx264", "yuv420p"),
@@ -165,6 +166,14 @@ def test_the_codec_that_is_not_known_is_told(tmp_path):
     path.write_bytes(data[:place] + bytes(len(data) - place))
     with pytest.raises(VideoError, match=r"no frame .* decodes \(codec h264, pixel format .*\); convert it: ffmpeg -i"):
         list(VideoFile(path).frames())
+
+
+@pytest.mark.parametrize(("matrix", "pixels", "number"), [("YCgCo", "yuv444p", 8), ("ICtCp", "yuv420p10le", 14)])
+def test_colors_that_cannot_be_converted_are_refused(tmp_path, matrix, pixels, number):
+    path = encode(tmp_path / "video.mp4", "libx264", pixels, options={"x264-params": f"colormatrix={matrix}"})
+    kind = rf"\(codec h264, pixel format {pixels}, color matrix {number} of H.273\); convert it: ffmpeg -i"
+    with pytest.raises(InputError, match=rf"video\.mp4: .* cannot be converted to RGB {kind}"):
+        Video(path)
 
 
 def test_times_are_the_containers_and_increase(tmp_path):

@@ -170,7 +170,8 @@ class VideoFile:
             # In this way of interpolation and on one thread the pixels are those of OpenCV's own reader, to the bit.
             converted = to_bgr.reformat(frame, format="bgr24", interpolation=Interpolation.BICUBIC, threads=1)
         except (av.FFmpegError, ValueError):
-            raise VideoError(f"its frames cannot be converted to RGB ({self._kind}); {_CONVERT}") from None
+            kind = f"{self._kind}, color matrix {frame.colorspace} of H.273"
+            raise VideoError(f"its frames cannot be converted to RGB ({kind}); {_CONVERT}") from None
         height, width, line = converted.height, converted.width, converted.planes[0].line_size
         rows = np.frombuffer(memoryview(converted.planes[0]), np.uint8, height * line).reshape(height, line)
         return rows[:, : 3 * width].reshape(height, width, 3)
