@@ -9,6 +9,7 @@ import pytest
 from small import write_davis
 
 from vfs_jax.apps import eval as eval_app
+from vfs_jax.apps import propagate, score
 from vfs_jax.data.images import read_index_mask
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation import stream
@@ -85,6 +86,10 @@ def test_copies_take_the_place_of_frames_and_masks(data, encoder, tmp_path, comm
         "protocol": "rsp", "radius": 4.0, "topk": 7, "num_context": 30, "ties": "all", "first_once": True,
     }  # fmt: skip
     assert "overridden" in (tmp_path / "run/report.html").read_text()
+    arguments = [f"--results={tmp_path / 'run'}", f"--data={data}", f"--out={tmp_path / 'scores'}"]
+    assert command(score, "davis", *arguments)[0] == 0
+    for table in ("global.csv", "per_object.csv"):
+        assert (tmp_path / "scores" / table).read_text() == (tmp_path / "run" / table).read_text()
     again = flags(data, tmp_path / "run", encoder, **options | {"protocol": "dino"})
     status, _, stderr = command(eval_app, *again)
     assert (status, "protocol: rsp there, dino here" in stderr) == (1, True), stderr
@@ -137,6 +142,21 @@ def test_streams_under_every_protocol(name):
     assert set(np.unique(found[4])) == {0, 3, 9}
     assert overlap(found[4] == 3, masks[4]) > 0.7
     assert overlap(found[4] == 9, entering) > 0.6
+
+
+@pytest.mark.slow
+def test_ones_own_video_under_a_protocol(data, tmp_path, command):
+    """The first mask as given, and DINO's settings in config.json."""
+    frames = data / "JPEGImages/480p/ant"
+    mask = data / "Annotations/480p/ant/00000.png"
+    where = [f"--mask={mask}", "--weights=random:0", f"--out={tmp_path / 'out'}"]
+    status, _, stderr = command(propagate, frames, *where, "--protocol=dino", "--short_side=64", "--radius=4")
+    assert status == 0, stderr
+    np.testing.assert_array_equal(read_index_mask(tmp_path / "out/masks/00000.png"), read_index_mask(mask))
+    settings = json.loads((tmp_path / "out/config.json").read_text())["settings"]
+    assert (settings["ties"], settings["radius"], settings["std"][0]) == ("all", 4.0, 58.14)
+    status, _, stderr = command(propagate, frames, *where, "--protocol=dyno")
+    assert (status, "error: --protocol=dyno: there is no such protocol" in stderr) == (1, True), stderr
 
 
 def test_streams_refuse_patches_that_do_not_fit():

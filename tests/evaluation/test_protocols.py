@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 from full_affinity import full_video
 from PIL import Image
 from small import FixedGrid
+from test_tasks import vip  # noqa: F401  a made-up data set is a fixture
 
 from vfs_jax.correspondence.affinity import window_offsets
 from vfs_jax.data.copies import copy_sequences
-from vfs_jax.data.mask_datasets import open_davis
+from vfs_jax.data.images import read_index_mask
+from vfs_jax.data.mask_datasets import open_davis, open_vip
 from vfs_jax.data.point_datasets import JointSequence
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.encoders import as_encoder
@@ -25,6 +28,7 @@ from vfs_jax.evaluation.propagation.labels import masks_along, propagate_labels
 from vfs_jax.evaluation.propagation.padding import Layout, network_size
 from vfs_jax.evaluation.propagation.readout import merge_groups
 from vfs_jax.evaluation.protocols import PROTOCOLS, settings_of
+from vfs_jax.evaluation.tasks.masks import Vip
 from vfs_jax.evaluation.tasks.points import Jhmdb
 from vfs_jax.models import backbone_of, init_variables, normalize_images
 
@@ -343,3 +347,26 @@ def test_what_counts_by_crws_rules():
     assert miou.confusion(np.zeros_like(labels), labels, ignore_others=True).sum() == 2
     with pytest.raises(InputError, match="holds class 20"):
         miou.confusion(np.zeros_like(labels), labels)
+
+
+def test_parts_of_people_as_cropmae_has_them(vip, tmp_path):  # noqa: F811
+    """VIP: a longer side, the other floored to 64; masks by OpenCV's nearest and bilinear, back by Pillow's."""
+    (video,) = open_vip(vip)
+    encoder = PatchGrid(16)
+    settings = settings_of("cropmae", "vip", encoder, long_side=128, num_context=2)
+    layout = Layout.of(video.size, settings, encoder)
+    assert (layout.network, layout.grid("")) == ((64, 128), (4, 8))
+    features = np.random.default_rng(0).standard_normal((1, 4, 8, 16)).astype(np.float32).repeat(len(video), 0)
+    task = Vip(settings.rules)
+    for job in task.write(iter(features), video, task.output(tmp_path / "out", video), settings, layout):
+        job()
+
+    at_network = cv2.resize(video.mask(0), (128, 64), interpolation=cv2.INTER_NEAREST)
+    classes = np.unique(at_network)
+    one_hot = np.stack([at_network == each for each in classes], axis=-1).astype(np.float32)
+    soft = cv2.resize(cv2.resize(one_hot, (8, 4)), (128, 64))
+    first = Image.fromarray(classes[soft.argmax(-1)].astype(np.uint8)).resize((96, 64), Image.Resampling.NEAREST)
+    np.testing.assert_array_equal(read_index_mask(tmp_path / "out/videos1/00000000.png"), first)
+    assert read_index_mask(tmp_path / "out/videos1/00000001.png").shape == (64, 96)
+    score = task.score(tmp_path / "out", video)
+    assert 0 < score.value < 1

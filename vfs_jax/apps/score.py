@@ -20,8 +20,8 @@ scores boxes: RESULTS/SEQUENCE.txt, a row "left,top,width,height" a frame as in 
 uav123 likewise, got10k RESULTS/NAME/NAME_001.txt (the layouts of the got10k toolkit). OUT gets the success and
 precision plots too.
 
-In a folder that vfs-eval wrote, its config.json says which split, year, sequences and frames it evaluated: flags that
-are not given are taken from there.
+In a folder that vfs-eval wrote, its config.json says which split, year, sequences and frames it evaluated, by which
+rules and at which size: flags that are not given are taken from there.
 """
 
 import json
@@ -36,6 +36,7 @@ from absl import flags
 from tqdm import tqdm
 
 from vfs_jax.apps import cli
+from vfs_jax.data.copies import copy_sequences
 from vfs_jax.data.text import read_text
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.tasks.base import ScoredTask, format_table, results_folder, write_tables
@@ -73,11 +74,13 @@ def run(arguments: list[str]) -> None:
         raise InputError(f"split={_SPLIT.value}: folders of masks have no lists of sequences; leave it out")
     year = int(_YEAR.value or known.get("year", 2017))
     options: dict[str, dict[str, object]] = {"davis": {"year": year}, "masks": {"all_frames": _ALL_FRAMES.value}}
+    options |= {name: {"rules": known.get("rules", "vfs")} for name in ("jhmdb", "vip")}
     task = tasks[arguments[0]](**options.get(arguments[0], {}))
     results = results_folder(str(_RESULTS.value), task)
     split = "" if alone else _SPLIT.value or known.get("split", "val")
     opened = task.open(data, split=split, sequences=[] if _SPLIT.value else cli.names(known.get("sequences", "")))
     sequences = [sequence.cut(known.get("max_frames")) for sequence in opened]
+    sequences = copy_sequences(sequences, known.get("copies", "none"))
     for sequence in sequences:
         if not sequence.has_ground_truth:
             raise InputError(

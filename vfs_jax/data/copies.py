@@ -3,7 +3,7 @@
 import dataclasses
 import io
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -39,15 +39,15 @@ class CopiedSequence(MaskSequence):
         self._resized(super().frame(index)).save(buffer, "JPEG")
         return read_frame(buffer.getvalue())
 
-    def mask(self, index: int) -> np.ndarray:
-        """Read the index mask of one frame and copy it, uint8 [h, w]."""
-        return np.asarray(self._resized(super().mask(index)))
+    def ground_truth(self, index: int) -> np.ndarray:
+        """Read the mask of one frame and copy it, uint8 [h, w]."""
+        return np.asarray(self._resized(super().ground_truth(index)))
 
     def _resized(self, picture: np.ndarray) -> Image.Image:
         return Image.fromarray(picture).resize(self.copy_size[::-1], Image.Resampling.NEAREST)
 
 
-def copy_sequences(sequences: Sequence[S], copies: str) -> list[S] | list[CopiedSequence]:
+def copy_sequences(sequences: Sequence[S], copies: str) -> list[S]:
     """Return copies of sequences at a size.
 
     Args:
@@ -65,7 +65,7 @@ def copy_sequences(sequences: Sequence[S], copies: str) -> list[S] | list[Copied
     height, _, width = copies.partition("x")
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
         raise InputError(f"copies={copies}: write HEIGHTxWIDTH in pixels, or none")
-    found = []
+    found: list[Any] = []
     for sequence in sequences:
         if not isinstance(sequence, MaskSequence):
             raise InputError(f"copies={copies}: the frames of this task have no masks to copy; write none")

@@ -38,7 +38,11 @@ class MaskSequence(FrameSequence):
 
     def mask(self, index: int) -> np.ndarray:
         """Return the index mask of one frame, uint8 [h, w], void pixels as background."""
-        return without_void(self.read(self.masks[index]))
+        return without_void(self.ground_truth(index))
+
+    def ground_truth(self, index: int) -> np.ndarray:
+        """Read the mask of one frame as it is, uint8 [h, w]."""
+        return self.read(self.masks[index])
 
     def read(self, file: Path) -> np.ndarray:
         """Read a mask of this sequence, ground truth or prediction by the same rule, uint8 [h, w]."""

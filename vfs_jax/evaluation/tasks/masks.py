@@ -84,7 +84,7 @@ class Davis(_MaskTask):
         def pairs() -> Iterator[davis.Masks]:
             for index in range(1, len(sequence) - 1):
                 path = existing_file(results / sequence.name / f"{sequence.frames[index].stem}.png")
-                prediction, truth = sequence.read(path), sequence.read(sequence.masks[index])
+                prediction, truth = sequence.read(path), sequence.ground_truth(index)
                 if truth.max(initial=0) == VOID:  # then 255 is void in both; else it is an extra object
                     prediction, truth = without_void(prediction), without_void(truth)
                 yield prediction, truth, str(path)
