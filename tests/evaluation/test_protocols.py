@@ -1,6 +1,8 @@
 """Whole protocols held to the official code of their authors: frames, first labels, windows, labels, masks."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -21,8 +23,9 @@ from vfs_jax.data.mask_datasets import open_davis, open_vip
 from vfs_jax.data.point_datasets import JointSequence
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.encoders import as_encoder
+from vfs_jax.evaluation.encoders.network import to_lab
 from vfs_jax.evaluation.metrics import miou, pck
-from vfs_jax.evaluation.propagation.features import prepare_frame
+from vfs_jax.evaluation.propagation.features import features_of, prepare_frame
 from vfs_jax.evaluation.propagation.first_masks import first_labels, number_labels
 from vfs_jax.evaluation.propagation.labels import masks_along, propagate_labels
 from vfs_jax.evaluation.propagation.padding import Layout, network_size
@@ -30,7 +33,7 @@ from vfs_jax.evaluation.propagation.readout import merge_groups
 from vfs_jax.evaluation.protocols import PROTOCOLS, settings_of
 from vfs_jax.evaluation.tasks.masks import Vip
 from vfs_jax.evaluation.tasks.points import Jhmdb
-from vfs_jax.models import backbone_of, init_variables, normalize_images
+from vfs_jax.models import backbone_of, init_variables, load_weights, normalize_images
 
 
 class PatchGrid(FixedGrid):
@@ -370,3 +373,39 @@ def test_parts_of_people_as_cropmae_has_them(vip, tmp_path):  # noqa: F811
     assert read_index_mask(tmp_path / "out/videos1/00000001.png").shape == (64, 96)
     score = task.score(tmp_path / "out", video)
     assert 0 < score.value < 1
+
+
+def test_official_frames_in_lab(real_data, arrays):
+    """Spa-then-Temp's networks read OpenCV's Lab of floats, which is up to 4e-3 from the textbook's."""
+    settings = settings_of("spa_then_temp", "davis", GRID)
+    sequence = blackswan(real_data, settings)
+    frame = prepare_frame(sequence.frame(0), Layout.of(sequence.size, settings, GRID))
+    normalized = (to_lab(frame) - np.float32([50, 0, 0])) / np.float32([50, 127, 127])
+    compare_samples(normalized, arrays, "stt.frame", 5e-3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "frames", "changes"), [("dino", 6, {}), ("dinov3", 4, {"short_side": 480})])
+def test_official_runs_from_files_to_masks(oracles, real_data, arrays, tmp_path, name, frames, changes):
+    """ViT S/16 of seeded weights on blackswan: features, labels, masks."""
+    if f"{name}.blackswan.soft" not in arrays:
+        return
+    path = tmp_path / "weights.pth"
+    script = [sys.executable, oracles / "make_vit_weights.py", "--model", f"{name}_vits16", "--out", path]
+    subprocess.run(script, check=True)
+    encoder = as_encoder(load_weights(path))
+    settings = settings_of(name, "davis", encoder, **changes)
+    sequence = blackswan(real_data, settings)
+    layout = Layout.of(sequence.size, settings, encoder)
+    features = list(features_of(encoder, map(sequence.frame, range(frames)), settings, layout))
+    first = first_labels(sequence.mask(0), settings, layout)
+    expected = arrays[f"{name}.blackswan.first"]
+    np.testing.assert_array_equal(first, np.eye(2)[expected] if expected.ndim == 2 else expected)
+    soft = np.stack(list(propagate_labels(features, first, settings, layout)))[..., :2]
+    off = np.abs(soft - arrays[f"{name}.blackswan.soft"])
+    assert off.mean() < 1e-4  # rounding may take another key here and there
+    assert np.mean(off.max(axis=-1) < 1e-4) > 0.995
+    masks = np.stack([np.asarray(each) for each in masks_along(features, sequence.mask(0), settings, layout)])
+    packed = arrays[f"{name}.blackswan.pred"]
+    official = np.unpackbits(packed)[: masks.size].reshape(masks.shape)
+    assert np.sum(masks != official, axis=(1, 2)).max() <= 50
