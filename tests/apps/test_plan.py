@@ -138,12 +138,14 @@ def test_gpus_are_counted_where_their_plugin_lacks_and_a_line_says_how_to_compil
         (["--topology=h100:2", "--images_per_core=0"], "--images_per_core=0: must be above 0"),
         (["--topology=h100:2", "--fast", "--config.data=nowhere"], "nowhere"),
         (["--topology=h100:2", "--fast", "--json=nowhere/plan.json"], "nowhere is no folder"),
+        (["--topology=h100:2", "--frame=480"], "--frame=480: write HEIGHTxWIDTH"),
         (["--topology=h100:2", "more"], "more: vfs-plan takes no arguments"),
     ],
 )
 def test_what_cannot_be_planned_is_one_line(command, monkeypatch, flags, message):
     monkeypatch.setattr(compilers.importlib.util, "find_spec", lambda name: None)
-    status, out, err = command(plan, CONFIG, *flags)
+    config = CONFIG.replace("vfs_r18_fine.py", "davis.py") if "--frame=480" in flags else CONFIG
+    status, out, err = command(plan, config, *flags)
     assert (status, out) == (1, "")
     assert message in err
     assert err.count("\n") == 1
@@ -165,6 +167,29 @@ def test_a_program_that_does_not_fit_says_by_how_much(command, monkeypatch, tmp_
     assert "NO: 46.17 GiB of 15.75 a chip, 30.42 too much" in out
     assert "exceeds available HBM (15.75G)" in out
     assert "raise accumulate" in out
+
+
+@pytest.mark.parametrize("config", ["siamfc.py", "otb.py"])
+def test_other_configs_are_refused_in_one_line(command, config):
+    status, out, err = command(plan, CONFIG.replace("vfs_r18_fine.py:smoke", config), "--topology=h100:1")
+    assert (status, out) == (1, "")
+    assert "neither trains VFS nor propagates labels" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_label_propagation_is_planned_for_one_size_of_frames(command):
+    config = CONFIG.replace("vfs_r18_fine.py", "davis.py")
+    status, out, err = command(plan, config, "--topology=v6e:2x2", "--fast", "--frame=64x96", "--json=-")
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    assert set(told) >= KEYS
+    assert told["frame"] == [64, 96]
+    assert told["grid"] == [15, 23]  # of 120x180 pixels
+    assert told["sources"]["memory_bytes"] == "counted"
+    status, out, _ = command(plan, config, "--topology=v6e:2x2", "--fast", "--frame=64x96")
+    for start in ("fits ", "in flight ", "operations ", "memory ", "frame ", "input "):
+        assert sum(line.startswith(start) for line in out.splitlines()) == 1, out
 
 
 @pytest.mark.long

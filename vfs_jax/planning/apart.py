@@ -16,8 +16,8 @@ from vfs_jax.errors import InputError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_EVERY = 15.0  # seconds between lines of progress
-_STACK = 2**30  # bytes a thread: libtpu's compiler for v6e recurses deeper than the usual 8 MiB
+_EVERY = 30.0  # seconds between lines of progress
+_STACK = 2**30  # bytes a thread: with the usual 8 MiB libtpu 0.0.42 ended in a deep recursion, for v6e
 
 
 def call_apart(what: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from vfs_jax.planning.evaluation import EvaluationPlan
 from vfs_jax.planning.training import TrainingPlan
 
 GIB = 2**30
@@ -9,15 +10,11 @@ GIB = 2**30
 
 def tell_training(plan: TrainingPlan) -> str:
     """Return a training plan as lines of text."""
-    of, how = plan.sources, plan.sources["memory_bytes"]
-    parts = ", ".join(f"{name} {value / GIB:.2f}" for name, value in plan.memory_parts.items() if value)
-    used = f"{plan.memory_bytes / GIB:.2f} GiB of {plan.memory_limit_bytes / GIB:.2f} a chip"
-    free = (plan.memory_limit_bytes - plan.memory_bytes) / GIB
+    of = plan.sources
     lines = [
         f"{plan.config} on {plan.topology}: {plan.chips} chips, {plan.hosts} host(s); a step is {plan.batch_size} "
         f"clips, {plan.images} images, {plan.dtype}",
-        f"fits         {'yes' if plan.fits else 'NO'}: {used}, {abs(free):.2f} {'free' if free >= 0 else 'too much'} "
-        f"({parts})  [{how}; limit: {of['memory_limit_bytes']}]",
+        _fits(plan),
     ]
     if plan.shortage:
         lines.append(f"             {plan.shortage}")
@@ -42,6 +39,38 @@ def tell_training(plan: TrainingPlan) -> str:
     if plan.cache:
         lines.append(f"compiled in {plan.compile_seconds:.0f} s, kept in {plan.cache}")
     return "\n".join(lines)
+
+
+def tell_evaluation(plan: EvaluationPlan) -> str:
+    """Return a plan of label propagation as lines of text."""
+    of = plan.sources
+    (height, width), (rows, cols) = plan.frame, plan.grid
+    flops = ", ".join(f"{name} {value / 1e9:.1f}" for name, value in plan.flops_by_part.items())
+    lines = [
+        f"{plan.config} on {plan.topology}: {plan.chips} chips, each with a video of its own, {plan.hosts} host(s); "
+        f"frames of {height}x{width}, features on {rows}x{cols} cells",
+        _fits(plan),
+        f"in flight    {plan.frames_in_flight} frames a call of the network; {plan.frames_remembered} are remembered",
+        f"operations   {plan.flops / 1e9:.1f} GFLOP a frame: {flops}  [{of['flops']}]",
+        f"memory       {plan.bytes / 1e9:.2f} GB read and written a frame  [{of['bytes']}]",
+        f"frame        at least {_milliseconds(plan.step_seconds_bound)}, {plan.binds} binds: "
+        + ", ".join(f"{name} {_milliseconds(value)}" for name, value in plan.bound_seconds.items())
+        + f"  [{of['bound_seconds']}]",
+        f"input        up to {plan.images_per_second_per_host:.0f} frames/s a host to read and as many masks to write  "
+        f"[{of['images_per_second_per_host']}]",
+    ]
+    return "\n".join(lines)
+
+
+def _fits(plan: TrainingPlan | EvaluationPlan) -> str:
+    """Tell whether a plan fits, and by how much."""
+    parts = ", ".join(f"{name} {value / GIB:.2f}" for name, value in plan.memory_parts.items() if value)
+    used = f"{plan.memory_bytes / GIB:.2f} GiB of {plan.memory_limit_bytes / GIB:.2f} a chip"
+    free = (plan.memory_limit_bytes - plan.memory_bytes) / GIB
+    return (
+        f"fits         {'yes' if plan.fits else 'NO'}: {used}, {abs(free):.2f} {'free' if free >= 0 else 'too much'} "
+        f"({parts})  [{plan.sources['memory_bytes']}; limit: {plan.sources['memory_limit_bytes']}]"
+    )
 
 
 def _exchanges(plan: TrainingPlan) -> str:
