@@ -28,8 +28,8 @@ def stream(
     Args:
         frames: RGB uint8 [h, w, 3] each, in time order; a list, a generator, a camera.
         first_labels: of the first frame: an index mask uint8 [h, w], or maps, float [h, w, l].
-        encoder: a function RGB uint8 [b, h, w, 3] -> features [b, rows, columns, c] of any framework, or the variables
-            of a ResNet, as `vfs_jax.models.load_torch` gives them.
+        encoder: a function RGB uint8 [b, h, w, 3] -> features [b, rows, columns, c] of any framework, or a network with
+            its variables as `vfs_jax.models.load_weights` gives them, or a ResNet's variables.
         new_labels: index masks uint8 [h, w] of later frames, by frame number, for objects that enter there. With index
             masks only.
         protocol: that decides all that no setting does: "vfs", "dino", ..., see `vfs_jax.evaluation.protocols`.
