@@ -190,7 +190,7 @@ torch.save(TENSORS, WHOLE)
         (b"<html>404</html>", r"is a web page \(HTML\)"),
         (b'<?xml version="1.0"?><Error>', "is an XML page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is a Git LFS pointer; fetch the file itself"),
-        (gzip.compress(b"weights"), r"is an archive \(gzip\); unpack it"),
+        (gzip.compress(b"weights", mtime=0), r"is an archive \(gzip\); unpack it"),
         (tarred(), r"is an archive \(tar\); unpack it"),
         (b'{"message": "Not Found"}', "is a JSON file"),
         (WHOLE.getvalue()[:-300], "is no whole"),
