@@ -246,5 +246,5 @@ def test_misuse(variables):
         SiamFCTracker(variables, head=True)
     with pytest.raises(TypeError, match="scales"):
         SiamFCTracker(variables, scales=3)
-    with pytest.raises(ValueError, match="scale_count 2"):
+    with pytest.raises(InputError, match="scale_count=2"):
         SiamFCTracker(variables, scale_count=2)

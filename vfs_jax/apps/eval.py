@@ -64,6 +64,8 @@ def run(arguments: list[str]) -> None:
     fields = {name: config[name] for name in _TASK_FIELDS if name in config}
     task = make_task(config.task, config.protocol, **fields)
     opened = task.open(config.data, split=config.split, sequences=cli.names(config.sequences))
+    if config.max_frames is not None and config.max_frames < 1:
+        raise InputError(f"max_frames={config.max_frames}: must be at least 1")
     sequences = [sequence.cut(config.max_frames) for sequence in opened]
     inspector = Inspector(config.inspect, config.inspect_frame, config.inspect_point)
     # All weights are read before anything is written, so that a wrong name costs no hour.

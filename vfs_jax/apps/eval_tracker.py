@@ -50,6 +50,8 @@ def run(arguments: list[str]) -> None:
         raise InputError(f"task={config.task}: there are {', '.join(BOX_TASKS)}")
     task = BOX_TASKS[config.task]()
     opened = task.open(config.data, split=config.split, sequences=cli.names(config.sequences))
+    if config.max_frames is not None and config.max_frames < 1:
+        raise InputError(f"max_frames={config.max_frames}: must be at least 1")
     sequences = [sequence.cut(config.max_frames) for sequence in opened]
     attributes = {}
     if config.attributes:

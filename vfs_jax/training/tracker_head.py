@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from vfs_jax.correspondence import cross_correlate
 from vfs_jax.data.box_datasets import BoxSequence
 from vfs_jax.data.pairs import PairSettings, pair_batches, steps_per_epoch
+from vfs_jax.errors import InputError
 from vfs_jax.models import SiamFCHead, depth_of
 from vfs_jax.models.resnet import Variables, feature_width
 from vfs_jax.models.tracking import STRIDE, out_scale, tracking_features
@@ -65,6 +66,17 @@ class HeadOptions(LoopOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(self, "epochs", "batch_size")
+        for name in ("learning_rate", "final_learning_rate", "positive_radius"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name}={getattr(self, name)}: must be above 0")
+        if not self.gamma >= 0:
+            raise InputError(f"gamma={self.gamma}: must be at least 0")
+        pairs = self.pairs
+        if not 0 < pairs.exemplar_size <= pairs.search_size - 2 * pairs.crop_margin or pairs.crop_margin < 0:
+            raise InputError(
+                f"pairs.exemplar_size={pairs.exemplar_size}: must be from 1 to search_size - 2 * crop_margin, "
+                f"{pairs.search_size} - 2 * {pairs.crop_margin}"
+            )
 
 
 def response_labels(rows: int, cols: int, radius: float) -> np.ndarray:

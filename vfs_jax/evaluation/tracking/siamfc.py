@@ -132,17 +132,17 @@ class SiamFCTracker:
 
         Raises:
             TypeError: an unknown setting.
-            ValueError: head=True, but the variables hold none; an even scale_count.
+            InputError: head=True, but the variables hold none; an even scale_count.
         """
         self.settings = TrackerSettings(**settings)
         if self.settings.scale_count < 1 or self.settings.scale_count % 2 == 0:
-            raise ValueError(f"scale_count {self.settings.scale_count}: take an odd number, so that one is no change")
+            raise InputError(f"scale_count={self.settings.scale_count}: take an odd number, so that one is no change")
         collections = {name: variables[name] for name in ("params", "batch_stats")}
         head = collections["params"].get("head")
         if "backbone" in collections["params"]:
             collections = {name: tree["backbone"] for name, tree in collections.items()}
         if self.settings.head and head is None:
-            raise ValueError("head=True, but the variables hold no SiamFC head; load them with part='siamfc'")
+            raise InputError("head=True: the variables hold no SiamFC head; load them with part='siamfc'")
         self._head = None if self.settings.head is False else jax.tree.map(jnp.asarray, head)
         self._variables = jax.tree.map(jnp.asarray, collections)
         self._out_scale = self.settings.out_scale
