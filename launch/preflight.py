@@ -122,7 +122,7 @@ def memory(program: Program) -> str:
 def plan(options: TrainOptions) -> str:
     """Count what a step needs, and what it takes of a host to feed the devices as fast as they could ever go."""
     topology = topology_here(jax.devices())
-    facts = count_step(options, topology.chip.platform if topology else "cpu", jax.device_count())
+    facts = count_step(options, topology.chip.platform if topology else "", jax.device_count())
     text = f"counted, a step needs {facts.memory_bytes / MIB:.0f} MiB a device"
     if topology is None:
         return f"{text}; there is no data sheet of {jax.devices()[0].device_kind} to tell how long it takes"

@@ -54,6 +54,15 @@ def test_rows_that_meet_all_rows_are_gathered():
     assert [(e.name, e.bytes) for e in exchanged] == [("all-gather", 64 * 32 * 4)]
 
 
+def test_a_queue_that_takes_the_batch_in_gathers_the_batch_alone():
+    def push(x, queue):
+        return jnp.concatenate([x, queue])[: len(queue)]
+
+    facts = count(push, (64, 32), (1000, 32))
+    assert [(e.name, e.bytes) for e in facts.collectives] == [("all-gather", 64 * 32 * 4)]
+    assert facts.argument_bytes == 4 * (8 * 32 + 1000 * 32)
+
+
 def test_parts_of_an_accumulated_batch_exchange_one_by_one():
     def run(x, w):
         def turn(total, part):

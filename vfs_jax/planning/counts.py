@@ -37,7 +37,7 @@ def count_program(trace: Callable[[int], jax.stages.Traced], *, platform: str, c
 
     Args:
         trace: the program for one, two ... times its batch.
-        platform: "tpu" or "cuda".
+        platform: "tpu" or "cuda"; "" for neither.
         chips: how many share the batch.
         flops: over all chips; counted from the program where 0.
 
@@ -46,7 +46,8 @@ def count_program(trace: Callable[[int], jax.stages.Traced], *, platform: str, c
     """
     traced = trace(1)
     flat, doubled = flatten(traced, platform), flatten(trace(2), platform)
-    grows = [_size(more) > _size(less) for less, more in zip(flat.arrays, doubled.arrays, strict=True)]
+    # What has the batch along an axis doubles; a queue that takes the batch in grows by less and is whole on each chip.
+    grows = [_size(more) >= 2 * _size(less) > 0 for less, more in zip(flat.arrays, doubled.arrays, strict=True)]
     sizes = [_bytes(array, chips if cut else 1, platform) for array, cut in zip(flat.arrays, grows, strict=True)]
     levels, collectives = _exchanges(flat, doubled, grows, chips)
     kept = _in_memory(flat, grows)
@@ -97,8 +98,9 @@ def _exchanges(
     for operation in flat.operations:
         level = max((levels[number] for number in operation.inputs), default=0)
         cut = [number for number in operation.inputs if grows[number]]
+        made = [flat.arrays[number] for number in operation.outputs]
         name, result = "", 0
-        if cut and not any(grows[number] or not _size(flat.arrays[number]) for number in operation.outputs):
+        if cut and any(map(_size, made)) and not any(grows[number] for number in operation.outputs):
             name = "all-reduce" if operation.name.startswith(_SUMS) else "all-gather"
             moved = operation.outputs if name == "all-reduce" else cut
             result = sum(_bytes(flat.arrays[number], 1, "") for number in moved)

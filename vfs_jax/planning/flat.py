@@ -46,7 +46,7 @@ def flatten(traced: jax.stages.Traced, platform: str) -> Flat:
 
     Args:
         traced: the program.
-        platform: "tpu" or "cuda"; branches by other conditions all count.
+        platform: "tpu" or "cuda"; "" takes what is there for any. Branches by other conditions all count.
     """
     flat = Flat([], [], (), ())
     jaxpr: ClosedJaxpr = traced.jaxpr

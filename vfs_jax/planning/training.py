@@ -142,7 +142,7 @@ def count_step(options: TrainOptions, platform: str, chips: int) -> Facts:
 
     Args:
         options: of the run.
-        platform: "tpu", "cuda" or "cpu".
+        platform: "tpu" or "cuda"; "" for neither.
         chips: that share the batch.
     """
 
