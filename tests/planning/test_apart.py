@@ -43,7 +43,7 @@ def test_a_crash_is_one_line_that_names_what_was_printed():
 
 
 def test_what_it_prints_stays_away_and_progress_shows(capfd, monkeypatch):
-    monkeypatch.setattr(apart, "_EVERY", 0.2)
+    monkeypatch.setattr(apart, "_EVERY", 0.01)
     assert apart.call_apart("compiling", noisy) != os.getpid()
     printed = capfd.readouterr()
     assert "noise" not in printed.err
