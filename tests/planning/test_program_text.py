@@ -97,3 +97,31 @@ def test_loops_count_as_often_as_they_run():
     exchanges, _ = read_program(text)
     assert count_by_name(exchanges) == {"all-reduce": 5}
     assert [each.bytes for each in exchanges] == [12]
+
+
+def test_loops_of_tpus_tell_their_turns_by_their_condition_alone():
+    text = """HloModule example
+%body (carry: (s32[], f32[4])) -> (s32[], f32[4]) {
+  %carry = (s32[], f32[4]{0:T(128)}) parameter(0)
+  %i = s32[] get-tuple-element(%carry), index=0
+  %x = f32[4]{0} get-tuple-element(%carry), index=1
+  %sum = f32[4]{0} all-reduce(%x), to_apply=%add
+  ROOT %next = (s32[], f32[4]{0}) tuple(%i, %sum)
+}
+
+%condition (carry.1: (s32[], f32[4])) -> pred[] {
+  %limit = s32[]{:T(128)} constant(18)
+  %carry.1 = (s32[], f32[4]{0}) parameter(0)
+  %i.1 = s32[]{:T(128)} get-tuple-element(%carry.1), index=0
+  ROOT %less = pred[]{:T(512)} compare(%i.1, %limit), direction=LT
+}
+
+ENTRY %main (a: f32[4]) -> (s32[], f32[4]) {
+  %a = f32[4]{0} parameter(0)
+  %zero = s32[] constant(0)
+  %start = (s32[], f32[4]{0}) tuple(%zero, %a)
+  ROOT %loop = (s32[], f32[4]{0}) while(%start), condition=%condition, body=%body
+}"""
+    exchanges, nbytes = read_program(text)
+    assert [(each.bytes, each.times) for each in exchanges] == [(16, 18)]
+    assert nbytes == 18 * (16 + 16)

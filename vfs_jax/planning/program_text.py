@@ -68,10 +68,8 @@ def _read(name: str, computations: dict[str, list[str]], collectives: list[Colle
         shapes[result] = shape
         operands = re.findall(r"%([\w.\-]+)", rest[: _closing(rest)])
         if operation == "while":
-            body = re.search(r"body=%([\w.\-]+)", rest)
-            count = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', rest)
-            if body:
-                nbytes += _read(body[1], computations, collectives, times * int(count[1] if count else 1))
+            if body := re.search(r"body=%([\w.\-]+)", rest):
+                nbytes += _read(body[1], computations, collectives, times * _turns(rest, computations))
             continue
         if operation in ("conditional", "call"):
             for branch in re.findall(r"(?:to_apply=|[{ ,])%([\w.\-]+)", rest[_closing(rest) :]):
@@ -93,6 +91,17 @@ def _read(name: str, computations: dict[str, list[str]], collectives: list[Colle
             touched += _arrays(shapes.get(operand, ""), padded=True)
         nbytes += times * sum(size for size, in_memory in touched if in_memory)
     return nbytes
+
+
+def _turns(rest: str, computations: dict[str, list[str]]) -> int:
+    """Find how often a loop runs: as the compiler tells, or what its condition compares a counter from 0 on with."""
+    if told := re.search(r'"known_trip_count":\{"n":"(\d+)"\}', rest):
+        return int(told[1])
+    condition = re.search(r"condition=%([\w.\-]+)", rest)
+    lines = computations.get(condition[1], []) if condition else []
+    limits = {name: int(n) for line in lines for name, n in re.findall(r"%(\S+) = s32\[\]\S* constant\((\d+)\)", line)}
+    compared = next((line for line in lines if "direction=LT" in line), "")
+    return next((limits[name] for name in re.findall(r"%([\w.\-]+)", compared) if name in limits), 1)
 
 
 def _closing(rest: str) -> int:
