@@ -95,7 +95,7 @@ def test_a_plan_says_of_every_figure_what_it_is(command, tmp_path, recorded_comp
     assert "tpu_vm.sh create v5litepod-4" in out
     assert "run vfs-train" in out
     assert "--config.dtype=bfloat16 --workdir=DIR --config.data=RECORDS" in out
-    # The second time nothing is compiled; another program, batch or topology is.
+    # The second time nothing is compiled; another program is.
     assert str(cache_folder()) in out
     assert len(recorded_compiler) == 1
     status, again, _ = command(plan, *flags)

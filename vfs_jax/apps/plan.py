@@ -80,8 +80,8 @@ def run(arguments: list[str]) -> None:
 
 
 def _plan_training(options: TrainOptions, topology: Topology) -> TrainingPlan:
-    given = [argument for argument in sys.argv[1:] if argument.startswith("--config")]
-    given.sort(key=lambda argument: not argument.startswith("--config="))
+    overrides = [argument for argument in sys.argv[1:] if argument.startswith("--config.")]
+    given = [f"--config={_config_name()}", *overrides]
     plan = plan_training(options, topology, _rate(options), flags=given, compiled=not _FAST.value)
     if not (_FAST.value or plan.cache):
         print("counted, not compiled: no CUDA plugin of JAX here; pip install 'vfs_jax[cuda]'", file=sys.stderr)
@@ -98,15 +98,21 @@ def _plan_evaluation(config: ConfigDict, topology: Topology) -> EvaluationPlan:
     names = [field.name for field in dataclasses.fields(Settings)]
     overrides: dict[str, Any] = {name: config[name] for name in names if config[name] is not None}
     settings = settings_of(config.protocol, config.task, named[0].encoder, **overrides)
-    given = next(argument for argument in sys.argv[1:] if argument.startswith("--config="))
     return plan_evaluation(
         named[0].encoder,
         settings,
         topology,
         (int(size[1]), int(size[2])),
-        config=given.partition("=")[2],
+        config=_config_name(),
         compiled=not _FAST.value,
     )
+
+
+def _config_name() -> str:
+    """Return what --config was given, with its variants."""
+    at = next(place for place, argument in enumerate(sys.argv) if re.match(r"--?config(=|$)", argument))
+    _, equals, value = sys.argv[at].partition("=")
+    return value if equals else sys.argv[at + 1]
 
 
 def _rate(options: TrainOptions) -> InputRate:

@@ -153,7 +153,7 @@ def plan_evaluation(
         sources={
             "memory_bytes": how,
             "memory_limit_bytes": f"data sheet ({chip.memory_from})",
-            "flops": network.flops_how,
+            "flops": f"network {network.flops_how}, operator {operator.flops_how}",
             "bytes": how,
             "bound_seconds": f"{how}, at peaks of the data sheet ({chip.source})",
             "images_per_second_per_host": "computed of the bound",
