@@ -24,6 +24,9 @@ from data_prep.index import ShardTask, read_entries, read_tasks
 from data_prep.shards import finished, read_sidecar, shard_name, write_shard
 from vfs_jax.errors import InputError
 
+# What failed in threads of this process. Beam prints the traceback of whatever they raise, so they tell it here.
+_failures: list[str] = []
+
 RUNNERS = ("DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner")
 
 
@@ -37,6 +40,7 @@ class Conversion:
         options: how videos become clips.
         clip_timeout: seconds a clip may take to decode.
         progress: file that grows by a byte a video, "" for none.
+        here: whether the workers are threads of this process.
     """
 
     out: str
@@ -44,6 +48,7 @@ class Conversion:
     options: ClipOptions
     clip_timeout: float
     progress: str = ""
+    here: bool = False
 
 
 class ConvertShard(beam.DoFn):
@@ -70,9 +75,11 @@ class ConvertShard(beam.DoFn):
             Its number, how many records it holds and how many videos, or parts of them, were rejected.
 
         Raises:
-            InputError: it cannot be written.
+            InputError: it cannot be written, and the worker is no thread of this process.
         """
         told = self._conversion
+        if _failures:
+            return
         out = Path(told.out)
         entries = read_entries(out, element)
         path = out / shard_name(element.shard, told.shards)
@@ -85,7 +92,11 @@ class ConvertShard(beam.DoFn):
                 sidecar = write_shard(path, entries, self._decoder, settings, video_done=lambda: self._advance(1))
             except OSError as error:
                 reason = error.strerror or error
-                raise InputError(f"{path}: cannot be written: {reason}; free space and run again") from error
+                message = f"{path}: cannot be written: {reason}; free space and run again"
+                if not told.here:
+                    raise InputError(message) from error
+                _failures.append(message)
+                return
         yield element.shard, sidecar["count"], len(sidecar["rejects"])
 
     def _advance(self, videos: int) -> None:
@@ -136,7 +147,8 @@ def convert(
     _remove_leftovers(out)
     progress = out / ".progress.tmp"
     progress.touch()
-    conversion = Conversion(str(out.resolve()), len(tasks), options, clip_timeout, str(progress.resolve()))
+    here = runner == "DirectRunner"
+    conversion = Conversion(str(out.resolve()), len(tasks), options, clip_timeout, str(progress.resolve()), here)
     try:
         with _progress_bar(progress, sum(task.videos for task in tasks)):
             _run(tasks, conversion, workers, runner, beam_options)
@@ -200,6 +212,7 @@ def _run(
         given += [f"--direct_num_workers={workers}", "--direct_running_mode=multi_threading"] if workers > 1 else []
         chosen = FnApiRunner()
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what fails is told once, below
+    _failures.clear()
     try:
         with beam.Pipeline(runner=chosen, options=PipelineOptions(given)) as pipeline:
             build(pipeline, tasks, conversion)
@@ -209,6 +222,8 @@ def _run(
         if told is None:
             raise
         raise InputError(told[1]) from None
+    if _failures:
+        raise InputError(_failures[0])
 
 
 def _require_a_record(out: Path, tasks: list[ShardTask]) -> None:

@@ -105,6 +105,7 @@ def test_disk_full(write_video, tmp_path, vfs_prepare):
         check=False,
     )
     assert ended.returncode == 1, ended.stderr
+    assert "Traceback" not in ended.stderr
     assert ended.stderr.splitlines()[-1] == (
         f"vfs-prepare: error: {out.resolve()}/clips-train.array_record-00001-of-00002: cannot be written: "
         "write() failed: File too large; free space and run again"
