@@ -93,11 +93,13 @@ def test_boxes_that_nobody_gave_out(tmp_path):
 
 def test_records(tmp_path, monkeypatch):
     monkeypatch.setattr("tensorflow_datasets.builder_from_directory", lambda _: _NoSource())
-    shards = [{"shard": "a", "bytes": 0, "count": 0, "sha256": "12"}]
+    shard = {"shard": "a", "bytes": 0, "count": 0, "frames": 0, "rejects": 0, "sha256": ""}
+    told = dict.fromkeys(("version", "settings", "index_sha256", "videos", "records", "rejects", "frames", "bytes"), 0)
     for name, sha256 in (("one", "12"), ("moved", "12"), ("other", "13")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a").touch()
-        (tmp_path / name / "manifest.json").write_text(json.dumps({"shards": [{**shards[0], "sha256": sha256}]}))
+        manifest = {**told, "shards": [{**shard, "sha256": sha256}]}
+        (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
     one, moved, other = (ClipRecords(tmp_path / name).checksum for name in ("one", "moved", "other"))
     assert one == moved != other
 

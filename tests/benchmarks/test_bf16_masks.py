@@ -55,8 +55,9 @@ def test_the_share_is_of_predicted_pixels(monkeypatch):
             return 7
 
     monkeypatch.setattr(bf16_masks, "propagate_masks", masks)
+    monkeypatch.setattr(bf16_masks, "as_encoder", lambda variables: variables)
     sequence = Sequence(name="x", frame=lambda index: index, mask=lambda index: np.ones((4, 5), np.uint8))
-    score = bf16_masks.compare(None, sequence, bf16_masks.Settings(), frames=3)
+    score = bf16_masks.compare({"params": {}}, sequence, bf16_masks.Settings(), frames=3)
     assert score["share_of_pixels"] == pytest.approx((1 + 3) / 40)
     assert score["share_of_pixels_worst_frame"] == pytest.approx(3 / 20)
     assert score["J"] == {"float32": 1, "bfloat16": pytest.approx((19 + 17) / 40)}
