@@ -15,6 +15,7 @@ config.data where there are records, or --images_per_core.
 """
 
 import dataclasses
+import math
 import re
 import sys
 from pathlib import Path
@@ -117,8 +118,8 @@ def _config_name() -> str:
 
 def _rate(options: TrainOptions) -> InputRate:
     """Find out what an image costs a host."""
-    if _IMAGES_PER_CORE.value is not None and _IMAGES_PER_CORE.value <= 0:
-        raise InputError(f"images_per_core={_IMAGES_PER_CORE.value:g}: must be above 0")
+    if _IMAGES_PER_CORE.value is not None and not 0 < _IMAGES_PER_CORE.value < math.inf:
+        raise InputError(f"images_per_core={_IMAGES_PER_CORE.value:g}: must be a number above 0")
     records = ClipRecords(options.data) if options.data else None
     rate = measure_input(
         segments=options.segments,

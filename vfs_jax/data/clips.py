@@ -95,6 +95,12 @@ class ClipBatches(Sequence[ClipBatch]):
         raise InputError(f"{_TRIES} records in a row cannot be read; verify the data ({'; '.join(failed)})")
 
 
+def check_segments(segments: int) -> None:
+    """Raise InputError where the sampled frames of a clip cannot be shared between two views."""
+    if segments < 2 or segments % 2:
+        raise InputError(f"segments={segments}: must be even, since each of the two views takes half of the frames")
+
+
 def clip_batches(
     records: Sequence[ClipRecord],
     *,
@@ -135,8 +141,7 @@ def clip_batches(
     """
     if len(records) == 0:
         raise InputError("there are no clips to train on; prepare some videos first")
-    if segments < 2 or segments % 2:
-        raise InputError(f"segments={segments}: must be even, since each of the two views takes half of the frames")
+    check_segments(segments)
     if batch_size < 1 or batch_size % process_count:
         raise InputError(f"batch_size={batch_size}: must be a positive multiple of the {process_count} processes")
     batches = ClipBatches(

@@ -96,12 +96,14 @@ def plan_evaluation(
             there is chosen beside the GPU.
 
     Raises:
-        InputError: the encoder is none of our networks, or the compiler for TPUs is missing.
+        InputError: the encoder is none of our networks, lacks the output, or the compiler for TPUs is missing.
     """
     if not isinstance(encoder, NetworkEncoder):
         raise InputError(
             "weights=: nothing is known of an encoder that is none of our networks; name a file of weights"
         )
+    if settings.output not in encoder.outputs:
+        raise InputError(f"output={settings.output}: there is no such output; there are {', '.join(encoder.outputs)}")
     chip = topology.chip
     shapes = dataclasses.replace(encoder, variables=jax.eval_shape(lambda: encoder.variables))
     layout = Layout.of(frame, settings, shapes)
@@ -187,23 +189,21 @@ def _encode(case: Case, variables: PyTree, images: jax.Array) -> jax.Array:
     return encoded[settings.output]
 
 
-def trace_network(case: Case, times: int, place: Callable[[PyTree], PyTree]) -> jax.stages.Traced:
+def trace_network(case: Case, place: Callable[[PyTree], PyTree]) -> jax.stages.Traced:
     """Trace one call of the network.
 
     Args:
         case: what is traced.
-        times: batches of frames.
         place: gives shapes their device.
     """
     encoder, settings, layout = case
-    frames = jax.ShapeDtypeStruct((times * settings.batch_frames, *layout.canvas, 3), jnp.uint8)
+    frames = jax.ShapeDtypeStruct((settings.batch_frames, *layout.canvas, 3), jnp.uint8)
     function = jax.jit(lambda variables, images: _encode(case, variables, images))
     return function.trace(place(encoder.variables), place(frames))
 
 
-def trace_operator(case: Case, times: int, place: Callable[[PyTree], PyTree]) -> jax.stages.Traced:
-    """Trace the propagation to one frame; for the arguments see `trace_network`, `times` changes nothing."""
-    del times
+def trace_operator(case: Case, place: Callable[[PyTree], PyTree]) -> jax.stages.Traced:
+    """Trace the propagation to one frame; for the arguments see `trace_network`."""
     _, settings, layout = case
     features = jax.eval_shape(lambda: _features(case))
     labels = jnp.zeros((*layout.label_grid(settings.output), LABELS))
@@ -212,7 +212,8 @@ def trace_operator(case: Case, times: int, place: Callable[[PyTree], PyTree]) ->
 
 
 def _count(trace: Callable[..., jax.stages.Traced], case: Case, platform: str) -> Facts:
-    return count_program(lambda times: trace(case, times, lambda shapes: shapes), platform=platform, chips=1)
+    traced = trace(case, lambda shapes: shapes)  # nothing is cut over chips, so that there is no batch to double
+    return count_program(lambda times: traced, platform=platform, chips=1)
 
 
 def compile_both(case: Case, topology: Topology, compiler: str) -> tuple[Facts, Facts]:
@@ -231,7 +232,7 @@ def compile_both(case: Case, topology: Topology, compiler: str) -> tuple[Facts, 
 
     found = []
     for trace in (trace_network, trace_operator):
-        traced = trace(case, 1, place)
+        traced = trace(case, place)
         lowered = traced.lower(lowering_platforms=("tpu",))
         path = cache_file(lowered.as_text(), topology.name, compiler, trace.__name__.removeprefix("trace_"))
         facts = load_facts(path)

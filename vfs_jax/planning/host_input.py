@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from vfs_jax.data.clips import ClipBatches
+from vfs_jax.data.clips import ClipBatches, check_segments
 from vfs_jax.data.images import encode_jpeg
 from vfs_jax.data.record_fields import ClipRecord
 
@@ -48,10 +48,14 @@ def measure_input(
         records: clips to read; made-up pictures in memory where None.
         seconds: that the measurement takes.
 
+    Raises:
+        InputError: the segments cannot be shared between two views.
+
     >>> rate = measure_input(segments=2, image_size=64, min_area=0.2, seconds=0.05)
     >>> rate.images_per_core > 1, rate.source.startswith("measured here")
     (True, True)
     """
+    check_segments(segments)
     what = "on the records"
     if records is None:
         records = [made_up_clip(seed) for seed in range(4)]

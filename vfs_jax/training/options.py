@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vfs_jax.errors import InputError
+from vfs_jax.models.resnet import BLOCKS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,9 @@ class TrainOptions(LoopOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(self, "steps", "batch_size", "image_size", "accumulate", "queue_size")
+        if self.depth not in BLOCKS:
+            known = ", ".join(map(str, BLOCKS))
+            raise InputError(f"depth={self.depth}: there is no such ResNet; choose among {known}")
         if self.dtype not in ("float32", "bfloat16"):
             raise InputError(f"dtype={self.dtype}: take float32 or bfloat16")
         if self.batch_size % self.accumulate:
