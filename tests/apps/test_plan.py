@@ -86,7 +86,7 @@ def test_a_plan_says_of_every_figure_what_it_is(command, tmp_path, recorded_comp
     assert told["cores_per_host"] == -(-told["images_per_second_per_host"] // 1000)
     assert told["days_bound"] == pytest.approx(3 * told["step_seconds_bound"] / 86400)
     for start, word in (
-        *(("fits", "[compiled; limit: data sheet"), ("operations", "[compiled]"), ("memory", "[compiled]")),
+        *(("fits", "[compiled; limit: compiler, what libtpu"), ("operations", "[compiled]"), ("memory", "[compiled]")),
         *(("exchange", "[compiled]"), ("step", "[compiled, at peaks of the data sheet"), ("input", "[given]")),
         *(("storage", "[computed; "), ("batch", "[estimated]")),
     ):

@@ -50,9 +50,9 @@ class Chip:
 
 # What libtpu 0.0.42 leaves to a program of the 32, 16, 95 and 32 GB of the data sheets: its message names it where a
 # program needs more.
-_BY_LIBTPU = "what libtpu leaves to programs"
+_BY_LIBTPU = "compiler, what libtpu leaves to programs"
 # launch/gpu.env gives jax 0.92 of a card.
-_BY_ENV = "0.92 of the card's, as launch/gpu.env says"
+_BY_ENV = "data sheet, 0.92 of it as launch/gpu.env says"
 
 CHIPS = {
     chip.name: chip

@@ -154,7 +154,7 @@ def plan_evaluation(
         compile_seconds=network.compile_seconds + operator.compile_seconds,
         sources={
             "memory_bytes": how,
-            "memory_limit_bytes": f"data sheet ({chip.memory_from})",
+            "memory_limit_bytes": chip.memory_from,
             "flops": f"network {network.flops_how}, operator {operator.flops_how}",
             "bytes": how,
             "bound_seconds": f"{how}, at peaks of the data sheet ({chip.source})",

@@ -248,7 +248,7 @@ def assemble(
         cache=cache,
         sources={
             "memory_bytes": how,
-            "memory_limit_bytes": f"data sheet ({chip.memory_from})",
+            "memory_limit_bytes": chip.memory_from,
             "flops": facts.flops_how,
             "bytes": how,
             "collectives": how,
