@@ -33,7 +33,7 @@ def count_program(trace: Callable[[int], jax.stages.Traced], *, platform: str, c
     What grows with the batch is cut over the chips, all else is whole on each; so an operation whose operands grow with
     it and whose result does not is where the chips exchange something. Of those that can happen at the same time, one
     is counted: compilers join them. Kernels are convolutions, matrix products, sums over the batch and the like, with
-    all elementwise work inside them; that is the least that a compiler can do with.
+    all elementwise work inside them. What a TPU keeps in its on-chip memory is counted as if it did not.
 
     Args:
         trace: the program for one, two ... times its batch.
