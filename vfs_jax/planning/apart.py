@@ -2,14 +2,12 @@
 
 import multiprocessing
 import os
-import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 from vfs_jax.errors import InputError
@@ -17,7 +15,6 @@ from vfs_jax.errors import InputError
 P = ParamSpec("P")
 R = TypeVar("R")
 _EVERY = 30.0  # seconds between lines of progress
-_STACK = 2**30  # bytes a thread: with the usual 8 MiB libtpu 0.0.42 ended in a deep recursion, for v6e
 
 
 def call_apart(what: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -40,8 +37,7 @@ def call_apart(what: str, function: Callable[P, R], *args: P.args, **kwargs: P.k
     os.close(handle)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, initializer=_print_to, initargs=(log,)) as pool:
-        with _large_stacks():
-            future = pool.submit(function, *args, **kwargs)
+        future = pool.submit(function, *args, **kwargs)
         while True:
             try:
                 result = future.result(timeout=_EVERY)
@@ -60,15 +56,3 @@ def _print_to(file: str) -> None:
     """Send what this process prints to stderr, also from C++, to a file."""
     with open(file, "ab") as opened:
         os.dup2(opened.fileno(), 2)
-
-
-@contextmanager
-def _large_stacks() -> Iterator[None]:
-    """Let a process that is started within have threads with large stacks."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
-    wanted = _STACK if hard == resource.RLIM_INFINITY else min(_STACK, hard)
-    resource.setrlimit(resource.RLIMIT_STACK, (wanted, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
