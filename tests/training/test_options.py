@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import math
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,16 @@ def test_free_fields_are_options():
         ({"dtype": "float16"}, "dtype=float16: take float32 or bfloat16"),
         ({"accumulate": 3}, "accumulate=3: must divide batch_size=4"),
         ({"eval_every": 5}, "eval_every=5: needs eval_data"),
+        ({"learning_rate": math.nan}, "learning_rate=nan: must be at least 0"),
+        ({"learning_rate": -1.0}, "learning_rate=-1.0: must be at least 0"),
+        ({"weight_decay": math.inf}, "weight_decay=inf: must be at least 0"),
+        ({"momentum": math.nan}, "momentum=nan: must be at least 0 and at most 1"),
+        ({"seed": -1}, "seed=-1: must be at least 0"),
+        ({"num_workers": -1}, "num_workers=-1: must be at least 0"),
+        ({"min_area": 2.0}, "min_area=2.0: must be above 0 and at most 1"),
+        ({"watchdog_seconds": 0.0}, "watchdog_seconds=0.0: must be above 0"),
+        ({"max_unreadable": 7.0}, "max_unreadable=7.0: must be at least 0 and at most 1"),
+        ({"temperature": math.nan}, "temperature=nan: must be above 0"),
     ],
 )
 def test_nonsense_is_named(change, message):

@@ -1,6 +1,7 @@
 """The options of training: what a configuration may say, with its meaning and its default."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,9 @@ class LoopOptions:
 
     def __post_init__(self) -> None:
         require_positive(self, "checkpoint_every", "keep_checkpoints", "log_every")
+        require_range(self, "num_workers", "peak_flops", "max_bad_steps", "eval_every", "eval_max_frames")
+        require_range(self, "max_unreadable", high=1)
+        require_range(self, "watchdog_seconds", above=True)
         if self.eval_every and not self.eval_data:
             raise InputError(f"eval_every={self.eval_every}: needs eval_data, a folder to evaluate on")
 
@@ -104,7 +108,12 @@ class TrainOptions(LoopOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, "steps", "batch_size", "image_size", "accumulate", "queue_size")
+        require_positive(self, "steps", "batch_size", "image_size", "accumulate", "queue_size", "eval_short_side")
+        require_range(self, "learning_rate", "weight_decay", "collapse_below")
+        require_range(self, "momentum", "encoder_momentum", high=1)
+        require_range(self, "seed", high=2**32 - 1)
+        require_range(self, "temperature", above=True)
+        require_range(self, "min_area", high=1, above=True)
         if self.depth not in BLOCKS:
             known = ", ".join(map(str, BLOCKS))
             raise InputError(f"depth={self.depth}: there is no such ResNet; choose among {known}")
@@ -116,8 +125,6 @@ class TrainOptions(LoopOptions):
             raise InputError(f"negatives={self.negatives}: take none, batch or queue")
         if self.negatives == "batch" and self.batch_size == self.accumulate:
             raise InputError("negatives=batch: needs at least two clips in a part of the batch")
-        if self.temperature <= 0:
-            raise InputError(f"temperature={self.temperature}: must be above 0")
 
 
 # What may change when a run is continued, since the numbers that it computes do not depend on it: of any run, of VFS's.
@@ -135,6 +142,19 @@ def require_positive(options: object, *names: str) -> None:
         value = getattr(options, name)
         if value < 1:
             raise InputError(f"{name}={value}: must be at least 1")
+
+
+def require_range(options: object, *names: str, low: float = 0, high: float = math.inf, above: bool = False) -> None:
+    """Refuse options that are not from low (or above it) to high, or not finite.
+
+    Raises:
+        InputError: names the option.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if not ((low < value if above else low <= value) and value <= high and math.isfinite(value)):
+            most = f" and at most {high:g}" if high < math.inf else ""
+            raise InputError(f"{name}={value}: must be {'above' if above else 'at least'} {low:g}{most}")
 
 
 def read_options(config: Mapping[str, Any]) -> TrainOptions:

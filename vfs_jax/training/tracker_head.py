@@ -18,7 +18,7 @@ from vfs_jax.models import SiamFCHead, depth_of
 from vfs_jax.models.resnet import Variables, feature_width
 from vfs_jax.models.tracking import STRIDE, out_scale, tracking_features
 from vfs_jax.training.loop import Evaluate, train
-from vfs_jax.training.options import LoopOptions, require_positive
+from vfs_jax.training.options import LoopOptions, require_positive, require_range
 from vfs_jax.training.program import (
     Batch,
     Metrics,
@@ -66,11 +66,8 @@ class HeadOptions(LoopOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(self, "epochs", "batch_size")
-        for name in ("learning_rate", "final_learning_rate", "positive_radius"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name}={getattr(self, name)}: must be above 0")
-        if not self.gamma >= 0:
-            raise InputError(f"gamma={self.gamma}: must be at least 0")
+        require_range(self, "learning_rate", "final_learning_rate", "positive_radius", above=True)
+        require_range(self, "gamma")
         pairs = self.pairs
         if not 0 < pairs.exemplar_size <= pairs.search_size - 2 * pairs.crop_margin or pairs.crop_margin < 0:
             raise InputError(
