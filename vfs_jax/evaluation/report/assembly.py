@@ -146,9 +146,9 @@ def _costs(runs: Sequence[Run]) -> list[list[str]]:
     if len(costs) < len(runs):
         return []
     return [
-        ["Parameters", *("–" if each.parameters is None else f"{each.parameters / 1e6:.1f} M" for each in costs)],
+        ["Parameters", *("–" if each.parameters is None else f"{each.parameters / 1e6:.1f}\u00a0M" for each in costs)],
         ["s a frame", *(f"{each.seconds_per_frame:.3f}" for each in costs)],
-        ["Memory", *(f"{each.peak_memory_mb / 1e3:.2f} GB" for each in costs)],
+        ["Memory", *(f"{each.peak_memory_mb / 1e3:.2f}\u00a0GB" for each in costs)],
     ]
 
 
