@@ -55,7 +55,7 @@ def test_two_processes_check_and_train(real_data, tmp_path):
     compiled, counted = (int(re.search(r"needs (\d+) MiB a device", said[name])[1]) for name in ("memory", "plan"))
     assert 0.5 < counted / compiled < 1.5, said
     assert said["devices"] == "4 x cpu in 2 process(es)"
-    assert "1 clips, the middle one of 120 frames 313x256" in said["records"]
+    assert "1 clips, the middle one of 120 frames 342x256" in said["records"]
     assert list(workdir.iterdir()) == []
 
     trained = start([*apps, "vfs_jax.apps.train"])
