@@ -280,6 +280,26 @@ def test_streams_share_one_program_and_keep_old_memories():
     assert kept.values.unsafe_buffer_pointer() == before.values.unsafe_buffer_pointer()
 
 
+def test_streams_whose_memory_is_used_again():
+    features = np.random.default_rng(0).normal(size=(5, 40, 60, 64)).astype(np.float32)
+    first = np.random.default_rng(1).uniform(size=(40, 60, 2)).astype(np.float32)
+    kept = np.empty(features[0].size + 16, np.float32)  # aligned, so that JAX could take it as it is
+    kept = kept[-kept.ctypes.data % 64 // 4 :][: features[0].size].reshape(features[0].shape)
+
+    def labels_of(memory_of_a_frame):
+        memory, labels = start_memory(memory_of_a_frame(0), first, radius=2.0, num_context=2), []
+        for number in range(1, 5):
+            frame, memory = propagate_next(memory, memory_of_a_frame(number), topk=3)
+            labels.append(frame)
+        return np.stack(labels)
+
+    def used_again(number):
+        kept[:] = features[number]
+        return kept
+
+    np.testing.assert_array_equal(labels_of(used_again), labels_of(lambda number: features[number]))
+
+
 @pytest.mark.slow
 def test_gradients_are_finite():
     """Through the choice of keys the result is a softmax of scores; exact duplicates and zeros must not make NaN."""

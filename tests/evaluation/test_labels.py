@@ -184,6 +184,21 @@ def test_stream_of_maps(variables):
         list(stream(images, masks[0], variables, topkk=3))
 
 
+def test_stream_from_one_buffer(variables):
+    """A camera may write every frame into the memory of the last."""
+    images, masks = video(frames=5)
+    buffer = np.empty_like(images[0])
+
+    def camera():
+        for image in images:
+            buffer[:] = image
+            yield buffer
+
+    settings = dataclasses.asdict(Settings(short_side=64, radius=4.0, num_context=2))
+    expected = list(stream(images, masks[0], variables, **settings))
+    np.testing.assert_array_equal(list(stream(camera(), masks[0], variables, **settings)), expected)
+
+
 @pytest.mark.slow
 def test_real_video(real_data, variables):
     """Two frames of a real video at a quarter of its size: random features follow the dog for two frames."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from beartype import beartype
 from jaxtyping import jaxtyped as _jaxtyped
@@ -45,3 +46,11 @@ def checked(function: Callable[_P, _R]) -> Callable[_P, _R]:
         return annotated(*args, **kwargs)
 
     return call
+
+
+def own(array: jax.Array | np.ndarray) -> jax.Array:
+    """Give a JAX array that nobody else writes into: a stream's owner may lay the next frame where this one was.
+
+    JAX may read NumPy's memory for as long as a program runs, which is after the call that started it.
+    """
+    return jnp.asarray(array.copy() if isinstance(array, np.ndarray) else array)

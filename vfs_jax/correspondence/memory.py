@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from vfs_jax.correspondence.affinity import Window
-from vfs_jax.correspondence.arguments import Number, checked
+from vfs_jax.correspondence.arguments import Number, checked, own
 from vfs_jax.correspondence.blending import Ties, blend_labels, check_blending
 from vfs_jax.correspondence.matching import KeyGroup, SearchSpec
 from vfs_jax.correspondence.tiles import FeatureMaps, feature_maps
@@ -202,12 +202,12 @@ def start_memory(
     """
     context = ContextSpec(num_context, keep_first, fill_first, first_once)
     search = SearchSpec(radius, window, first_frame_windowed, normalize)
-    frame = _feature_maps(jnp.asarray(features)[None], normalize=normalize)
-    labels = jnp.asarray(first_labels)[None].astype(np.float32)
+    frame = _feature_maps(own(features)[None], normalize=normalize)
+    labels = own(first_labels)[None].astype(np.float32)
     return Memory(
         first=Labeled((frame,), labels),
         previous=Labeled((frame,) * num_context, jnp.repeat(labels, num_context, axis=0)),
-        mask=None if key_mask is None else jnp.asarray(key_mask),
+        mask=None if key_mask is None else own(key_mask),
         seen=jnp.ones((), np.int32),
         context=context,
         search=search,
@@ -271,7 +271,7 @@ def propagate_next(
         ((2, 3, 1), 4)
     """
     check_blending(topk, temperature)
-    features = jnp.asarray(features)
+    features = own(features)
     kept = memory.first.frames[0].values
     if features.shape != kept.shape[1:] or features.dtype != kept.dtype:
         raise ValueError(

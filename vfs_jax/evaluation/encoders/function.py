@@ -92,11 +92,12 @@ class FunctionEncoder(Encoder):
 
 
 def _to_jax(array: Any) -> Array:
-    """Take over an array of any framework as a copy: its owner may write into it again."""
-    if isinstance(array, np.ndarray | jax.Array):
-        return jnp.array(array)
-    if hasattr(array, "detach"):
-        array = array.detach().contiguous()
-    if hasattr(array, "__dlpack__"):
-        return jax.dlpack.from_dlpack(array, copy=True)
-    return jnp.array(np.asarray(array.numpy() if hasattr(array, "numpy") else array))
+    """Take over an array of any framework as a copy that is made before this returns: its owner may write into it."""
+    if not isinstance(array, np.ndarray | jax.Array):
+        if hasattr(array, "detach"):
+            array = array.detach().contiguous()
+        if hasattr(array, "__dlpack__"):
+            array = jax.dlpack.from_dlpack(array)  # `copy=True` would copy later, or on a CPU not at all
+        else:
+            array = np.asarray(array.numpy() if hasattr(array, "numpy") else array)
+    return jax.block_until_ready(jnp.array(array))
