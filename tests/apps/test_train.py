@@ -60,7 +60,7 @@ def test_trains_evaluates_and_continues(real_data, records, tmp_path, command):
         assert 0 < line["loss"] < 4
         assert 0.5 < line["embedding_std"] < 1.5
         assert line["unreadable"] == line["skipped"] == 0
-        assert 0 <= line["data_wait"] <= 1
+        assert 0 <= line["device_idle"] <= 1
     assert metrics[0]["learning_rate"] == pytest.approx(0.05 * 4 / 64)
     (scores,) = lines(workdir / "evaluation.jsonl")
     assert scores["step"] == 3

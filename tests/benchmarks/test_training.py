@@ -1,16 +1,34 @@
 """The training benchmark runs at toy size, and both sides of it are the same step; its numbers mean nothing here."""
 
+import functools
+
 import cv2
 import numpy as np
 import pytest
 import training
+import training_run
 
 
 @pytest.mark.long
 def test_the_step_benchmark_runs():
-    text = training.step_report(depth=18, clips=2, frames=2, size=72, repeat=1)
+    sizes = {"depth": 18, "clips": 2, "frames": 2, "size": 72, "steps": 2, "repeat": 1}
+    text = training.step_report(training.measure_step(**sizes), **sizes)
     for name in ("PyTorch", "vfs_jax"):
         assert f"| {name} |" in text
+
+
+@pytest.mark.long
+def test_the_run_benchmark_runs(tmp_path, monkeypatch):
+    """With a network and clips as small as they go."""
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(
+        training_run, "make_records", functools.partial(training_run.make_records, videos=3, height=60, width=80)
+    )
+    sizes = {"depth": 18, "clips": 2, "frames": 2, "size": 72, "steps": 4, "workers": 1, "dtype": "float32"}
+    figures = training_run.measure_run(tmp_path, **sizes)
+    assert figures["images_per_second"] == pytest.approx(4 * figures["steps_per_second"])
+    assert 0 <= figures["device_idle"] <= 1
+    assert "| device_idle |" in training_run.run_report(figures, **sizes)
 
 
 def test_the_networks_are_of_the_same_size():

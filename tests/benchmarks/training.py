@@ -1,20 +1,24 @@
 """How fast a training step and its input are: against PyTorch, and against a bare loop.
 
-  python tests/benchmarks/training.py step [--depth=18 --clips=8 --frames=2 --size=224 --repeat=5]
+  python tests/benchmarks/training.py step [--depth=18 --clips=8 --frames=2 --size=224 --steps=3 --repeat=5]
   python tests/benchmarks/training.py input --data=RECORDS [--batches=32] [--workers=0]
 
 "step" takes turns between this package's step and the same step in PyTorch (network, loss, SGD; on CUDA with
-channels_last, bfloat16 autocast and torch.compile, against bfloat16 here) and prints the ratio of medians. "input"
-compares clip_batches with a loop that decodes and crops the same JPEGs, which lie in memory already; seconds of the CPU
-hold on a busy machine too. Both print Markdown.
+channels_last, bfloat16 autocast and torch.compile, against bfloat16 here) and prints the ratio of medians. Both copy
+the next batch while a step computes and read the loss one step late: here as the training loop does, in PyTorch from
+pinned memory on a stream of its own; --json=FILE gets the seconds of each turn. "input" compares clip_batches with a
+loop that decodes and crops the same JPEGs, which lie in memory already; seconds of the CPU hold on a busy machine too.
+Both print Markdown.
 """
 
 import argparse
 import itertools
+import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -29,8 +33,11 @@ from vfs_jax.data.records import ClipRecords
 from vfs_jax.data.transforms import random_crop_box
 from vfs_jax.models.heads import head_widths
 from vfs_jax.models.resnet import BLOCKS, IMAGE_MEAN, IMAGE_STD, feature_width, is_bottleneck
+from vfs_jax.training.feed import Feed
+from vfs_jax.training.loop import place_messages, place_records
 from vfs_jax.training.options import TrainOptions
-from vfs_jax.training.sharding import make_mesh, put_batch
+from vfs_jax.training.program import HostBatch
+from vfs_jax.training.sharding import make_mesh
 from vfs_jax.training.vfs import make_program
 
 TURNS = 5
@@ -89,48 +96,75 @@ class TorchVFS(nn.Module):
         return z, self.predictor(z)
 
 
-def torch_step(depth: int, views: np.ndarray) -> Callable[[], float]:
-    """The step in PyTorch on uint8 views [b, 2, t, h, w, 3]; gives the loss."""
+# Seconds a step, of so many steps one after the other.
+Run = Callable[[int], float]
+
+
+def torch_run(depth: int, batches: Sequence[np.ndarray]) -> Run:
+    """Steps in PyTorch on uint8 views [b, 2, t, h, w, 3]; the next batch is copied while one computes."""
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
     model = TorchVFS(depth).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = torch.compile(model) if cuda else model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
     mean, scale = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
-    b, _, t = views.shape[:3]
-    on_host = torch.from_numpy(views)
+    b, _, t = batches[0].shape[:3]
+    on_host = [torch.from_numpy(batch).pin_memory() if cuda else torch.from_numpy(batch) for batch in batches]
+    copies = torch.cuda.Stream() if cuda else None
 
     def similarity(p: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         p, z = (nn.functional.normalize(each.float(), dim=1).view(b, t, -1) for each in (p, z.detach()))
         return 2 - 2 * torch.einsum("bid,bjd->bij", p, z).mean()
 
-    def step() -> float:
+    def step(views: torch.Tensor) -> torch.Tensor:
         embedded = []
         with torch.autocast(device.type, torch.bfloat16, enabled=cuda):
             for view in range(2):
-                images = on_host[:, view].to(device).flatten(0, 1).permute(0, 3, 1, 2)  # channels_last as it lies
+                images = views[:, view].flatten(0, 1).permute(0, 3, 1, 2)  # channels_last as it lies
                 embedded.append(network((images.float() - mean) / scale))
         (z1, p1), (z2, p2) = embedded
         loss = (similarity(p1, z2) + similarity(p2, z1)) / 2
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return loss.detach()
 
-    return step
+    def on_device(count: int) -> Iterator[torch.Tensor]:
+        def copy(number: int) -> torch.Tensor:
+            with torch.cuda.stream(copies):  # nothing happens where there is none
+                return on_host[number % len(on_host)].to(device, non_blocking=True)
+
+        coming = copy(0)
+        for number in range(count):
+            if copies is not None:
+                torch.cuda.current_stream().wait_stream(copies)
+                coming.record_stream(torch.cuda.current_stream())
+            views, coming = coming, copy(number + 1)
+            yield views
+
+    def run(count: int) -> float:
+        start, losses = time.perf_counter(), []
+        for views in on_device(count):
+            losses.append(step(views))
+            if len(losses) > 1:
+                losses[-2].item()
+        losses[-1].item()
+        return (time.perf_counter() - start) / count
+
+    return run
 
 
-def our_step(depth: int, views: np.ndarray) -> Callable[[], float]:
-    """The same step of this package, on one device."""
-    mesh = make_mesh(1)
+def our_run(depth: int, batches: Sequence[np.ndarray]) -> Run:
+    """The same steps of this package, on one device, fed as the training loop feeds them."""
+    mesh, (clips, _, t, size, *_) = make_mesh(1), batches[0].shape
     options = TrainOptions(
         data="",
         depth=depth,
         seed=0,
         steps=1000,
-        batch_size=len(views),
-        segments=2 * views.shape[2],
-        image_size=views.shape[3],
+        batch_size=clips,
+        segments=2 * t,
+        image_size=size,
         learning_rate=0.05,
         checkpoint_every=1,
         log_every=1,
@@ -138,38 +172,56 @@ def our_step(depth: int, views: np.ndarray) -> Callable[[], float]:
     )
     program = make_program(options, mesh)
     compiled, state = program.lower().compile(), program.create()
-    messages = {"stop": np.zeros(len(views), bool), "unreadable": np.zeros(len(views), np.int32)}
+    messages = place_messages(program, stop=False, unreadable=0)
 
-    def step() -> float:
+    def loaded(count: int) -> Iterator[HostBatch]:
+        for views in itertools.islice(itertools.cycle(batches), count):
+            yield {"views": views, "id": [], "unreadable": []}
+
+    def run(count: int) -> float:
         nonlocal state
-        state, metrics = compiled(state, put_batch(mesh, {"views": views, **messages}))
-        return float(metrics["loss"])
+        start, losses = time.perf_counter(), []
+        feed = Feed(loaded(count), lambda batch: place_records(program, batch))
+        for batch in feed:
+            state, metrics = compiled(state, {**batch.arrays, **messages})
+            losses.append(metrics["loss"])
+            if len(losses) > 1:
+                losses[-2].item()
+        losses[-1].item()
+        feed.close()
+        return (time.perf_counter() - start) / count
 
-    return step
+    return run
 
 
-def step_report(*, depth: int, clips: int, frames: int, size: int, repeat: int) -> str:
-    """Times both steps in turns: a table."""
-    views = np.random.default_rng(0).integers(0, 256, (clips, 2, frames // 2, size, size, 3), dtype=np.uint8)
-    steps = {"PyTorch": torch_step(depth, views), "vfs_jax": our_step(depth, views)}
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(repeat + 2):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if turn >= 2:  # the first two compile and warm up
-                seconds[name].append(time.perf_counter() - start)
-    median = {name: statistics.median(values) for name, values in seconds.items()}
+def measure_step(*, depth: int, clips: int, frames: int, size: int, steps: int, repeat: int) -> dict[str, list[float]]:
+    """Times both in turns, `repeat` times so many steps: seconds a step of each turn."""
+    rng = np.random.default_rng(0)
+    batches = [rng.integers(0, 256, (clips, 2, frames // 2, size, size, 3), dtype=np.uint8) for _ in range(3)]
+    runs = {"PyTorch": torch_run(depth, batches), "vfs_jax": our_run(depth, batches)}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run(2)  # compiles and warms up
+    for _ in range(repeat):
+        for name, run in runs.items():
+            seconds[name].append(run(steps))
+    return seconds
+
+
+def step_report(seconds: Mapping[str, Sequence[float]], *, depth: int, clips: int, frames: int, **sizes: int) -> str:
+    """What `measure_step` gave of these sizes: a table."""
     lines = [
-        f"ResNet-{depth}, {clips} clips of {frames} frames, {size} px, {jax.devices()[0].device_kind}, "
-        f"XLA_FLAGS={os.environ.get('XLA_FLAGS', '')!r}; {repeat} steps each, in turns.",
+        f"ResNet-{depth}, {clips} clips of {frames} frames, {sizes['size']} px, {jax.devices()[0].device_kind}, "
+        f"XLA_FLAGS={os.environ.get('XLA_FLAGS', '')!r}; {sizes['repeat']} times {sizes['steps']} steps each, in "
+        "turns, the next batch copied meanwhile.",
         "",
-        "| step | median s | fastest s | clips/s | against PyTorch |",
+        "| step | median s | fastest s | images/s | against PyTorch |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name, value in median.items():
-        ratio = median["PyTorch"] / value
-        lines.append(f"| {name} | {value:.3f} | {min(seconds[name]):.3f} | {clips / value:.2f} | {ratio:.2f}x |")
+    for name, each in seconds.items():
+        median = statistics.median(each)
+        ratio = statistics.median(seconds["PyTorch"]) / median
+        lines.append(f"| {name} | {median:.4f} | {min(each):.4f} | {clips * frames / median:.1f} | {ratio:.2f}x |")
     return "\n".join(lines)
 
 
@@ -259,16 +311,24 @@ def main() -> None:
     """Reads the flags and prints a report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    step = commands.add_parser("step")
-    for name, default in (("depth", 18), ("clips", 8), ("frames", 2), ("size", 224), ("repeat", 5)):
+    step, feed = commands.add_parser("step"), commands.add_parser("input")
+    sizes = {"depth": 18, "clips": 8, "frames": 2, "size": 224, "steps": 3, "repeat": 5}
+    for name, default in sizes.items():
         step.add_argument(f"--{name}", type=int, default=default)
-    feed = commands.add_parser("input")
-    feed.add_argument("--data", required=True)
+    step.add_argument("--json", type=Path)
     sizes = {"batches": 32, "workers": 0, "batch_size": 8, "segments": 8, "image_size": 224}
     for name, default in sizes.items():
         feed.add_argument(f"--{name}", type=int, default=default)
+    feed.add_argument("--data", required=True)
     flags = vars(parser.parse_args())
-    print(step_report(**flags) if flags.pop("command") == "step" else input_report(**flags))
+    if flags.pop("command") == "input":
+        print(input_report(**flags))
+        return
+    file = flags.pop("json")
+    seconds = measure_step(**flags)
+    print(step_report(seconds, **flags))
+    if file:
+        file.write_text(json.dumps(seconds) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from vfs_jax.training.logs import Progress, RunLog
 
 NUMBERS = {
     **{"loss": 1.5, "learning_rate": 0.05, "embedding_std": 0.9},
-    **{"steps_per_second": 2.0, "clips_per_second": 8.0, "data_wait": 0.25},
+    **{"steps_per_second": 2.0, "clips_per_second": 8.0},
+    **{"device_idle": 0.25, "idle_for_records": 0.125, "idle_for_transfer": 0.0625, "idle_for_host": 0.0625},
 }
 
 
@@ -108,4 +109,7 @@ def test_progress_is_one_line_on_a_terminal_and_lines_elsewhere():
     assert terminal.getvalue().count("\n") == 1
     lines = file.getvalue().splitlines()
     assert [line.split()[1] for line in lines] == ["1/10", "10/10"]  # the second came less than ten seconds later
-    assert lines[0] == "step 1/10  loss 1.5000  lr 5.00e-02  std 0.90  2 steps/s  8 clips/s  waited 25%  0m04s left"
+    assert lines[0] == (
+        "step 1/10  loss 1.5000  lr 5.00e-02  std 0.90  2 steps/s  8 clips/s  "
+        "idle 25% (records 12%, transfer 6%, host 6%)  0m04s left"
+    )

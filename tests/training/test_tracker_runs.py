@@ -64,7 +64,7 @@ def test_the_log_says_what_it_did_and_what_every_run_says(undisturbed):
         assert line["epoch"] == step
         assert line["learning_rate"] == pytest.approx(1e-3 * 0.01 ** (step / STEPS))
         assert line["skipped"] == line["unreadable"] == 0
-        assert 0 <= line["data_wait"] <= 1
+        assert 0 <= line["device_idle"] <= 1
         assert line["pairs_per_second"] == pytest.approx(8 * line["steps_per_second"])
         assert line["flops_per_second"] > 0
     start, end = backbone(), load_variables(undisturbed)

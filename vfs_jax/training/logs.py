@@ -144,7 +144,9 @@ class Progress:
         line = (
             f"step {step}/{self._steps}  loss {numbers['loss']:.4f}  lr {numbers['learning_rate']:.2e}  "
             f"{self._detail.format_map(numbers)}  {numbers['steps_per_second']:.3g} steps/s  "
-            f"{numbers[f'{self._unit}_per_second']:.4g} {self._unit}/s  waited {numbers['data_wait']:.0%}  "
+            f"{numbers[f'{self._unit}_per_second']:.4g} {self._unit}/s  "
+            f"idle {numbers['device_idle']:.0%} (records {numbers['idle_for_records']:.0%}, "
+            f"transfer {numbers['idle_for_transfer']:.0%}, host {numbers['idle_for_host']:.0%})  "
             f"{duration((self._steps - step) / numbers['steps_per_second'])} left"
         )
         end = "\n" if not self._is_terminal or step == self._steps else ""

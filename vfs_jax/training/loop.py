@@ -1,6 +1,8 @@
 """The training loop, of any network: where program, data, checkpoints, guards and logs meet."""
 
 import contextlib
+import functools
+import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -12,11 +14,12 @@ import numpy as np
 from vfs_jax.distributed import from_first, meet
 from vfs_jax.models.resnet import Variables
 from vfs_jax.training.checkpoints import Checkpoints
+from vfs_jax.training.feed import Feed
 from vfs_jax.training.guards import Termination, Watchdog
 from vfs_jax.training.logs import duration
 from vfs_jax.training.monitor import Monitor
 from vfs_jax.training.options import LoopOptions
-from vfs_jax.training.program import MESSAGES, Plan, Program
+from vfs_jax.training.program import MESSAGES, Batch, HostBatch, Plan, Program
 from vfs_jax.training.sharding import put_batch
 from vfs_jax.training.state import TrainState
 
@@ -55,7 +58,10 @@ def train(
     checkpoints = Checkpoints(workdir, keep=options.keep_checkpoints)
     state = checkpoints.restore(program.state_shapes) or program.create()
     start = int(state.step)
-    batches = plan.batches(start)
+    batches = itertools.islice(plan.batches(start), plan.steps - start)
+    feed = Feed(batches, functools.partial(place_records, program))
+    # The same ones serve step after step: a copy to a GPU, however small, may wait for the steps in flight.
+    messages = functools.lru_cache(maxsize=2)(functools.partial(place_messages, program))
     clock = time.monotonic()
     traced = program.trace()
     train_step = traced.lower().compile()
@@ -73,8 +79,9 @@ def train(
     monitor = Monitor(plan, options, workdir, start=start, step_flops=flops)
     with (
         contextlib.closing(checkpoints),
+        Watchdog(options.watchdog_seconds) as watchdog,  # its time runs while the threads below end
         contextlib.closing(monitor),
-        Watchdog(options.watchdog_seconds) as watchdog,
+        contextlib.closing(feed),
         Termination() as termination,
     ):
 
@@ -98,15 +105,11 @@ def train(
             evaluate_if_due(start)
         for step in range(start + 1, plan.steps + 1):
             watchdog.alive()
-            with monitor.waiting():
-                batch = next(batches)
-            messages = {name: np.zeros(len(batch["id"]), dtype) for name, dtype in MESSAGES.items()}
-            messages["stop"][0], messages["unreadable"][0] = termination.asked, monitor.unreadable(batch)
-            arrays = {name: messages[name] if name in messages else batch[name] for name in program.batch_shapes}
-            on_devices = put_batch(program.mesh, arrays)
+            batch = next(feed)
+            arrays = {**batch.arrays, **messages(termination.asked, monitor.unreadable(batch.unreadable))}
             with jax.transfer_guard("disallow"):
-                state, metrics = train_step(state, on_devices)
-            monitor.add(step, metrics, batch["id"])
+                state, metrics = train_step(state, arrays)
+            monitor.add(step, metrics, batch)
             evaluation_is_due = evaluate is not None and is_due(step, options.eval_every)
             if monitor.stop or evaluation_is_due or is_due(step, options.checkpoint_every):
                 monitor.finish()
@@ -115,3 +118,16 @@ def train(
                     sys.exit(Termination.STATUS)
                 evaluate_if_due(step)
     return state
+
+
+def place_records(program: Program, batch: HostBatch) -> Batch:
+    """Place the arrays of a batch that the program takes, without the messages, which a process knows only later."""
+    return put_batch(program.mesh, {name: batch[name] for name in program.batch_shapes if name not in MESSAGES})
+
+
+def place_messages(program: Program, stop: bool, unreadable: int) -> Batch:
+    """Place what this process tells all: MESSAGES, in the first of its rows."""
+    rows = program.batch_shapes["stop"].shape[0] // jax.process_count()
+    messages = {name: np.zeros(rows, dtype) for name, dtype in MESSAGES.items()}
+    messages["stop"][0], messages["unreadable"][0] = stop, unreadable
+    return put_batch(program.mesh, messages)

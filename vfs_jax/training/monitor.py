@@ -3,15 +3,18 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import jax
 
 from vfs_jax.training import guards
+from vfs_jax.training.feed import PlacedBatch
 from vfs_jax.training.flops import utilization
+from vfs_jax.training.idle import CAUSES, IdleWatch
 from vfs_jax.training.logs import Progress, RunLog
 from vfs_jax.training.options import LoopOptions
-from vfs_jax.training.program import HostBatch, Metrics, Plan
+from vfs_jax.training.program import Metrics, Plan
 
 
 class Monitor:
@@ -43,42 +46,38 @@ class Monitor:
         bad_batches = workdir / f"nonfinite-{jax.process_index()}.json"
         self._nonfinite = guards.NonFinite(bad_batches, options.max_bad_steps)
         self._unreadable = guards.Unreadable(plan.num_records, options.max_unreadable)
-        self._pending: tuple[int, Metrics, list[str]] | None = None
+        self._pending: tuple[int, Metrics, list[str], Future[dict[str, float]]] | None = None
         self._logged = start
         self._since = time.monotonic()
-        self._waited = 0.0
-
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Count the time within as waiting for data."""
-        start = time.monotonic()
-        yield
-        self._waited += time.monotonic() - start
+        self._watch = IdleWatch()
+        self._idle = dict.fromkeys(CAUSES, 0.0)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the time within out of the speed."""
+        """Leave the time within, in which no step is in flight, out of the speed and of the idle time."""
         start = time.monotonic()
         yield
         self._since += time.monotonic() - start
+        self._watch.restart()
 
-    def unreadable(self, batch: HostBatch) -> int:
-        """Count the different records that this process could not read so far, with those of a batch."""
-        return self._unreadable.count(batch["unreadable"])
+    def unreadable(self, messages: list[str]) -> int:
+        """Count the different records that this process could not read so far, with those of a batch ("id: why")."""
+        return self._unreadable.count(messages)
 
-    def add(self, step: int, metrics: Metrics, ids: list[str]) -> None:
-        """Take a step that was just started, and finish the one before.
+    def add(self, step: int, metrics: Metrics, batch: PlacedBatch) -> None:
+        """Take a step that was just dispatched, and finish the one before.
 
         Args:
             step: its number, the first is 1.
             metrics: of the step, still being computed.
-            ids: of the records that this process gave it.
+            batch: that this process gave it.
 
         Raises:
             InputError: a guard ends the run.
         """
+        idle = self._watch.add(batch.loaded, batch.placed, batch.arrays, metrics)
         self.finish()
-        self._pending = step, metrics, ids
+        self._pending = step, metrics, batch.ids, idle
 
     def finish(self) -> None:
         """Wait for the last step that was added, check it and log it.
@@ -88,8 +87,10 @@ class Monitor:
         """
         if self._pending is None:
             return
-        step, metrics, ids = self._pending
+        step, metrics, ids, idle = self._pending
         self._pending = None
+        for cause, seconds in idle.result().items():
+            self._idle[cause] += seconds
         numbers = {name: value.item() for name, value in jax.device_get(metrics).items()}
         self.stop |= numbers.pop("stop")
         self._unreadable.check(numbers["unreadable"])
@@ -109,7 +110,8 @@ class Monitor:
         return self._log is not None and step in self._log.evaluated
 
     def close(self) -> None:
-        """Close the logs."""
+        """Close the logs and end the watch."""
+        self._watch.close()
         if self._log:
             self._log.close()
 
@@ -120,7 +122,8 @@ class Monitor:
         numbers |= {
             "steps_per_second": rate,
             f"{self._plan.unit}_per_second": rate * self._plan.batch_size,
-            "data_wait": self._waited / seconds,
+            "device_idle": sum(self._idle.values()) / seconds,
+            **{f"idle_for_{cause}": waited / seconds for cause, waited in self._idle.items()},
             "flops_per_second": rate * self._step_flops,
         }
         share = utilization(rate * self._step_flops, self._options.peak_flops)
@@ -129,4 +132,4 @@ class Monitor:
         if self._log:
             self._log.metrics(step, numbers)
             self._progress.show(step, numbers)
-        self._since, self._logged, self._waited = now, step, 0.0
+        self._since, self._logged, self._idle = now, step, dict.fromkeys(CAUSES, 0.0)
