@@ -39,7 +39,7 @@ def drive(*, load=0.0, put=0.0, copy=0.0, host=0.0, step=0.0, steps=6):
     idle, free, pending = dict.fromkeys(("records", "transfer", "host"), 0.0), 0.0, None
 
     def finish():
-        for cause, seconds in pending.result().items():
+        for cause, seconds in pending.result().idle.items():
             idle[cause] += seconds
         time.sleep(host)
 
@@ -86,12 +86,19 @@ def test_idle_time_ends_where_the_step_has_all_it_needs():
 def test_the_loop_logs_it(tmp_path):
     class Slow(list):
         def __getitem__(self, index):
-            time.sleep(SLOW / 2)  # eight clips a batch
+            time.sleep(SLOW / 4)  # eight clips a batch, two or more at a time
             return super().__getitem__(index)
 
-    train_small(OPTIONS | {"steps": 6, "log_every": 3, "checkpoint_every": 100}, tmp_path, Slow(clips()))
-    line = lines(tmp_path)[-1]
-    parts = {cause: line[f"idle_for_{cause}"] for cause in ("records", "transfer", "host")}
-    assert 0 < line["device_idle"] <= 1
-    assert line["device_idle"] == pytest.approx(sum(parts.values()))
-    assert parts["records"] == max(parts.values())
+    def evaluate(*_):
+        time.sleep(2 * SLOW)  # counts neither as idle nor for the speed
+        return {"J": 1.0}
+
+    options = OPTIONS | {"steps": 16, "checkpoint_every": 8, "eval_every": 8, "eval_data": "somewhere"}
+    train_small(options, tmp_path, Slow(clips()), evaluate=evaluate)
+    causes = ("idle_for_records", "idle_for_transfer", "idle_for_host")
+    for line in lines(tmp_path):
+        assert 0 <= line["device_idle"] <= 1
+        assert line["device_idle"] == pytest.approx(sum(line[cause] for cause in causes))
+    # The first ones were loaded while the step was compiled.
+    waited = {cause: sum(line[cause] for line in lines(tmp_path)[8:]) for cause in causes}
+    assert waited["idle_for_records"] == max(waited.values())

@@ -27,6 +27,19 @@ class Milestones:
     arrived: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Flight:
+    """A step that is over.
+
+    Attributes:
+        ended: when its outputs were there, by time.monotonic.
+        idle: seconds between the end of the step before and its own start, by CAUSES.
+    """
+
+    ended: float
+    idle: dict[str, float]
+
+
 def idle_time(free: float, step: Milestones) -> dict[str, float]:
     """Share out the time between two steps.
 
@@ -61,13 +74,13 @@ class IdleWatch:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="idle")
-        self.restart()
-
-    def restart(self) -> None:
-        """Count from now on; to be called while no step is in flight."""
         self._free = time.monotonic()
 
-    def add(self, loaded: float, placed: float, batch: PyTree, outputs: PyTree) -> Future[dict[str, float]]:
+    def leave_out(self, seconds: float) -> None:
+        """Do not count so many of the seconds since the last step; to be called while none is in flight."""
+        self._free += seconds
+
+    def add(self, loaded: float, placed: float, batch: PyTree, outputs: PyTree) -> Future[Flight]:
         """Watch a step that was just dispatched.
 
         Args:
@@ -77,7 +90,7 @@ class IdleWatch:
             outputs: arrays that it computes.
 
         Returns:
-            The idle seconds before the step, by CAUSES, once the step has ended.
+            Its flight, once it is over.
         """
         return self._thread.submit(self._watch, loaded, placed, time.monotonic(), batch, outputs)
 
@@ -85,11 +98,9 @@ class IdleWatch:
         """End the thread, after the steps that it watches."""
         self._thread.shutdown()
 
-    def _watch(
-        self, loaded: float, placed: float, dispatched: float, batch: PyTree, outputs: PyTree
-    ) -> dict[str, float]:
+    def _watch(self, loaded: float, placed: float, dispatched: float, batch: PyTree, outputs: PyTree) -> Flight:
         jax.block_until_ready(batch)
         idle = idle_time(self._free, Milestones(loaded, placed, dispatched, time.monotonic()))
         jax.block_until_ready(outputs)
         self._free = time.monotonic()
-        return idle
+        return Flight(self._free, idle)

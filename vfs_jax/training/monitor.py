@@ -11,7 +11,7 @@ import jax
 from vfs_jax.training import guards
 from vfs_jax.training.feed import PlacedBatch
 from vfs_jax.training.flops import utilization
-from vfs_jax.training.idle import CAUSES, IdleWatch
+from vfs_jax.training.idle import CAUSES, Flight, IdleWatch
 from vfs_jax.training.logs import Progress, RunLog
 from vfs_jax.training.options import LoopOptions
 from vfs_jax.training.program import Metrics, Plan
@@ -46,7 +46,7 @@ class Monitor:
         bad_batches = workdir / f"nonfinite-{jax.process_index()}.json"
         self._nonfinite = guards.NonFinite(bad_batches, options.max_bad_steps)
         self._unreadable = guards.Unreadable(plan.num_records, options.max_unreadable)
-        self._pending: tuple[int, Metrics, list[str], Future[dict[str, float]]] | None = None
+        self._pending: tuple[int, Metrics, list[str], Future[Flight]] | None = None
         self._logged = start
         self._since = time.monotonic()
         self._watch = IdleWatch()
@@ -57,8 +57,9 @@ class Monitor:
         """Leave the time within, in which no step is in flight, out of the speed and of the idle time."""
         start = time.monotonic()
         yield
-        self._since += time.monotonic() - start
-        self._watch.restart()
+        seconds = time.monotonic() - start
+        self._since += seconds
+        self._watch.leave_out(seconds)
 
     def unreadable(self, messages: list[str]) -> int:
         """Count the different records that this process could not read so far, with those of a batch ("id: why")."""
@@ -75,9 +76,9 @@ class Monitor:
         Raises:
             InputError: a guard ends the run.
         """
-        idle = self._watch.add(batch.loaded, batch.placed, batch.arrays, metrics)
+        flight = self._watch.add(batch.loaded, batch.placed, batch.arrays, metrics)
         self.finish()
-        self._pending = step, metrics, batch.ids, idle
+        self._pending = step, metrics, batch.ids, flight
 
     def finish(self) -> None:
         """Wait for the last step that was added, check it and log it.
@@ -87,9 +88,10 @@ class Monitor:
         """
         if self._pending is None:
             return
-        step, metrics, ids, idle = self._pending
+        step, metrics, ids, watched = self._pending
         self._pending = None
-        for cause, seconds in idle.result().items():
+        flight = watched.result()
+        for cause, seconds in flight.idle.items():
             self._idle[cause] += seconds
         numbers = {name: value.item() for name, value in jax.device_get(metrics).items()}
         self.stop |= numbers.pop("stop")
@@ -98,7 +100,7 @@ class Monitor:
         for watch in self._plan.watch:
             watch(step, numbers)
         if step % self._options.log_every == 0 or step == self._plan.steps:
-            self._write(step, numbers)
+            self._write(step, flight.ended, numbers)
 
     def evaluation(self, step: int, scores: dict[str, float]) -> None:
         """Log the scores of the weights after a step."""
@@ -115,9 +117,8 @@ class Monitor:
         if self._log:
             self._log.close()
 
-    def _write(self, step: int, numbers: dict[str, float]) -> None:
-        now = time.monotonic()
-        seconds = now - self._since
+    def _write(self, step: int, ended: float, numbers: dict[str, float]) -> None:
+        seconds = ended - self._since
         rate = (step - self._logged) / seconds
         numbers |= {
             "steps_per_second": rate,
@@ -132,4 +133,4 @@ class Monitor:
         if self._log:
             self._log.metrics(step, numbers)
             self._progress.show(step, numbers)
-        self._since, self._logged, self._idle = now, step, dict.fromkeys(CAUSES, 0.0)
+        self._since, self._logged, self._idle = ended, step, dict.fromkeys(CAUSES, 0.0)
