@@ -8,8 +8,6 @@ from typing import ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from beartype import beartype
-from jaxtyping import jaxtyped as _jaxtyped
 
 Number = float | int
 _P = ParamSpec("_P")
@@ -29,7 +27,15 @@ def checked(function: Callable[_P, _R]) -> Callable[_P, _R]:
         The function, which raises ValueError for an axis of length 0, and TypeError, which says what came, for arrays
         whose shape or type is not the annotated one and for options that are traced.
     """
-    annotated = _jaxtyped(function, typechecker=beartype)
+
+    @functools.cache
+    def annotated() -> Callable[_P, _R]:  # at the first call: these checks take a tenth of JAX's own time to import
+        from beartype import beartype
+        from jaxtyping import jaxtyped
+
+        checking: Callable[_P, _R] = jaxtyped(function, typechecker=beartype)
+        return checking
+
     names = list(inspect.signature(function).parameters)
 
     @functools.wraps(function)
@@ -43,7 +49,7 @@ def checked(function: Callable[_P, _R]) -> Callable[_P, _R]:
         for name, value in kwargs.items():
             if isinstance(value, np.generic):
                 kwargs[name] = value.item()
-        return annotated(*args, **kwargs)
+        return annotated()(*args, **kwargs)
 
     return call
 
