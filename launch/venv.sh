@@ -1,12 +1,17 @@
 # shellcheck shell=bash
 # Sourced by quickstart.sh and test.sh: makes a virtual environment with this package in it and puts it first on PATH.
 # Nothing outside the environment's folder is changed; a second run finds it ready.
+# PYTHON names the interpreter to take; python3.11, else python3, where it is not set.
 
-# use_venv FOLDER REQUIREMENT...
+# use_venv FOLDER [--constraint FILE] REQUIREMENT...    the tested versions, or those that FILE names
 use_venv() {
-  local folder=$1 python stamp
+  local folder=$1 python stamp constraints=constraints.txt
   shift
-  python=$(command -v python3.11 || command -v python3) || {
+  if [[ $1 == --constraint ]]; then
+    constraints=$2
+    shift 2
+  fi
+  python=${PYTHON:-$(command -v python3.11 || command -v python3)} || {
     echo "error: no python3 found; install Python 3.11 or newer" >&2
     return 1
   }
@@ -14,14 +19,14 @@ use_venv() {
     echo "error: $python is older than Python 3.11; install Python 3.11 or newer" >&2
     return 1
   }
-  stamp="$(cat setup.cfg constraints.txt pyproject.toml | sha256sum | cut -d' ' -f1) $PWD $*"
+  stamp="$(cat setup.cfg "$constraints" pyproject.toml | sha256sum | cut -d' ' -f1) $python $PWD $*"
   if [[ "$(cat "$folder/ready" 2>/dev/null)" != "$stamp" ]]; then
     echo "== installing into $folder"
     "$python" -m venv "$folder" || {
       echo "error: could not make $folder; on Debian: apt-get install python3-venv" >&2
       return 1
     }
-    "$folder/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt "$@"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check --constraint "$constraints" "$@"
     echo "$stamp" >"$folder/ready"
   fi
   PATH=$PWD/$folder/bin:$PATH

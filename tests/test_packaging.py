@@ -1,39 +1,113 @@
 """The wheel holds the package, its configs and data_prep, and works without the checkout; scripts pass the linter."""
 
+import configparser
+import email
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import vfs_jax
 
 ROOT = Path(__file__).parents[1]
 
 
+PACKAGES = ("vfs_jax", "data_prep", "configs")
+
+
+def installed_name(path: Path) -> Path:
+    """Where a file of a package lies in the wheel: configs/ is vfs_jax.configs."""
+    return Path("vfs_jax") / path if path.parts[0] == "configs" else path
+
+
+def package_files() -> set[Path]:
+    paths = (path.relative_to(ROOT) for name in PACKAGES for path in (ROOT / name).rglob("*"))
+    return {path for path in paths if path.suffix in (".py", ".typed")}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The source archive, and the wheel that it builds."""
+    folder = tmp_path_factory.mktemp("built")
+    sources = folder / "sources"
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in ROOT.iterdir():
+        if path.is_file() and path.name != ".git":
+            shutil.copy(path, sources)
+    build = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
+
+    def run(hook, place):
+        subprocess.run([sys.executable, "-c", build, hook, folder], cwd=place, check=True, stdout=subprocess.DEVNULL)
+
+    run("build_sdist", sources)
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        file.extractall(folder, filter="data")
+    run("build_wheel", folder / archive.name.removesuffix(".tar.gz"))
+    (wheel,) = folder.glob("*.whl")
+    return archive, wheel
+
+
+def test_archive_and_wheel_hold_the_packages(built):
+    archive, wheel = built
+    with tarfile.open(archive) as file:
+        archived = {Path(*Path(name).parts[1:]) for name in file.getnames()}
+    assert package_files() <= archived
+    assert {Path(name) for name in ("CHANGELOG.md", "CITATION.cff", "LICENSE", "constraints.txt")} <= archived
+    with zipfile.ZipFile(wheel) as file:
+        files = {Path(name) for name in file.namelist() if ".dist-info/" not in name}
+    assert files == {installed_name(path) for path in package_files()}
+    # So that a user's type checker reads the annotations.
+    assert {Path("vfs_jax/py.typed"), Path("data_prep/py.typed")} <= files
+
+
+def test_what_a_package_index_shows(built):
+    with zipfile.ZipFile(built[1]) as file:
+        (name,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
+        shown = email.message_from_bytes(file.read(name))
+    assert shown["Version"] == vfs_jax.__version__
+    assert (shown["Author"], shown["License-Expression"]) == ("vfs_jax authors", "Apache-2.0")
+    assert {"Typing :: Typed", "Programming Language :: Python :: 3.14"} <= set(shown.get_all("Classifier"))
+    assert not {"Home-page", "Project-URL"} & set(shown)  # there is no page of which anyone knows
+    extras = {"cuda", "tpu", "plan", "dataflow", "torch", "compose", "test"}
+    assert extras <= set(shown.get_all("Provides-Extra"))
+
+
+def test_imports_are_light():
+    """Nothing heavy comes with the package's name, nothing but JAX with the operators."""
+    code = """
+import sys
+import vfs_jax
+alone = set(sys.modules)
+import jax, jax.numpy
+before = set(sys.modules)
+import vfs_jax.correspondence
+print(len({"numpy", "jax", "flax"} & alone))
+print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    heavy, came = ran.stdout.splitlines()
+    assert heavy == "0"
+    assert set(came.split()) <= {"jaxtyping", "numpy", "vfs_jax"}  # beartype comes with the first call
+
+
 @pytest.mark.slow
-def test_the_wheel_works_alone(tmp_path):
-    sources = tmp_path / "sources"
-    results = [ROOT / name for name in ("runs", "build", "tests")]
-    keep_out = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__")
-    shutil.copytree(
-        ROOT,
-        sources,
-        ignore=lambda folder, names: {n for n in names if Path(folder) / n in results} | keep_out(folder, names),
-    )
-    options = ["--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", tmp_path, sources], check=True)
-    (wheel,) = tmp_path.glob("vfs_jax-*.whl")
+def test_the_wheel_works_alone(built, tmp_path):
     site = tmp_path / "site"
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel], check=True
-    )
-    configs = {path.name for path in (ROOT / "configs").glob("*.py")}
-    assert {path.name for path in (site / "vfs_jax/configs").glob("*.py")} == configs
-    for folder in ("vfs_jax", "data_prep"):
-        assert (site / folder / "py.typed").exists()  # so that a user's type checker reads the annotations
-        modules = {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py")}
-        assert modules <= {path.relative_to(site) for path in (site / folder).rglob("*.py")}
+    with zipfile.ZipFile(built[1]) as file:
+        file.extractall(site)
+    entries = "from importlib.metadata import distributions as d; from sys import argv; [e.load() for e in "
+    entries += "next(iter(d(name='vfs_jax', path=[argv[1]]))).entry_points]"
+    subprocess.run([sys.executable, "-c", entries, site], check=True, env=os.environ | {"PYTHONPATH": str(site)})
 
     def run(command, *arguments):
         call = [sys.executable, "-m", f"vfs_jax.apps.{command}", *arguments]
@@ -69,25 +143,40 @@ def test_shell_scripts_pass_the_linter():
     assert checked.returncode == 0, checked.stdout
 
 
-def test_constraints_pin_what_setup_cfg_asks_for():
-    """Every direct dependency is pinned, once for each Python, inside its range."""
-    import configparser
-
-    from packaging.requirements import Requirement
-
+def requirements() -> list[Requirement]:
+    """What the package and its tests ask for, without the extras that bring nothing new."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     extras = config["options.extras_require"]
-    asked = [Requirement(line) for line in config["options"]["install_requires"].splitlines() if line]
-    asked += [Requirement(line) for name in ("torch", "compose", "test") for line in extras[name].splitlines() if line]
-    lines = (line.split("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines())
-    pins = [Requirement(line) for line in lines if line]
-    for python in ("3.11", "3.12", "3.13", "3.14"):
-        of_this_python = [pin for pin in pins if not pin.marker or pin.marker.evaluate({"python_version": python})]
-        by_name = {pin.name.lower().replace("_", "-"): pin for pin in of_this_python}
-        assert len(by_name) == len(of_this_python), python
-        for requirement in asked:
-            if requirement.name != "vfs_jax":
-                (exact,) = by_name[requirement.name.lower().replace("_", "-")].specifier
-                assert exact.operator == "=="
-                assert requirement.specifier.contains(exact.version), (requirement, python)
+    lines = config["options"]["install_requires"].splitlines()
+    lines += [line for name in ("torch", "compose", "test") for line in extras[name].splitlines()]
+    asked = [Requirement(line) for line in lines if line]
+    return [requirement for requirement in asked if requirement.name != "vfs_jax"]
+
+
+def versions(name: str, python: str) -> dict[str, str]:
+    """What a file of constraints pins for a Python: each package once, exactly."""
+    lines = (line.split("#")[0].strip() for line in (ROOT / name).read_text().splitlines())
+    found: dict[str, str] = {}
+    for pin in (Requirement(line) for line in lines if line):
+        if not pin.marker or pin.marker.evaluate({"python_version": python}):
+            (exact,) = pin.specifier
+            assert exact.operator == "=="
+            assert canonicalize_name(pin.name) not in found, pin
+            found[canonicalize_name(pin.name)] = exact.version
+    return found
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
+def test_constraints_pin_what_setup_cfg_asks_for(python: str):
+    """Every direct dependency is pinned, once for each Python, inside its range."""
+    exact = versions("constraints.txt", python)
+    for requirement in requirements():
+        assert requirement.specifier.contains(exact[canonicalize_name(requirement.name)]), requirement
+
+
+def test_the_oldest_versions_are_the_ends_of_the_ranges():
+    oldest = versions("constraints-oldest.txt", "3.11")
+    for requirement in requirements():
+        (lowest,) = (part.version for part in requirement.specifier if part.operator == ">=")
+        assert Version(oldest[canonicalize_name(requirement.name)]) == Version(lowest), requirement
