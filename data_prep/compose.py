@@ -246,7 +246,7 @@ def write_sequences(
     """Compose sequences over one video and write them in the layouts of DAVIS, OTB and JHMDB.
 
     Args:
-        out: gets davis/, otb/ (a folder a labeled piece) and jhmdb/.
+        out: gets davis/, otb/ (a folder a labeled piece) and jhmdb/; left as it is where it holds all of it.
         video: the background; each sequence starts at a drawn frame of it.
         seed: of every draw.
         sequences: how many.
@@ -257,6 +257,9 @@ def write_sequences(
     Raises:
         InputError: the video does not decode, or scikit-image is not installed.
     """
+    complete = out / "jhmdb/splits/composed_test_split1.txt"  # written last
+    if complete.exists():
+        return
     photos = photographs()
     background = read_background(video, 2 * frames, height)
     for number in progress(range(sequences)):
@@ -265,7 +268,7 @@ def write_sequences(
         _write(out, f"composed_{number:02d}", compose(rng, background[first : first + frames], photos))
     names = [f"composed_{number:02d}" for number in range(sequences)]
     _write_text(out / "davis/ImageSets/2017/val.txt", "".join(f"{name}\n" for name in names))
-    _write_text(out / "jhmdb/splits/composed_test_split1.txt", "".join(f"{name}.avi 2\n" for name in names))
+    _write_text(complete, "".join(f"{name}.avi 2\n" for name in names))
 
 
 def _write(out: Path, name: str, sequence: Composed) -> None:

@@ -120,6 +120,11 @@ def test_layouts_on_disk(tmp_path: Path):
     frame = cv2.imread(str(jhmdb / "Frames/composed/composed_00/00001.png"))
     assert frame.shape == (96, 160, 3)
 
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.*")}
+    video.unlink()  # not even the background is read a second time
+    compose.write_sequences(tmp_path / "out", video, seed=1, sequences=1, frames=4, height=96)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.*")} == written
+
 
 def test_a_video_that_does_not_decode_is_named(tmp_path: Path):
     (tmp_path / "notes.mp4").write_text("no video")

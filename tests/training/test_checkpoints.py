@@ -184,11 +184,12 @@ def test_what_is_not_the_files_fault_is_not_laid_on_it(workdir, monkeypatch):
     assert_equal(restore(workdir), state_at(30))
 
 
-def test_weights_are_read_alone(workdir):
+def test_weights_are_read_alone(workdir, caplog):
     for path, step, value in ((workdir, None, 30), (workdir, 10, 10), (workdir / "checkpoints" / "20", None, 20)):
         variables = load_variables(path, step)
         assert_equal(variables, state_at(value).variables)
     assert checkpoint_folder(workdir).name == "30"
+    assert not caplog.records  # Orbax warns of what it thinks is missing
 
 
 def test_unreadable_weights_are_one_line(workdir, tmp_path):

@@ -1,5 +1,6 @@
 """Weights in checkpoints: a training run's read without its optimizer, or written alone."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,9 @@ def load_variables(path: str | Path, step: int | None = None) -> Variables:
     """
     folder = checkpoint_folder(path, step) / ITEM
     try:
-        with ocp.PyTreeCheckpointer() as reader:
-            tree = reader.metadata(folder).item_metadata.tree
+        # What a checkpointer would read besides lies with the step, not here: it would warn that it is missing.
+        with contextlib.closing(ocp.PyTreeCheckpointHandler()) as reader:
+            tree = reader.metadata(folder).tree
             wanted = {name: tree[name] for name in _PARTS}
             shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), wanted)
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
