@@ -180,6 +180,8 @@ def training(*, depth: int, steps: int, batch_size: int, segments: int) -> Confi
     config.batch_size = batch_size
     config.segments = segments
     config.image_size = 224
+    config.span_seconds = 0.0  # from which the frames of a clip are sampled; 0 for all of it
+    config.same_frames = 0.0  # share of the clips whose views show the same frames
     config.min_area = 0.2
     config.color = False
     config.symmetric = True
@@ -191,6 +193,8 @@ def training(*, depth: int, steps: int, batch_size: int, segments: int) -> Confi
     config.learning_rate = config.get_oneway_ref("batch_size").to_float() * (0.05 / batch_size)
     config.momentum = 0.9
     config.weight_decay = 1e-4
+    config.decay_all = True  # False: not biases and BatchNorms
+    config.branch_scale = 0.0  # of the last BatchNorm of a residual branch, at first
     config.dtype = "float32"  # of the network; the release computes in it
     config.accumulate = 1
     config.remat = False
@@ -211,6 +215,7 @@ def training(*, depth: int, steps: int, batch_size: int, segments: int) -> Confi
     config.max_bad_steps = 10  # non-finite steps in a row that end the run
     config.max_unreadable = 0.01  # share of the records
     config.collapse_below = 0.1  # warns where the embedding's standard deviation is below this share of 1/sqrt(d)
+    config.stop_below = 0.0  # the same, where the run ends
     config.watchdog_seconds = 1800.0  # a step or an evaluation that takes longer ends the process with its stacks
     return config
 

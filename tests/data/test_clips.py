@@ -152,3 +152,34 @@ def test_clips_of_a_real_video_vary(real_data):
     flat = batch["views"].reshape(16, -1).astype(float)
     assert flat.std(1).min() > 5  # pictures, not flat colors
     assert all(np.abs(a - b).mean() > 1 for a, b in itertools.combinations(flat, 2))  # no two crops are alike
+
+
+def times_of(clips):
+    """Give every clip ten frames a second."""
+    return [{**clip, "times": np.arange(len(clip["frames"])) / 10} for clip in clips]
+
+
+def test_frames_of_a_span_lie_near_each_other():
+    drawn = []
+    for batch in take(times_of(clips(5, frames=40)), 20, span_seconds=0.7, segments=2):
+        for record_id, clip in zip(batch["id"], batch["views"], strict=True):
+            drawn.append(clip.reshape(2, -1)[:, 0].astype(int) - 10 * int(record_id.removeprefix("clip")))
+    first, second = np.array(drawn).T
+    # Eight frames in a span: 4 in either half; the number past the last wraps to the first.
+    assert set(second - first) <= set(range(-3, 8))
+    assert len(set(first)) > 20  # all over the clip
+    whole = [
+        clip.reshape(2, -1)[:, 0].astype(int)
+        for batch in take(clips(1, frames=40), 20, segments=2, batch_size=1)
+        for clip in batch["views"]
+    ]
+    assert np.ptp(whole, axis=1).max() > 20
+
+
+def test_a_share_of_the_clips_shows_the_same_frames_twice():
+    batches = take(clips(3, frames=24), 100, same_frames=0.25)
+    grays = np.concatenate([batch["views"][..., 0, 0, 0] for batch in batches])  # [400, 2, 2]
+    same = (grays[:, 0] == grays[:, 1]).all(axis=1)
+    assert 65 < same.sum() < 135  # 100 expected, standard deviation 8.7
+    for batch, plain in zip(take(clips(3), 3, same_frames=0.0), take(clips(3), 3), strict=True):
+        np.testing.assert_array_equal(batch["views"], plain["views"])

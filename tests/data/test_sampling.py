@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from vfs_jax.data.sampling import sample_frames
+from vfs_jax.data.sampling import draw_span, sample_frames
 
 
 def draws(num_frames, segments, number=2000, seed=0):
@@ -62,3 +62,18 @@ def test_the_number_past_the_last_frame_wraps_to_the_first():
 def test_nonsense_raises(arguments):
     with pytest.raises(ValueError, match="at least 1"):
         sample_frames(np.random.default_rng(0), *arguments)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 1.0, 2.5, 9.9, 20.0])
+def test_a_span_is_a_part_of_that_length(seconds):
+    """Against a search for every frame that may be first, with uneven times; all are drawn, alike often."""
+    times = np.cumsum(np.random.default_rng(1).uniform(0.02, 0.2, size=90)) + 3.0
+    firsts = [i for i, time in enumerate(times) if time + seconds <= times[-1]] or [0]
+    rng = np.random.default_rng(0)
+    drawn = [draw_span(rng, times, seconds) for _ in range(100 * len(firsts))]
+    for first, end in drawn:
+        inside = [i for i, time in enumerate(times) if times[first] <= time <= times[first] + seconds]
+        assert (inside[0], inside[-1] + 1) == (first, end)
+    counts = np.bincount([first for first, _ in drawn], minlength=len(firsts))
+    assert np.flatnonzero(counts).tolist() == firsts
+    assert np.abs(counts - 100).max() < 50 or len(firsts) == 1  # 100 each, standard deviation 10

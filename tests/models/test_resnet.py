@@ -106,11 +106,22 @@ def test_initial_values_follow_the_release(variables):
         np.testing.assert_array_equal(leaf, np.full(leaf.shape, name.endswith("var"), np.float32), err_msg=name)
 
 
-def test_the_last_bn_of_a_bottleneck_starts_at_zero():
-    init = jax.jit(ResidualBlock(width=8, bottleneck=True).init, static_argnums=2)
+@pytest.mark.parametrize("scale", [0, 0.5])
+def test_the_last_bn_of_a_bottleneck_starts_at_zero_or_as_told(scale):
+    init = jax.jit(ResidualBlock(width=8, bottleneck=True, branch_scale=scale).init, static_argnums=2)
     block = init(jax.random.key(0), jnp.zeros((1, 4, 4, 32)), False)["params"]
-    assert [float(block[f"bn{i}"]["scale"].max()) for i in (1, 2, 3)] == [1, 1, 0]
+    assert [float(block[f"bn{i}"]["scale"].max()) for i in (1, 2, 3)] == [1, 1, scale]
     assert [block[f"conv{i}"]["kernel"].shape for i in (1, 2, 3)] == [(1, 1, 32, 8), (3, 3, 8, 8), (1, 1, 8, 32)]
+
+
+def test_branches_may_start_at_another_scale(variables):
+    """Nothing but the last BatchNorm of every branch is another one."""
+    before, after = (flatten_dict(tree["params"], sep="/") for tree in (variables, init_variables(0, 18, 0.25)))
+    scaled = [name for name in before if name.startswith("backbone/res") and name.endswith("/bn2/scale")]
+    assert len(scaled) == 8
+    for name, leaf in after.items():
+        expected = np.full_like(leaf, 0.25) if name in scaled else before[name]
+        np.testing.assert_array_equal(leaf, expected, err_msg=name)
 
 
 def test_a_seed_gives_its_own_numbers(variables):

@@ -47,6 +47,14 @@ def test_collapse_warns_once_each_time(caplog):
     assert [record.getMessage()[:7] for record in caplog.records] == ["step 1:", "step 4:"]
 
 
+def test_collapse_ends_the_run_where_it_is_told_to(caplog):
+    guard = guards.Collapse(below=0.1, stop_below=0.5)
+    guard.check(1, {"embedding_std": 0.5})
+    with pytest.raises(InputError, match=r"step 2: .* 0\.499 of 1/sqrt\(d\), below stop_below=0\.5; the weights"):
+        guard.check(2, {"embedding_std": 0.499})
+    assert not caplog.records
+
+
 def test_sigterm_is_a_request_between_steps_and_an_end_while_evaluating():
     before = signal.getsignal(signal.SIGTERM)
     with guards.Termination() as termination:

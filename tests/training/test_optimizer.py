@@ -3,12 +3,15 @@
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 import torch
 
 from vfs_jax.training.optimizer import cosine, sgd
 
 
-def test_updates_equal_torch():
+@pytest.mark.parametrize("decay_all", [True, False])
+def test_updates_equal_torch(decay_all):
+    """All parameters decay, or those alone that are no vectors: torch is told by two groups."""
     steps, rng = 7, np.random.default_rng(0)
     start = {
         "kernel": rng.standard_normal((3, 4)).astype(np.float32),
@@ -19,9 +22,13 @@ def test_updates_equal_torch():
     ]
 
     tensors = {name: torch.nn.Parameter(torch.from_numpy(value.copy())) for name, value in start.items()}
-    theirs = torch.optim.SGD(tensors.values(), lr=0.05, momentum=0.9, weight_decay=1e-2)
+    groups = [
+        {"params": [tensors["kernel"]], "weight_decay": 1e-2},
+        {"params": [tensors["bias"]], "weight_decay": 1e-2 if decay_all else 0.0},
+    ]
+    theirs = torch.optim.SGD(groups, lr=0.05, momentum=0.9)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, T_max=steps)
-    ours = sgd(cosine(0.05, steps), momentum=0.9, weight_decay=1e-2)
+    ours = sgd(cosine(0.05, steps), momentum=0.9, weight_decay=1e-2, decay_all=decay_all)
     params = {name: jnp.asarray(value) for name, value in start.items()}
     state = ours.init(params)
     for step, gradient in enumerate(gradients):

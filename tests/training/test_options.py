@@ -72,6 +72,10 @@ def test_free_fields_are_options():
         ({"watchdog_seconds": 0.0}, "watchdog_seconds=0.0: must be above 0"),
         ({"max_unreadable": 7.0}, "max_unreadable=7.0: must be at least 0 and at most 1"),
         ({"temperature": math.nan}, "temperature=nan: must be above 0"),
+        ({"span_seconds": -1.0}, "span_seconds=-1.0: must be at least 0"),
+        ({"same_frames": 1.5}, "same_frames=1.5: must be at least 0 and at most 1"),
+        ({"branch_scale": math.nan}, "branch_scale=nan: must be at least 0"),
+        ({"stop_below": -0.5}, "stop_below=-0.5: must be at least 0"),
     ],
 )
 def test_nonsense_is_named(change, message):

@@ -11,7 +11,7 @@ import numpy as np
 from vfs_jax.data.background import load_in_background
 from vfs_jax.data.images import decode_jpeg
 from vfs_jax.data.record_fields import ClipRecord
-from vfs_jax.data.sampling import sample_frames
+from vfs_jax.data.sampling import draw_span, sample_frames
 from vfs_jax.data.transforms import random_resized_crop
 from vfs_jax.errors import InputError
 
@@ -53,6 +53,8 @@ class ClipBatches(Sequence[ClipBatch]):
     start_step: int
     process_index: int
     process_count: int
+    span_seconds: float = 0.0
+    same_frames: float = 0.0
 
     def __len__(self) -> int:
         return sys.maxsize
@@ -84,8 +86,7 @@ class ClipBatches(Sequence[ClipBatch]):
             try:
                 record = self.records[index]
                 name = str(record["id"])
-                frames = record["frames"]
-                chosen = [frames[frame] for frame in sample_frames(rng, len(frames), self.segments)]
+                chosen = [record["frames"][frame] for frame in self._draw(rng, record)]
                 for s, frame in enumerate(chosen):
                     random_resized_crop(rng, decode_jpeg(frame), self.image_size, min_area=self.min_area, out=out[s])
                 return name, failed
@@ -93,6 +94,16 @@ class ClipBatches(Sequence[ClipBatch]):
                 failed.append(f"{name}: {error}")
                 index = int(rng.integers(len(self.records)))
         raise InputError(f"{_TRIES} records in a row cannot be read; verify the data ({'; '.join(failed)})")
+
+    def _draw(self, rng: np.random.Generator, record: ClipRecord) -> np.ndarray:
+        """Draw the numbers of the frames of both views [segments]."""
+        first, end = 0, len(record["frames"])
+        if self.span_seconds:
+            first, end = draw_span(rng, record["times"], self.span_seconds)
+        frames = first + sample_frames(rng, end - first, self.segments)
+        if self.same_frames and rng.uniform() < self.same_frames:
+            frames = np.tile(frames[: self.segments // 2], 2)
+        return frames
 
 
 def check_segments(segments: int) -> None:
@@ -113,6 +124,8 @@ def clip_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
+    span_seconds: float = 0.0,
+    same_frames: float = 0.0,
 ) -> Iterator[ClipBatch]:
     """Read, decodes, crops and mirrors clips in the background and hand them out batch by batch, without end.
 
@@ -130,6 +143,9 @@ def clip_batches(
         process_index: which part of every global batch to load.
         process_count: into how many parts global batches are cut.
         num_workers: worker processes; 0 works with threads of this process.
+        span_seconds: the frames of a clip are sampled from a part of it that long, drawn anew each time; 0 takes all of
+            it, as the release does.
+        same_frames: share of the clips whose view 2 shows the frames of view 1 once more, in crops of their own.
 
     Yields:
         Dicts of "views" uint8 [b, 2, segments / 2, image_size, image_size, 3] with b = batch_size / process_count, "id"
@@ -145,6 +161,7 @@ def clip_batches(
     if batch_size < 1 or batch_size % process_count:
         raise InputError(f"batch_size={batch_size}: must be a positive multiple of the {process_count} processes")
     batches = ClipBatches(
-        records, batch_size, segments, image_size, min_area, seed, start_step, process_index, process_count
+        *(records, batch_size, segments, image_size, min_area, seed, start_step, process_index, process_count),
+        *(span_seconds, same_frames),
     )
     return load_in_background(batches, num_workers)

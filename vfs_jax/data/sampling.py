@@ -3,6 +3,27 @@
 import numpy as np
 
 
+def draw_span(rng: np.random.Generator, times: np.ndarray, seconds: float) -> tuple[int, int]:
+    """Draw a part of a clip that lasts so many seconds; all of a clip that is not longer.
+
+    Each frame is as likely the first as any other behind which there is room.
+
+    Args:
+        rng: the source of randomness.
+        times: float64 [n], seconds, growing: when each frame is shown.
+        seconds: of the part.
+
+    Returns:
+        The numbers of its first frame and of the one past its last; there is one between them at least.
+
+    >>> draw_span(np.random.default_rng(0), np.arange(100) / 10, 2.0)
+    (67, 88)
+    """
+    starts = int(np.searchsorted(times, times[-1] - seconds, side="right"))
+    first = int(rng.integers(max(starts, 1)))
+    return first, int(np.searchsorted(times, times[first] + seconds, side="right"))
+
+
 def sample_frames(rng: np.random.Generator, num_frames: int, segments: int) -> np.ndarray:
     """Draw one frame from each of `segments` equal stretches of a clip.
 

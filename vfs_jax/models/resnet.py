@@ -143,6 +143,7 @@ class ResidualBlock(nn.Module):
         stride: of the block; a bottleneck strides in its 3x3 convolution (torch's, not the paper's, place).
         dilation: of the first 3x3 convolution. Quirk of the release: the second one of a basic block is never dilated.
         reflect: whether convolutions are padded by reflection instead of zeros.
+        branch_scale: initial scale of the branch's last BatchNorm.
     """
 
     width: int
@@ -150,22 +151,23 @@ class ResidualBlock(nn.Module):
     stride: int = 1
     dilation: int = 1
     reflect: bool = False
+    branch_scale: float = 0.0
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """Map [b, h, w, c] to [b, h', w', c']."""
-        zeros = nn.initializers.zeros  # the last BN of a branch starts at 0, so that every block starts as its shortcut
+        last = nn.initializers.constant(self.branch_scale)  # at 0 every block starts as its shortcut
         if self.bottleneck:
             y = nn.relu(batch_norm(_convolution(x, self.width, 1, name="conv1"), train, name="bn1"))
             y = self._convolution_3x3(y, self.stride, self.dilation, "conv2")
             y = nn.relu(batch_norm(y, train, name="bn2"))
             y = _convolution(y, 4 * self.width, 1, name="conv3")
-            y = batch_norm(y, train, name="bn3", scale_init=zeros)
+            y = batch_norm(y, train, name="bn3", scale_init=last)
         else:
             y = self._convolution_3x3(x, self.stride, self.dilation, "conv1")
             y = nn.relu(batch_norm(y, train, name="bn1"))
             y = self._convolution_3x3(y, 1, 1, "conv2")
-            y = batch_norm(y, train, name="bn2", scale_init=zeros)
+            y = batch_norm(y, train, name="bn2", scale_init=last)
         if self.stride != 1 or x.shape[-1] != y.shape[-1]:
             x = _convolution(x, y.shape[-1], 1, stride=self.stride, name="shortcut_conv")
             x = batch_norm(x, train, name="shortcut_bn")
@@ -195,6 +197,7 @@ class ResNet(nn.Module):
         reflect: whether convolutions are padded by reflection instead of zeros, as in CRW's network.
         color: what the images are before they are normalized: "rgb", or "lab" for Spa-then-Temp's networks.
         family: "resnet", "crw" or "spa_then_temp", for reports; the computation does not depend on it.
+        branch_scale: initial scale of the last BatchNorm of every residual branch.
 
     Example:
         >>> import jax
@@ -215,6 +218,7 @@ class ResNet(nn.Module):
     reflect: bool = False
     color: Literal["rgb", "lab"] = "rgb"
     family: str = "resnet"
+    branch_scale: float = 0.0
 
     @property
     def block_names(self) -> tuple[str, ...]:
@@ -288,6 +292,7 @@ class ResNet(nn.Module):
                     stride=self.strides[stage] if block == 0 else 1,
                     dilation=max(dilation // 2, 1) if block == 0 else dilation,
                     reflect=self.reflect,
+                    branch_scale=self.branch_scale,
                     name=f"{stage_name}_{block}",
                 )(x, train)
                 name = f"{stage_name}.{block}"

@@ -24,6 +24,7 @@ class VFS(nn.Module):
         strides: of its stages.
         dilations: of its stages.
         dtype: of computation and output; parameters are float32, BatchNorm computes in at least float32.
+        branch_scale: of the ResNet.
 
     Example:
         >>> views = jnp.zeros((4, 2, 3, 32, 32, 3))
@@ -36,11 +37,14 @@ class VFS(nn.Module):
     strides: tuple[int, int, int, int] = (1, 2, 2, 2)
     dilations: tuple[int, int, int, int] = (1, 1, 1, 1)
     dtype: DTypeLike = jnp.float32
+    branch_scale: float = 0.0
 
     def setup(self) -> None:
         """Name the three parts of the parameters."""
         width, hidden = head_widths(self.depth)
-        self.backbone = ResNet(self.depth, self.strides, self.dilations, ("res5",), self.dtype)
+        self.backbone = ResNet(
+            self.depth, self.strides, self.dilations, ("res5",), self.dtype, branch_scale=self.branch_scale
+        )
         self.projector = Projector(width)
         self.predictor = Predictor(width, hidden)
 
@@ -72,12 +76,13 @@ class VFS(nn.Module):
         return z.reshape((b, t, -1)), p.reshape((b, t, -1))
 
 
-def init_variables(seed: int, depth: int) -> Variables:
+def init_variables(seed: int, depth: int, branch_scale: float = 0.0) -> Variables:
     """Draw the variables of a whole VFS network.
 
     Args:
         seed: of all random numbers; the same seed gives the same numbers.
         depth: of the ResNet.
+        branch_scale: of the ResNet.
 
     Returns:
         {"params": ..., "batch_stats": ...}, float32, each with "backbone", "projector" and "predictor".
@@ -86,13 +91,13 @@ def init_variables(seed: int, depth: int) -> Variables:
         >>> sorted(init_variables(seed=0, depth=18)["params"])
         ['backbone', 'predictor', 'projector']
     """
-    return _init(jax.random.key(seed), depth)
+    return _init(jax.random.key(seed), depth, branch_scale)
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _init(key: Array, depth: int) -> Variables:
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _init(key: Array, depth: int, branch_scale: float) -> Variables:
     # Under jit the forward pass falls away: what is compiled are the random numbers.
-    return dict(VFS(depth).init(key, jnp.zeros((2, 2, 1, 32, 32, 3), jnp.float32)))
+    return dict(VFS(depth, branch_scale=branch_scale).init(key, jnp.zeros((2, 2, 1, 32, 32, 3), jnp.float32)))
 
 
 def backbone_of(variables: Mapping[str, Any]) -> Variables:

@@ -84,15 +84,30 @@ class Unreadable:
 
 
 class Collapse:
-    """Warns once whenever the embedding's standard deviation falls below a threshold."""
+    """Warns once whenever the embedding's standard deviation falls below a threshold, and ends the run below another.
 
-    def __init__(self, below: float):
+    Args:
+        below: it warns.
+        stop_below: it ends the run; 0 for never.
+    """
+
+    def __init__(self, below: float, stop_below: float = 0.0):
         self._below = below
+        self._stop_below = stop_below
         self._warned = False
 
     def check(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Take note of the "embedding_std" of one step."""
+        """Take note of the "embedding_std" of one step.
+
+        Raises:
+            InputError: it ends the run.
+        """
         embedding_std = numbers["embedding_std"]
+        if embedding_std < self._stop_below:
+            raise InputError(
+                f"step {step}: the embedding's standard deviation is {embedding_std:.3f} of 1/sqrt(d), below "
+                f"stop_below={self._stop_below:g}; the weights from before are in the newest checkpoint"
+            )
         if embedding_std >= self._below:
             self._warned = False
         elif not self._warned:

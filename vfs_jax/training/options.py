@@ -62,6 +62,9 @@ class TrainOptions(LoopOptions):
         batch_size: clips in a global batch.
         segments: frames sampled from a clip; each view has half of them.
         image_size: side of the crops in pixels.
+        span_seconds: the frames of a clip are sampled from a part of it that long, drawn anew each time; 0 takes all of
+            it.
+        same_frames: share of the clips whose two views show the same frames, in crops of their own.
         min_area: least share of a frame that a crop covers.
         color: whether colors are augmented.
         color_augmentation: options of `vfs_jax.data.transforms.augment_color`.
@@ -72,11 +75,14 @@ class TrainOptions(LoopOptions):
         encoder_momentum: share of the slower network, which fills the queue, that stays in a step.
         learning_rate: at the first step.
         momentum: of SGD.
-        weight_decay: of SGD, on all parameters.
+        weight_decay: of SGD.
+        decay_all: whether it is on all parameters, or on kernels alone, not on biases and BatchNorms.
+        branch_scale: initial scale of the last BatchNorm of every residual branch.
         dtype: of the network's computation, float32 or bfloat16.
         accumulate: parts into which a batch is cut to save memory; BatchNorm sees one part at a time.
         remat: whether activations other than those of convolutions are computed twice to save memory.
         collapse_below: the embedding's standard deviation (1 is spread out, 0 is collapsed) below which the log warns.
+        stop_below: the same, below which the run ends; 0 for never.
         eval_split: of the sequences in eval_data, which has DAVIS's layout.
         eval_short_side: of the frames that are evaluated, in pixels.
     """
@@ -88,6 +94,8 @@ class TrainOptions(LoopOptions):
     batch_size: int
     segments: int
     image_size: int
+    span_seconds: float = 0.0
+    same_frames: float = 0.0
     min_area: float = 0.2
     color: bool = False
     color_augmentation: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -99,18 +107,22 @@ class TrainOptions(LoopOptions):
     learning_rate: float
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    decay_all: bool = True
+    branch_scale: float = 0.0
     dtype: str = "float32"
     accumulate: int = 1
     remat: bool = False
     collapse_below: float = 0.1
+    stop_below: float = 0.0
     eval_split: str = "val"
     eval_short_side: int = 480
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(self, "steps", "batch_size", "image_size", "accumulate", "queue_size", "eval_short_side")
-        require_range(self, "learning_rate", "weight_decay", "collapse_below")
-        require_range(self, "momentum", "encoder_momentum", high=1)
+        require_range(self, "learning_rate", "weight_decay", "branch_scale", "span_seconds")
+        require_range(self, "collapse_below", "stop_below")
+        require_range(self, "momentum", "encoder_momentum", "same_frames", high=1)
         require_range(self, "seed", high=2**32 - 1)
         require_range(self, "temperature", above=True)
         require_range(self, "min_area", high=1, above=True)
@@ -129,7 +141,7 @@ class TrainOptions(LoopOptions):
 
 # What may change when a run is continued, since the numbers that it computes do not depend on it: of any run, of VFS's.
 LOOP_FIELDS = tuple(field.name for field in dataclasses.fields(LoopOptions))
-FREE_FIELDS = (*LOOP_FIELDS, "collapse_below", "eval_split", "eval_short_side")
+FREE_FIELDS = (*LOOP_FIELDS, "collapse_below", "stop_below", "eval_split", "eval_short_side")
 
 
 def require_positive(options: object, *names: str) -> None:

@@ -69,12 +69,14 @@ def make_plan(options: TrainOptions, records: Sequence[ClipRecord]) -> Plan:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             num_workers=options.num_workers,
+            span_seconds=options.span_seconds,
+            same_frames=options.same_frames,
         ),
         num_records=len(records),
         batch_size=options.batch_size,
         unit="clips",
         progress="std {embedding_std:.2f}",
-        watch=[Collapse(options.collapse_below).check],
+        watch=[Collapse(options.collapse_below, options.stop_below).check],
     )
 
 
@@ -92,7 +94,7 @@ def make_program(options: TrainOptions, mesh: Mesh) -> Program:
         InputError: the batch cannot be cut into equal parts for the devices.
     """
     schedule = cosine(options.learning_rate, options.steps)
-    optimizer = sgd(schedule, momentum=options.momentum, weight_decay=options.weight_decay)
+    optimizer = sgd(schedule, momentum=options.momentum, weight_decay=options.weight_decay, decay_all=options.decay_all)
 
     def step_of(options: TrainOptions) -> TrainStep:
         return make_train_step(
@@ -109,7 +111,7 @@ def make_program(options: TrainOptions, mesh: Mesh) -> Program:
         )
 
     def init() -> TrainState:
-        variables, queue = init_variables(options.seed, options.depth), None
+        variables, queue = init_variables(options.seed, options.depth, options.branch_scale), None
         if options.negatives == "queue":
             width, _ = head_widths(options.depth)
             queue = init_queue(options.seed, variables, size=options.queue_size, width=width)

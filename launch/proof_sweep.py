@@ -1,0 +1,193 @@
+"""Train settings one after the other, measure each in the same process, and let a table grow.
+
+  python launch/proof_sweep.py PACK OUT --minutes=M [--size=gpu] [--settings="branches branches,decay"] [--steps=N]
+
+PACK is a folder of launch/proof_sweep.sh --pack. A setting is a list of variants of configs/proof_sweep.py, "plain"
+none of them. All are trained for the same steps and measured on the sequences of PACK/tennis and PACK/composed. OUT
+gets a folder for each, results.jsonl and table.md; started again, it goes on where it stopped. No setting is started
+that would, by the time that the others took, end after M minutes.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+
+from vfs_jax.claims import claim_folder, with_versions
+from vfs_jax.configs import proof_sweep
+from vfs_jax.data.mask_datasets import MaskSequence
+from vfs_jax.data.record_fields import ClipRecord
+from vfs_jax.data.records import ClipRecords
+from vfs_jax.data.text import to_json, write_text
+from vfs_jax.errors import InputError
+from vfs_jax.evaluation.encoders import as_encoder
+from vfs_jax.evaluation.propagation.settings import Settings, default_radius
+from vfs_jax.evaluation.runs import propagation as runs
+from vfs_jax.evaluation.tasks.masks import Davis
+from vfs_jax.models import backbone_of, init_variables
+from vfs_jax.models.resnet import STAGES, Variables
+from vfs_jax.training.options import FREE_FIELDS, TrainOptions, read_options
+from vfs_jax.training.vfs import train_vfs
+
+SETTINGS = (
+    *("plain", "branches", "branches02", "decay", "span2", "span4", "span0", "same", "colors", "crops", "fast", "slow"),
+    *("negatives", "branches,decay", "branches,span4", "branches,colors", "branches,negatives", "spread"),
+    *("videos4", "videos8", "videos16", "plain,seed1", "plain,seed2"),
+)
+Row = dict[str, float | str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Exam:
+    """The sequences that settings are chosen on.
+
+    Attributes:
+        parts: by name, PACK/NAME in DAVIS layout.
+        settings: of the propagation.
+    """
+
+    parts: dict[str, list[MaskSequence]]
+    settings: Settings
+
+    def take(self, variables: Variables, folder: Path) -> dict[str, float]:
+        """Return J&F in percent of every part, from the features of res4."""
+        task, encoder, marks = Davis(), as_encoder(backbone_of(variables)), {}
+        for name, sequences in self.parts.items():
+            out = folder / name
+            for sequence in sequences:
+                if not runs.finished(task, [out], sequence):
+                    runs.propagate_sequence(task, encoder, sequence, out, self.settings)
+            scores = [task.score(out / task.folder, sequence) for sequence in sequences]
+            marks[name] = 100 * task.summary(scores)["J&F-Mean"]
+        return marks
+
+
+def open_exam(pack: Path, options: TrainOptions) -> Exam:
+    """Open the sequences of a pack, at the size that a run evaluates at."""
+    parts = {
+        name: [
+            sequence.cut(options.eval_max_frames or None) for sequence in Davis().open(str(pack / name), split=split)
+        ]
+        for name, split in (("tennis", "train"), ("composed", "val"))
+    }
+    side = options.eval_short_side
+    return Exam(parts, Settings(short_side=side, radius=default_radius(options.depth) * side / 480))
+
+
+def some_videos(records: ClipRecords, number: int, seed: int) -> Sequence[ClipRecord]:
+    """Draw so many of the videos, 0 for all; with the same seed those of a smaller number are among them."""
+    if number > len(records):
+        raise InputError(f"videos={number}: there are {len(records)}")
+    order = np.random.default_rng(seed).permutation(len(records))
+    return [records[int(index)] for index in order[:number]] if number else records
+
+
+def branch_scales(variables: Variables) -> dict[str, float]:
+    """Return the mean size of the scales of the last BatchNorms of the branches, by stage."""
+    blocks = backbone_of(variables)["params"]
+    scales = {name: np.abs(block["bn2"]["scale"]).mean() for name, block in blocks.items() if "bn2" in block}
+    return {stage: float(np.mean([scales[name] for name in scales if name.startswith(stage)])) for stage in STAGES}
+
+
+def run_setting(setting: str, size: str, steps: int, pack: Path, out: Path) -> Row:
+    """Train and measure one setting.
+
+    Args:
+        setting: variants, or "plain".
+        size: a variant too; "" for two cores.
+        steps: of the run; 0 for those of the size; a setting "random" takes none.
+        pack: the data.
+        out: gets the folder of the run.
+    """
+    begin = time.monotonic()
+    variants = ",".join(name for name in (size, *setting.split(",")) if name not in ("", "plain", "random"))
+    config = proof_sweep.get_config(variants)
+    if steps:
+        config.steps = steps
+    config.update(data=str(pack / "records"), eval_data=str(pack), eval_every=config.steps)
+    fields = config.to_dict()
+    videos = fields.pop("videos")
+    options, workdir = read_options(fields), out / setting.replace(",", "+")
+    exam = open_exam(pack, options)
+    if setting == "random":
+        variables = init_variables(options.seed, options.depth)
+        return {"setting": setting, "steps": 0, **exam.take(variables, workdir / "evaluation")}
+
+    records = ClipRecords(options.data)
+    found = {**config.to_dict(), "data_found": records.checksum}
+    claim_folder(workdir, with_versions(found), free=[*FREE_FIELDS, "data"])
+
+    def evaluate(variables: Variables, step: int) -> dict[str, float]:
+        return exam.take(variables, workdir / "evaluation" / str(step)) | branch_scales(variables)
+
+    try:
+        train_vfs(options, workdir, some_videos(records, videos, options.seed), evaluate=evaluate)
+    except InputError as error:  # a guard has ended it
+        return {"setting": setting, "ended": str(error)}
+    log, scores = read_lines(workdir / "metrics.jsonl"), read_lines(workdir / "evaluation.jsonl")
+    last = {"loss": log[-1]["loss"], "spread": log[-1]["embedding_std"]}
+    return {"setting": setting, "steps": options.steps, **scores[-1], **last, "seconds": time.monotonic() - begin}
+
+
+def read_lines(path: Path) -> list[Row]:
+    """Read the lines of a log; none where there is no file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def lay_out(rows: Sequence[Row]) -> str:
+    """Lay out the results in Markdown, the best on composed sequences first."""
+    columns = {"tennis": 1, "composed": 1, "loss": 2, "spread": 2, **dict.fromkeys(STAGES, 3), "seconds": 0}
+    lines = [
+        "J&F at res4; at the end of training the loss, the embedding's spread and the mean scale of the branches",
+        "",
+        f"| setting | steps | {' | '.join(columns)} |",
+        f"| --- | --- |{' --- |' * len(columns)}",
+    ]
+    for row in sorted(rows, key=lambda row: -float(row.get("composed", 0))):
+        cells = [f"{row[name]:.{digits}f}" if name in row else "" for name, digits in columns.items()]
+        lines.append(f"| {row['setting']} | {row.get('steps', row.get('ended'))} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Go through the settings."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pack", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--size", choices=("gpu", "smoke"), default="")
+    parser.add_argument("--settings", default=" ".join(SETTINGS))
+    parser.add_argument("--steps", type=int, default=0)
+    arguments = parser.parse_args()
+    flags.FLAGS.mark_as_parsed()  # grain's worker processes read absl's global flags
+    begin, out = time.monotonic(), arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    rows = read_lines(out / "results.jsonl")
+    for setting in ("random", *arguments.settings.split()):
+        if setting in [row["setting"] for row in rows]:
+            continue
+        longest = max((float(row.get("seconds", 0)) for row in rows), default=0)
+        left = 60 * arguments.minutes - (time.monotonic() - begin)
+        if longest > left:
+            print(f"{setting}: not started: {left:.0f} s are left, a setting takes up to {longest:.0f} s")
+            break
+        print(f"== {setting}", flush=True)
+        rows.append(run_setting(setting, arguments.size, arguments.steps, arguments.pack, out))
+        jax.clear_caches()
+        write_text(out / "results.jsonl", "".join(to_json(row) + "\n" for row in rows))
+        write_text(out / "table.md", lay_out(rows))
+    print(lay_out(rows))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (InputError, ValueError) as error:
+        sys.exit(f"error: {error}")
