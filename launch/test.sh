@@ -23,7 +23,7 @@ case $versions in
 esac
 if [[ "${1:-}" == --all ]]; then
   shift
-  selection=() extras=test,plan # a step is compiled for TPUs, without any
+  selection=() extras=test,plan,docs # a step is compiled for TPUs, without any, and the site is built
   export XLA_FLAGS="--xla_backend_optimization_level=3 ${XLA_FLAGS:-}" # compiled as for users; tests/conftest.py takes 1
 fi
 

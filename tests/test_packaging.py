@@ -143,13 +143,13 @@ def test_shell_scripts_pass_the_linter():
     assert checked.returncode == 0, checked.stdout
 
 
-def requirements() -> list[Requirement]:
+def requirements(*more: str) -> list[Requirement]:
     """What the package and its tests ask for, without the extras that bring nothing new."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     extras = config["options.extras_require"]
     lines = config["options"]["install_requires"].splitlines()
-    lines += [line for name in ("torch", "compose", "test") for line in extras[name].splitlines()]
+    lines += [line for name in ("torch", "compose", "test", *more) for line in extras[name].splitlines()]
     asked = [Requirement(line) for line in lines if line]
     return [requirement for requirement in asked if requirement.name != "vfs_jax"]
 
@@ -171,7 +171,7 @@ def versions(name: str, python: str) -> dict[str, str]:
 def test_constraints_pin_what_setup_cfg_asks_for(python: str):
     """Every direct dependency is pinned, once for each Python, inside its range."""
     exact = versions("constraints.txt", python)
-    for requirement in requirements():
+    for requirement in requirements("docs"):
         assert requirement.specifier.contains(exact[canonicalize_name(requirement.name)]), requirement
 
 

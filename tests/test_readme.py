@@ -1,4 +1,4 @@
-"""What README shows runs, and what it links to is there."""
+"""What README and the pages of the first steps show runs, and what they link to is there."""
 
 import re
 import sys
@@ -12,6 +12,8 @@ from vfs_jax.evaluation.encoders import as_encoder
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+OWN_ENCODER = (ROOT / "docs/own_encoder.md").read_text()
+COMMANDS = (ROOT / "docs/commands.md").read_text()
 
 
 def test_python_blocks_run():
@@ -38,9 +40,9 @@ def test_the_encoder_of_ten_lines(monkeypatch):
     timm = types.ModuleType("timm")
     timm.create_model = lambda name, **options: Model()
     monkeypatch.setitem(sys.modules, "timm", timm)
-    (block,) = re.findall(r"```py\n(.*?)```", README, re.DOTALL)
+    block, _ = re.findall(r"```py\n(.*?)```", OWN_ENCODER, re.DOTALL)
     names: dict[str, object] = {}
-    exec(compile(block, "README.md", "exec"), names)
+    exec(compile(block, "own_encoder.md", "exec"), names)
     frames = np.zeros((2, 48, 80, 3), np.uint8)
     frames[1, 16:32, 64:] = 255  # row 1, column 4
     encoder = as_encoder(names["dino"])
@@ -58,4 +60,24 @@ def test_links_and_files_exist():
 def test_every_console_script_is_in_the_table():
     scripts = re.findall(r"^    (vfs-[a-z-]+) = ", (ROOT / "setup.cfg").read_text(), re.MULTILINE)
     assert scripts
-    assert [name for name in scripts if f"| `{name}" not in README] == []
+    assert [name for name in scripts if f"| `{name}" not in COMMANDS] == []
+
+
+def test_it_stays_a_screen_and_a_half():
+    assert len(README.splitlines()) < 90
+
+
+def test_the_columns_of_peers_say_where_they_were_read():
+    peers = re.findall(r"\| \[(\w+)\]\(https://github.com/[\w/-]+\)", README)
+    page = (ROOT / "docs/beside_others.md").read_text()
+    assert len(peers) == 5
+    assert [
+        peer for peer in peers if not re.search(rf"^\| \[{peer}\]\(.*\) \| [0-9a-f]{{7}} \|", page, re.MULTILINE)
+    ] == []
+
+
+def test_every_command_that_is_shown_is_there():
+    """Flags are those of the command: a page that shows another one is out of date."""
+    scripts = set(re.findall(r"^    (vfs-[a-z-]+) = ", (ROOT / "setup.cfg").read_text(), re.MULTILINE))
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        assert set(re.findall(r"^(vfs-[a-z-]+)", page.read_text(), re.MULTILINE)) <= scripts, page
