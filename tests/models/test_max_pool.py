@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from vfs_jax.models.max_pool import max_pool
+from vfs_jax.models.max_pool import _by_padding, _by_stacking, max_pool
 
 
 @pytest.mark.slow
@@ -27,3 +27,11 @@ def test_torch(size: tuple[int, int]) -> None:
     y, dx = run(x, g)
     np.testing.assert_array_equal(y, expected.detach().permute(0, 2, 3, 1))
     np.testing.assert_array_equal(dx, expected_dx.permute(0, 2, 3, 1))
+
+
+def test_both_ways_to_interleave_are_one() -> None:
+    """Accelerators interleave by padding, CPUs by stacking."""
+    cells = [np.random.default_rng(number).normal(size=(2, 3, 4, 5)).astype(np.float32) for number in range(4)]
+    stacked = _by_stacking(*cells)
+    np.testing.assert_array_equal(stacked, _by_padding(*cells))
+    np.testing.assert_array_equal(stacked[:, 1::2, ::2], cells[2])
