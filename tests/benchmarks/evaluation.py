@@ -34,7 +34,7 @@ from PIL import Image
 from vfs_jax.data.images import read_index_mask, write_index_mask
 from vfs_jax.data.mask_datasets import MaskSequence, open_davis
 from vfs_jax.evaluation.encoders import as_encoder
-from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
+from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame, stack_frames
 from vfs_jax.evaluation.propagation.first_masks import first_labels
 from vfs_jax.evaluation.propagation.labels import masks_along
 from vfs_jax.evaluation.propagation.padding import Layout
@@ -84,7 +84,7 @@ def time_ours(variables: Variables, sequence: MaskSequence, settings: Settings, 
         frames = list(pool.map(lambda index: prepare_frame(sequence.frame(index), layout), range(len(sequence))))
     result["reading_s"] = time.perf_counter() - start
     start = time.perf_counter()
-    encoded = iterate_features(encoder.on_device(), frames, settings, layout)
+    encoded = iterate_features(encoder.on_device(), stack_frames(frames, settings.batch_frames), settings, layout)
     features = (each["res4"] for each in encoded)
     masks = [np.asarray(mask) for mask in masks_along(features, sequence.mask(0), settings, layout)]
     result["computing_s"] = time.perf_counter() - start

@@ -82,3 +82,15 @@ def test_damage_is_found(place):
     data = bytearray(encoded(MASK))
     data[place + 900] ^= 255  # in the compressed pixels, whose checksum no longer fits
     assert index_png.decode(bytes(data)) is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (37, 53), (3, 1000)])
+def test_encoded_masks_are_those_of_pillow(size):
+    mask = np.resize(MASK, size)
+    data = index_png.encode(mask[::-1], PALETTE)  # a view of other strides
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        assert (image.mode, image.info) == ("P", {})
+        np.testing.assert_array_equal(np.array(image), mask[::-1])
+        np.testing.assert_array_equal(np.reshape(image.getpalette(), (256, 3)), PALETTE)
+    np.testing.assert_array_equal(index_png.decode(data), mask[::-1])

@@ -15,7 +15,7 @@ from vfs_jax.data.images import read_frame
 from vfs_jax.data.mask_datasets import open_davis
 from vfs_jax.evaluation import stream
 from vfs_jax.evaluation.encoders import as_encoder, of_network
-from vfs_jax.evaluation.propagation.features import iterate_features
+from vfs_jax.evaluation.propagation.features import iterate_features, stack_frames
 from vfs_jax.evaluation.propagation.first_masks import first_labels
 from vfs_jax.evaluation.propagation.frames import resize_frame
 from vfs_jax.evaluation.propagation.labels import pad_channels, propagate_masks
@@ -86,7 +86,8 @@ def test_features_are_on_the_grid(variables):
     images, _ = video(frames=1, h=61, w=75)
     settings = Settings(short_side=61, batch_frames=1)
     layout = Layout.of((61, 75), settings, of_network(ResNet(18), {}))
-    (features,) = iterate_features(as_encoder(variables), images, settings, layout, outputs=("res2", "res4"))
+    batches = stack_frames(images, settings.batch_frames)
+    (features,) = iterate_features(as_encoder(variables), batches, settings, layout, outputs=("res2", "res4"))
     assert features["res4"].shape == (*layout.grid("res4"), 256) == (8, 10, 256)
     assert features["res2"].shape == (*layout.grid("res2"), 64) == (16, 19, 64)
 

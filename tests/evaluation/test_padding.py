@@ -11,7 +11,7 @@ from full_masks import full_mask
 
 from vfs_jax.correspondence.coordinates import resize_bilinear
 from vfs_jax.evaluation.encoders import as_encoder, of_network
-from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
+from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame, stack_frames
 from vfs_jax.evaluation.propagation.first_masks import first_labels
 from vfs_jax.evaluation.propagation.labels import masks_along, propagate_labels
 from vfs_jax.evaluation.propagation.padding import Layout, plan_canvases, plan_layouts
@@ -77,7 +77,7 @@ def reference(features, first, settings):
 
 
 def features_of(variables, frames, layout, settings):
-    prepared = (prepare_frame(frame, layout) for frame in frames)
+    prepared = stack_frames((prepare_frame(frame, layout) for frame in frames), settings.batch_frames)
     encoder = as_encoder(variables)
     for each in iterate_features(encoder, prepared, settings, layout):
         yield each[settings.output]
@@ -124,7 +124,7 @@ def test_features_at_every_depth(trained):
     layout = Layout.of((57, 83), SETTINGS, of_network(ResNet(18), {}))
     results = []
     for used in (layout, padded(layout)):
-        prepared = (prepare_frame(frame, used) for frame in frames)
+        prepared = stack_frames((prepare_frame(frame, used) for frame in frames), SETTINGS.batch_frames)
         results.append(next(iterate_features(as_encoder(trained), prepared, SETTINGS, used, outputs=outputs)))
     for output in outputs:
         rows, cols = layout.grid(output)

@@ -1,7 +1,8 @@
 """Frames and index masks from and to files and bytes: the one place that decodes pictures.
 
-Pillow reads files of data sets, of every kind, and notices where one is cut short; OpenCV reads the JPEG frames of
-records, whose checksums notice that, in less time. Of the same JPEG both make the same pixels.
+Pillow reads files of data sets, of every kind, and notices where one is cut short; OpenCV reads, in less time, plain
+JPEG files that have their end, and the JPEG frames of records, whose checksums notice what is missing. Of the same JPEG
+both make the same pixels.
 
 | picture | as a frame | as an index mask |
 | --- | --- | --- |
@@ -27,7 +28,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
 
-from vfs_jax.data import index_png
+from vfs_jax.data import index_png, plain_jpeg
 from vfs_jax.errors import InputError
 
 Frame = np.ndarray | Image.Image
@@ -108,6 +109,9 @@ def read_frame(file: str | os.PathLike[str] | bytes) -> np.ndarray:
     Raises:
         InputError: the file is missing, truncated, no image, or of a kind that is no frame.
     """
+    frame = plain_jpeg.decode(file if isinstance(file, bytes) else _content(file))
+    if frame is not None:
+        return frame
     with _open(file) as image:
         upright = _upright(image, file)
         try:
@@ -125,11 +129,7 @@ def read_index_mask(file: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         InputError: the file is missing, truncated, no image, in colors instead of indices, or a JPEG.
     """
-    try:
-        data = Path(file).read_bytes()
-    except OSError:
-        raise _unreadable(file) from None
-    mask = index_png.decode(data)
+    mask = index_png.decode(_content(file))
     if mask is not None:
         return mask
     with _open(file) as image:
@@ -141,6 +141,13 @@ def read_index_mask(file: str | os.PathLike[str]) -> np.ndarray:
         layout = image.tile[0].args if image.tile else ""
         mask = np.asarray(_upright(image, file)).astype(np.uint8)
         return mask // _FEW_BITS.get(layout, 1) if isinstance(layout, str) else mask
+
+
+def _content(file: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError:
+        raise _unreadable(file) from None
 
 
 @contextmanager
@@ -260,14 +267,16 @@ def write_index_mask(path: str | os.PathLike[str], mask: np.ndarray) -> None:
         mask: uint8 [h, w].
 
     Raises:
-        ValueError: the mask is of another dtype or shape.
+        ValueError: the mask is of another dtype or shape, or has no pixel.
+        OSError: it cannot be written; names the file.
     """
     # Checked by hand: jaxtyping's decorator imports jax, which the decoding processes of vfs-prepare do without.
-    if mask.dtype != np.uint8 or mask.ndim != 2:
+    if mask.dtype != np.uint8 or mask.ndim != 2 or not mask.size:
         raise ValueError(f"mask of dtype {mask.dtype} and shape {list(mask.shape)}: take uint8 [h, w]")
-    image = Image.fromarray(mask)
-    image.putpalette(PALETTE.tobytes())
-    image.save(path, format="PNG")
+    try:
+        Path(path).write_bytes(index_png.encode(mask, PALETTE))
+    except OSError as error:  # that of a full disk has no name
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
 
 
 def _palette() -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,30 +16,50 @@ from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.settings import Settings
 
 
+class FrameBatch(NamedTuple):
+    """Frames of one video, ready to be encoded.
+
+    Attributes:
+        frames: RGB [b, h, w, 3] of the canvas's size; those beyond the numbers repeat the last one.
+        numbers: of the frames in their sequence, b at most.
+    """
+
+    frames: np.ndarray
+    numbers: Sequence[int]
+
+
 def prepare_frame(frame: np.ndarray, layout: Layout) -> np.ndarray:
     """Bring a frame to the size that is encoded, and pad it to its canvas: RGB uint8 [h, w, 3], or float32 0..255."""
     return layout.pad_frame(resize_frame(frame, layout.network, layout.resize))
 
 
+def stack_frames(
+    frames: Iterable[np.ndarray], batch_frames: int, numbers: Iterable[int] | None = None
+) -> Iterator[FrameBatch]:
+    """Stack frames as `prepare_frame` gives them; numbers are 0, 1, 2 ... where None."""
+    iterator = zip(itertools.count() if numbers is None else numbers, frames, strict=False)
+    while batch := list(itertools.islice(iterator, batch_frames)):
+        filled = batch + [batch[-1]] * (batch_frames - len(batch))
+        yield FrameBatch(np.stack([frame for _, frame in filled]), [number for number, _ in batch])
+
+
 def iterate_features(
     encoder: Encoder,
-    frames: Iterable[np.ndarray],
+    batches: Iterable[FrameBatch],
     settings: Settings,
     layout: Layout,
     *,
     outputs: Sequence[str] = (),
-    numbers: Iterable[int] | None = None,
     source: str = "the video",
 ) -> Iterator[dict[str, Array]]:
     """Encode frames, a batch at a time, and give their features one after the other, left on the device.
 
     Args:
         encoder: of the frames' sequence.
-        frames: as `prepare_frame` gives them, in time order.
-        settings: batch_frames a call (the last batch is filled up, so that a size compiles once), dtype and output.
+        batches: of batch_frames frames each, in time order; the last one is filled up, so that a size compiles once.
+        settings: dtype and output.
         layout: of the video.
         outputs: feature maps that are wanted, by name; that of the settings where empty.
-        numbers: of the frames in their sequence; 0, 1, 2 ... where None.
         source: of the frames, for the error.
 
     Yields:
@@ -48,20 +69,18 @@ def iterate_features(
         InputError: features are NaN or infinite; before the next batch is given, so that no device waits to be asked.
     """
     names = tuple(outputs) or (settings.output,)
-    iterator = zip(itertools.count() if numbers is None else numbers, frames, strict=False)
     size, colors = layout.network if layout.padded else None, (settings.mean, settings.std)
-    unchecked: tuple[list[int], Array] | None = None
-    while batch := list(itertools.islice(iterator, settings.batch_frames)):
-        filled = batch + [batch[-1]] * (settings.batch_frames - len(batch))
-        stacked = np.stack([frame for _, frame in filled])
-        of_batch = [number for number, _ in filled]
+    unchecked: tuple[Sequence[int], Array] | None = None
+    for frames, numbers in batches:
+        filled = [*numbers, *[numbers[-1]] * (len(frames) - len(numbers))]
         encoded, finite = _unstack(
-            encoder(stacked, of_batch, outputs=names, dtype=settings.dtype, colors=colors, size=size)
+            encoder(frames, filled, outputs=names, dtype=settings.dtype, colors=colors, size=size)
         )
+        finite.copy_to_host_async()
         if unchecked:
             _refuse_gaps(*unchecked, source)
-        unchecked = of_batch, finite
-        yield from encoded[: len(batch)]
+        unchecked = filled, finite
+        yield from encoded[: len(numbers)]
     if unchecked:
         _refuse_gaps(*unchecked, source)
 
@@ -83,9 +102,19 @@ def features_of(
     numbers: Iterable[int] | None = None,
     source: str = "the video",
 ) -> Iterator[Array]:
-    """Encode frames as they are, RGB uint8 [h, w, 3] of the layout's picture: features [rows, cols, c] each."""
+    """Encode frames as they are, RGB uint8 [h, w, 3] of the layout's picture: features [rows, cols, c] each.
+
+    Args:
+        encoder: of the frames' sequence.
+        frames: in time order.
+        settings: batch_frames, dtype and output.
+        layout: of the video.
+        numbers: of the frames in their sequence; 0, 1, 2 ... where None.
+        source: of the frames, for the error.
+    """
     prepared = (prepare_frame(frame, layout) for frame in frames)
-    encoded = iterate_features(encoder, prepared, settings, layout, numbers=numbers, source=source)
+    batches = stack_frames(prepared, settings.batch_frames, numbers)
+    encoded = iterate_features(encoder, batches, settings, layout, source=source)
     return (each[settings.output] for each in encoded)
 
 

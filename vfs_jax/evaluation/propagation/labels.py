@@ -111,6 +111,7 @@ def masks_along(
         mask: Array | np.ndarray = np.zeros(layout.shown, np.uint8)
         if groups:
             mask = merge_groups(maps, [labels for _, labels in groups], layout, settings)
+            mask.copy_to_host_async()
         if number in new_masks:
             entering = np.where(np.isin(new_masks[number], list(known)), np.uint8(0), new_masks[number])
             numbered, labels = number_labels(entering, by_color=settings.soft_first)

@@ -137,6 +137,11 @@ class Layout:
         rows, cols = self.encoder.grid_size(*self.canvas, output)
         return np.pad(labels, ((0, rows - labels.shape[0]), (0, cols - labels.shape[1]), (0, 0)))
 
+    def room_for(self, frames: int) -> np.ndarray:
+        """Make an array [b, h, w, 3] for frames of the canvas, of the dtype that `resize_frame` gives them."""
+        floats = self.resize == "opencv_float" and self.network != self.picture
+        return np.empty((frames, *self.canvas, 3), np.float32 if floats else np.uint8)
+
     def pad_frame(self, frame: np.ndarray) -> np.ndarray:
         """Pad a frame of the network's size with zeros up to the canvas: [h, w, 3]."""
         rows, cols = (full - part for full, part in zip(self.canvas, self.network, strict=True))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from vfs_jax.correspondence.coordinates import bilinear_source, nearest_source
+from vfs_jax.correspondence.coordinates import Nearest, bilinear_source, nearest_source
 from vfs_jax.evaluation.propagation.frames import resize_maps
 from vfs_jax.evaluation.propagation.padding import Layout, Size
 from vfs_jax.evaluation.propagation.settings import Enlarge, MinMax, Settings
@@ -19,13 +19,12 @@ _EPSILON = 1e-12
 class _Axis(NamedTuple):
     """One axis of an enlargement: the two cells of each pixel, the second one's share, whether it is shown."""
 
-    low: np.ndarray
-    high: np.ndarray
-    share: np.ndarray
-    in_bounds: np.ndarray
+    low: Array | np.ndarray
+    high: Array | np.ndarray
+    share: Array | np.ndarray
+    in_bounds: Array | np.ndarray
 
 
-@functools.lru_cache(maxsize=64)
 def _axis(cells: int, pixels: int, shown: int, enlarge: Enlarge = "bilinear") -> _Axis:
     """Make the table of an axis, which programs take as data: that of `resize_bilinear`, filled up to `shown`."""
     if enlarge == "bilinear":
@@ -35,6 +34,38 @@ def _axis(cells: int, pixels: int, shown: int, enlarge: Enlarge = "bilinear") ->
         tables = nearest, nearest, np.zeros(pixels, np.float32)
     low, high, share = (np.pad(table, (0, shown - pixels)) for table in tables)
     return _Axis(low, high, share, np.arange(shown) < pixels)
+
+
+class _Tables(NamedTuple):
+    """What a readout looks up: labels of the channels, both axes, and pixels to take on the way back, if there is one.
+
+    They are arguments of the program, so that all sizes of a canvas share it.
+    """
+
+    names: Array | np.ndarray
+    rows: _Axis
+    cols: _Axis
+    back: tuple[Array | np.ndarray, Array | np.ndarray] | None
+
+
+@functools.lru_cache(maxsize=64)
+def _tables(
+    names: tuple[int, ...],
+    grid: Size,
+    read: Size,
+    shown: Size,
+    back: tuple[Size, Nearest] | None,
+    enlarge: Enlarge,
+    device: jax.Device | jax.sharding.Sharding,
+) -> _Tables:
+    """Make the tables and keep them on a device: NumPy's would travel there for every frame anew."""
+    rows, cols = (_axis(*sides, enlarge) for sides in zip(grid, read, shown, strict=True))
+    pixels = None
+    if back is not None:
+        low, high = (nearest_source(*sides, back[1]).astype(np.int32) for sides in zip(back[0], read, strict=True))
+        pixels = low, high
+    tables: _Tables = jax.device_put(_Tables(np.array(names, np.uint8), rows, cols, pixels), device)
+    return tables
 
 
 def _scaled(labels: Array, rows: _Axis, cols: _Axis, min_max: MinMax = "epsilon") -> Array:
@@ -82,12 +113,11 @@ def merge_groups(maps: list[Array], labels: list[tuple[int, ...]], layout: Layou
     read, shown = layout.picture, layout.shown
     if settings.read_at == "network":
         read = shown = layout.label_size()
-        sides = zip(layout.picture, read, strict=True)
-        back = [nearest_source(pixels, side, settings.back_nearest).astype(np.int32) for pixels, side in sides]
+        back = layout.picture, settings.back_nearest
     if settings.enlarge == "opencv":
         maps, grid = [_resized(group, len(found), read) for group, found in zip(maps, labels, strict=True)], read
-    axes = (_axis(*sides, settings.enlarge) for sides in zip(grid, read, shown, strict=True))
-    return _merge(maps, np.array(names, np.uint8), *axes, back, min_max=settings.min_max)
+    tables = _tables(tuple(names), grid, read, shown, back, settings.enlarge, maps[0].device)
+    return _merge(maps, tables, min_max=settings.min_max)
 
 
 def _resized(group: Array, channels: int, size: Size) -> Array:
@@ -97,11 +127,12 @@ def _resized(group: Array, channels: int, size: Size) -> Array:
 
 
 @functools.partial(jax.jit, static_argnames="min_max")
-def _merge(
-    maps: list[Array], names: np.ndarray, rows: _Axis, cols: _Axis, back: list[np.ndarray] | None, *, min_max: MinMax
-) -> Array:
-    scaled = [_scaled(group, rows, cols, min_max) for group in maps]
+def _merge(maps: list[Array], tables: _Tables, *, min_max: MinMax) -> Array:
+    scaled = [_scaled(group, tables.rows, tables.cols, min_max) for group in maps]
     background = functools.reduce(jnp.minimum, [group[..., :1] for group in scaled])
     channels = jnp.concatenate([background, *(group[..., 1:] for group in scaled)], axis=-1)
-    mask = jnp.asarray(names)[jnp.argmax(channels, axis=-1)]
-    return mask if back is None else jnp.take(jnp.take(mask, back[0], axis=0), back[1], axis=1)
+    mask = jnp.asarray(tables.names)[jnp.argmax(channels, axis=-1)]
+    if tables.back is None:
+        return mask
+    rows, cols = tables.back
+    return jnp.take(jnp.take(mask, rows, axis=0), cols, axis=1)

@@ -8,24 +8,22 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic
 
 import jax
-import numpy as np
 
 from vfs_jax.evaluation.encoders import Encoder
-from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame
+from vfs_jax.evaluation.propagation.features import iterate_features
 from vfs_jax.evaluation.propagation.padding import Layout, plan_layouts
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.runs.costs import append_timing, peak_memory, reset_peak_memory
+from vfs_jax.evaluation.runs.frames_ahead import FRAMES_AHEAD, FramesAhead
 from vfs_jax.evaluation.tasks.base import LabeledSequence, S, Task
 
-_A = TypeVar("_A")
-_B = TypeVar("_B")
-_IN_FLIGHT = 8  # frames of a sequence that are read ahead of the network, and results of one that wait to be written
+_UNWRITTEN = 8  # results of a sequence that wait to be written
 
 
 def finished(task: Task[S], folders: Collection[Path], sequence: S) -> bool:
@@ -88,21 +86,6 @@ def propagate_all(
             raise
 
 
-class _Ahead(Generic[_B]):
-    """A map over items, in order, whose next results are computed by a pool before they are asked for."""
-
-    def __init__(self, pool: ThreadPoolExecutor, function: Callable[[_A], _B], items: Iterable[_A]):
-        self._items = iter(items)
-        self._submit = lambda item: pool.submit(function, item)
-        self._pending = deque(map(self._submit, itertools.islice(self._items, _IN_FLIGHT)))
-
-    def __iter__(self) -> Iterator[_B]:
-        while self._pending:
-            result = self._pending.popleft().result()
-            self._pending.extend(map(self._submit, itertools.islice(self._items, 1)))
-            yield result
-
-
 @dataclasses.dataclass(frozen=True)
 class _Shared(Generic[S]):
     """The sequences that wait for a device, and the pools, settings and callbacks that serve all devices."""
@@ -140,22 +123,18 @@ class _Worker(Generic[S]):
             if closing is not None:
                 closing.result()
 
-    def _open(self) -> tuple[S, _Ahead[np.ndarray]] | None:
+    def _open(self) -> tuple[S, FramesAhead] | None:
         """Take the next sequence and begin to read its frames."""
         with self._shared.lock:
             sequence = next(self._shared.waiting, None)
         if sequence is None:
             return None
-        layout = self._shared.layouts[sequence.name]
-
-        def read(index: int) -> np.ndarray:
-            return prepare_frame(sequence.frame(index), layout)
-
-        return sequence, _Ahead(self._shared.readers, read, range(len(sequence)))
+        layout, settings = self._shared.layouts[sequence.name], next(iter(self._shared.variants.values()))
+        return sequence, FramesAhead(self._shared.readers, sequence, layout, settings.batch_frames)
 
     def _propagate(
-        self, encoder: Encoder, opened: tuple[S, _Ahead[np.ndarray]]
-    ) -> tuple[tuple[S, _Ahead[np.ndarray]] | None, Callable[[], None]]:
+        self, encoder: Encoder, opened: tuple[S, FramesAhead]
+    ) -> tuple[tuple[S, FramesAhead] | None, Callable[[], None]]:
         """Propagate through a sequence under all settings that lack it; returns the next one, and a job that ends this.
 
         The job waits until everything is written and gives the results their names.
@@ -197,9 +176,9 @@ class _Worker(Generic[S]):
             if shared.stop.is_set():
                 raise RuntimeError("stopped, since another device failed")
             pending.append([shared.writers.submit(job) for job in group])
-            if len(pending) > _IN_FLIGHT:
+            if len(pending) > _UNWRITTEN:
                 wait()
-            if number == max(len(sequence) - _IN_FLIGHT, 0):
+            if number == max(len(sequence) - FRAMES_AHEAD, 0):
                 following = self._open()
 
         def close() -> None:
