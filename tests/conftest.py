@@ -10,6 +10,8 @@ os.environ["XLA_FLAGS"] = " ".join(
     ["--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1", os.environ.get("XLA_FLAGS", "")]
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # commands would keep programs in the home of who tests
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 import jax
 import pytest

@@ -1,4 +1,4 @@
-"""JPEGs decoded in one call: the pixels are Pillow's, and what is not plain or not whole is left to Pillow."""
+"""Plain JPEGs: OpenCV's pixels of them are Pillow's, and what is not plain or not whole is left to Pillow."""
 
 import io
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vfs_jax.data import plain_jpeg
 from vfs_jax.data.images import read_frame
+from vfs_jax.data.plain_jpeg import is_plain_jpeg
 from vfs_jax.errors import InputError
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
@@ -32,15 +32,15 @@ def test_pixels_are_those_of_pillow(size, subsampling):
     for picture in (PICTURE[: size[0], : size[1]], smooth):
         for options in ({"quality": 5}, {"quality": 95, "optimize": True, "comment": b"hello"}):
             data = encoded(picture, subsampling=subsampling, **options)
-            found = plain_jpeg.decode(data)
-            assert found is not None
-            np.testing.assert_array_equal(found, by_pillow(data))
+            assert is_plain_jpeg(data)
+            np.testing.assert_array_equal(read_frame(data), by_pillow(data))
 
 
 def test_restarts_are_plain():
     data = encoded(restart_marker_rows=1)
     assert b"\xff\xdd" in data
-    np.testing.assert_array_equal(plain_jpeg.decode(data), by_pillow(data))
+    assert is_plain_jpeg(data)
+    np.testing.assert_array_equal(read_frame(data), by_pillow(data))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_restarts_are_plain():
     ],
 )
 def test_other_files_are_left_to_pillow(data, tmp_path):
-    assert plain_jpeg.decode(data) is None
+    assert not is_plain_jpeg(data)
     (tmp_path / "frame.jpg").write_bytes(data)
     try:
         expected = by_pillow(data)
@@ -74,8 +74,8 @@ def test_other_files_are_left_to_pillow(data, tmp_path):
     np.testing.assert_array_equal(found, np.rot90(expected, -1) if data == encoded(exif=TURNED) else expected)
 
 
-def test_what_pillow_refuses_is_not_taken_for_a_frame():
-    """A byte of the file after the other is damaged: where Pillow finds that, OpenCV is not asked."""
+def test_what_pillow_refuses_is_no_frame():
+    """One byte after the other is damaged: the frame is that of Pillow, or an error where it finds one."""
     whole, rng, refused = encoded(), np.random.default_rng(1), 0
     for place in rng.integers(2, len(whole) - 2, 400):
         data = bytearray(whole)
@@ -84,8 +84,8 @@ def test_what_pillow_refuses_is_not_taken_for_a_frame():
             expected = by_pillow(bytes(data))
         except (OSError, SyntaxError, ValueError):
             refused += 1
-            assert plain_jpeg.decode(bytes(data)) is None
+            with pytest.raises(InputError, match="cannot be read as an image"):
+                read_frame(bytes(data))
             continue
-        found = plain_jpeg.decode(bytes(data))
-        assert found is None or np.array_equal(found, expected)
+        np.testing.assert_array_equal(read_frame(bytes(data)), expected)
     assert refused > 10

@@ -28,6 +28,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from vfs_jax.apps import cli
+from vfs_jax.apps.programs import keep_programs
 from vfs_jax.claims import with_versions
 from vfs_jax.data.copies import copy_sequences
 from vfs_jax.distributed import join
@@ -61,6 +62,7 @@ def run(arguments: list[str]) -> None:
         )
     config, workdir = _CONFIG.value, Path(str(_WORKDIR.value))
     join(str(_PROCESSES.value))  # before anything asks for a device
+    keep_programs("vfs-eval")
     fields = {name: config[name] for name in _TASK_FIELDS if name in config}
     task = make_task(config.task, config.protocol, **fields)
     opened = task.open(config.data, split=config.split, sequences=cli.names(config.sequences))

@@ -20,6 +20,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from vfs_jax.apps import cli
+from vfs_jax.apps.programs import keep_programs
 from vfs_jax.claims import with_versions
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.report.assembly import write_report
@@ -46,6 +47,7 @@ def run(arguments: list[str]) -> None:
             f"{arguments[0]}: vfs-eval-tracker takes no arguments, only --config, --workdir, --config.KEY=..."
         )
     config, workdir = _CONFIG.value, Path(str(_WORKDIR.value))
+    keep_programs("vfs-eval-tracker")
     if config.task not in BOX_TASKS:
         raise InputError(f"task={config.task}: there are {', '.join(BOX_TASKS)}")
     task = BOX_TASKS[config.task]()

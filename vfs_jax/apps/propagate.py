@@ -24,6 +24,7 @@ from absl import flags
 from tqdm import tqdm
 
 from vfs_jax.apps import cli
+from vfs_jax.apps.programs import keep_programs
 from vfs_jax.claims import checksum, claim_folder, video_checksum, with_versions
 from vfs_jax.data.images import read_index_mask
 from vfs_jax.data.mask_datasets import check_objects
@@ -62,6 +63,7 @@ def run(arguments: list[str]) -> None:
     if len(given) != 1:
         raise InputError(f"{path}: give one of --mask, --points and --pose to say what to follow")
     video = Video(path)
+    keep_programs("vfs-propagate")
     labels, described = _labels(video.size, path)
     network, variables, about = resolve(str(_WEIGHTS.value), _DEPTH.value)
     encoder = of_network(network, variables)

@@ -21,6 +21,7 @@ from absl import flags
 from tqdm import tqdm
 
 from vfs_jax.apps import cli
+from vfs_jax.apps.programs import keep_programs
 from vfs_jax.claims import claim_folder, video_checksum, with_versions
 from vfs_jax.data.video_files import DecodedFrame, Video
 from vfs_jax.errors import InputError
@@ -45,6 +46,7 @@ def run(arguments: list[str]) -> None:
     path, out = Path(arguments[0]), Path(str(_OUT.value))
     texts = list(_BOX.value or ())
     video = Video(path)
+    keep_programs("vfs-track")
     shift = np.array([0, 0, 0, 0] if _ONE_BASED.value else [1, 1, 0, 0])  # to OTB's boxes, which the tracker takes
     starts = [_read_box(text, shift, video) for text in texts]
     _, variables, about = resolve_tracker(str(_WEIGHTS.value), _DEPTH.value)

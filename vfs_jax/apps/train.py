@@ -12,6 +12,7 @@ SIGTERM saves and ends with status 143.
 from pathlib import Path
 
 from vfs_jax.apps import cli, training
+from vfs_jax.apps.programs import keep_programs
 from vfs_jax.data.records import ClipRecords
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.encoders import as_encoder
@@ -33,6 +34,7 @@ def run(arguments: list[str]) -> None:
     if arguments:
         raise InputError(f"{arguments[0]}: vfs-train takes no arguments, only --config, --workdir, --config.KEY=VALUE")
     config, workdir = training.start(FLAGS)
+    keep_programs("vfs-train")
     options = read_options(config.to_dict())
     records = ClipRecords(options.data)
     evaluate = evaluator(options, workdir)

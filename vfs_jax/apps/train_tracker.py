@@ -17,6 +17,7 @@ from typing import Any
 import jax
 
 from vfs_jax.apps import cli, training
+from vfs_jax.apps.programs import keep_programs
 from vfs_jax.claims import checksum
 from vfs_jax.data.box_datasets import BoxSequence, open_got10k, open_otb
 from vfs_jax.data.pairs import PairSettings
@@ -41,6 +42,7 @@ def run(arguments: list[str]) -> None:
             f"{arguments[0]}: vfs-train-tracker takes no arguments, only --config, --workdir, --config.KEY="
         )
     config, workdir = training.start(FLAGS)
+    keep_programs("vfs-train-tracker")
     options = head_options(config.to_dict())
     sequences = open_sequences(config.data, config.layout, config.split)
     network, backbone, about = resolve(config.weights, config.depth)

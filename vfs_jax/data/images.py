@@ -28,7 +28,8 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
 
-from vfs_jax.data import index_png, plain_jpeg
+from vfs_jax.data import index_png
+from vfs_jax.data.plain_jpeg import is_plain_jpeg
 from vfs_jax.errors import InputError
 
 Frame = np.ndarray | Image.Image
@@ -109,7 +110,8 @@ def read_frame(file: str | os.PathLike[str] | bytes) -> np.ndarray:
     Raises:
         InputError: the file is missing, truncated, no image, or of a kind that is no frame.
     """
-    frame = plain_jpeg.decode(file if isinstance(file, bytes) else _content(file))
+    data = file if isinstance(file, bytes) else _content(file)
+    frame = _by_opencv(data) if is_plain_jpeg(data) else None
     if frame is not None:
         return frame
     with _open(file) as image:
@@ -237,10 +239,15 @@ def decode_jpeg(data: bytes) -> np.ndarray:
     >>> decode_jpeg(encode_jpeg(np.zeros((4, 6, 3), np.uint8), quality=90)).shape
     (4, 6, 3)
     """
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    image = _by_opencv(data) if data else None
     if image is None:
         raise ValueError("a frame is not a decodable JPEG")
-    return np.asarray(image)
+    return image
+
+
+def _by_opencv(jpeg: bytes) -> np.ndarray | None:
+    image: np.ndarray | None = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+    return image
 
 
 def encode_jpeg(bgr: np.ndarray, *, quality: int) -> bytes:

@@ -1,11 +1,11 @@
-"""Decode the JPEGs that most frames are in one call, beside which other threads run.
+"""Tell the JPEGs that most frames are, whole and with nothing special, by their markers.
 
-Pillow makes the same pixels, and copies them four times, in pieces for which all other threads wait.
+OpenCV decodes these in one call, beside which other threads run. Pillow makes the same pixels, and copies them four
+times, in pieces for which all other threads wait.
 """
 
 import struct
 
-import cv2
 import numpy as np
 
 _START, _END, _PIXELS = 0xD8, 0xD9, 0xDA
@@ -15,31 +15,31 @@ _HARMLESS = {0xC4, 0xDB, 0xDD, 0xFE, 0xE0, _PIXELS}
 _MOST_PIXELS = 1 << 25  # Pillow says what it thinks of larger ones
 
 
-def decode(data: bytes) -> np.ndarray | None:
-    """Decode a JPEG of three colors of 8 bits, and of nothing but these.
+def is_plain_jpeg(data: bytes) -> bool:
+    """Tell whether a file is a JPEG of three colors of 8 bits, of nothing but these, that is whole.
 
     Args:
-        data: a file's bytes.
+        data: the file's bytes.
 
-    Returns:
-        RGB uint8 [h, w, 3]; None where the file is of another kind or damaged, which Pillow then tells apart.
+    >>> is_plain_jpeg(b"GIF89a")
+    False
     """
     if data[:2] != bytes((0xFF, _START)):
-        return None
+        return False
     place, marker, usual = 2, _START, False
     while marker != _PIXELS:
         if place + 12 > len(data):
-            return None
+            return False
         mark, marker, length, depth, height, width, colors = struct.unpack_from(">BBHBHHB", data, place)
         if mark != 0xFF or marker not in _HARMLESS | _PICTURES:
-            return None
+            return False
         if marker in _PICTURES:
             usual = (depth, colors) == (8, 3) and height * width <= _MOST_PIXELS
         place += 2 + length
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if usual and _whole(data, place) else None
+    return usual and _is_whole(data, place)
 
 
-def _whole(data: bytes, place: int) -> bool:
+def _is_whole(data: bytes, place: int) -> bool:
     """Tell whether codes from a place on go on to the file's end, with no other marker in them than restarts."""
     codes = np.frombuffer(data, np.uint8, offset=min(place, len(data)))
     marks = np.flatnonzero(codes[:-1] == 0xFF)
