@@ -12,6 +12,7 @@ PUBLIC = {
         "Memory",
         "affinity",
         "cross_correlate",
+        "implementations",
         "propagate_frame",
         "propagate_next",
         "propagate_video",

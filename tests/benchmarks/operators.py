@@ -11,6 +11,7 @@ program asks for above its inputs: its temporary arrays and its results, from XL
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import platform
@@ -19,7 +20,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -30,15 +30,15 @@ from operators_charts import draw
 from vfs_jax.correspondence import (
     Memory,
     cross_correlate,
-    matching,
+    implementations,
     propagate_frame,
     propagate_next,
     propagate_video,
     start_memory,
 )
 from vfs_jax.correspondence.affinity import window_offsets
+from vfs_jax.correspondence.backends import Implementation
 from vfs_jax.correspondence.memory import Labeled, _step
-from vfs_jax.correspondence.propagation import _propagate_video
 
 TOPK, TEMPERATURE, LABELS = 10, 0.07, 3
 
@@ -331,12 +331,14 @@ def measure_correlation(options: argparse.Namespace) -> dict:
     return result
 
 
-def time_video(case: Case, features: jax.Array, labels: jax.Array, repeats: int, *, by_kernel: bool) -> dict:
-    """Time one scan over a video, and keep its labels; by_kernel=False: without the kernel for Hopper GPUs."""
-    with mock.patch.object(matching, "_has_hopper", matching._has_hopper if by_kernel else lambda: False):
-        whole = jax.jit(lambda f, v: propagate_video(f, v, num_context=case.context, radius=case.radius))
-        _propagate_video.clear_cache()  # type: ignore[attr-defined]  # of what jit returned
-        scan = whole.lower(features, labels).compile()
+def time_video(
+    case: Case, features: jax.Array, labels: jax.Array, repeats: int, implementation: Implementation
+) -> dict:
+    """Time one scan over a video, and keep its labels."""
+    video = functools.partial(
+        propagate_video, num_context=case.context, radius=case.radius, implementation=implementation
+    )
+    scan = jax.jit(video).lower(features, labels).compile()
     times = timed(scan, features, labels, repeats=repeats)
     return {
         **times,
@@ -357,10 +359,13 @@ def measure_gpu(cases: list[Case], options: argparse.Namespace) -> dict | str:
         frames = 8 if options.toy else 60
         video, labels = make_video(case, 4)
         features = jnp.stack([video[number % 4] for number in range(frames)])
-        ours = time_video(case, features, labels[0], options.repeats, by_kernel=True)
-        tiles = time_video(case, features, labels[0], 1, by_kernel=False)
-        difference = float(np.abs(ours.pop("labels") - tiles.pop("labels")).max())
-        seconds = 1 / ours["frames_per_second"]
+        videos = {
+            name: time_video(case, features, labels[0], options.repeats if number == 0 else 1, name)
+            for number, name in enumerate(implementations())
+        }
+        found = {name: video.pop("labels") for name, video in videos.items()}
+        differences = {name: float(np.abs(each - found["tiles"]).max()) for name, each in found.items()}
+        seconds = 1 / videos[implementations()[0]]["frames_per_second"]
         # Ceilings of this device, measured: a matmul, and adding one to a large array (read and write).
         rate = best_matmul_rate(options.toy, case.dtype)
         large = jnp.zeros(10**6 if options.toy else 5 * 10**8, np.float32)
@@ -368,9 +373,8 @@ def measure_gpu(cases: list[Case], options: argparse.Namespace) -> dict | str:
         read = features[0].nbytes * (case.context + 2) + labels.nbytes
         roofline = max(circle_operations(case) / rate, read / bandwidth)
         entry = {
-            "video": ours,
-            "video_by_tiles": tiles,
-            "largest_difference_from_tiles": difference,
+            "videos": videos,
+            "largest_difference_from_tiles": differences,
             "roofline_s": roofline,
             "times_roofline": seconds / roofline,
         }

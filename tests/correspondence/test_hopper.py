@@ -9,10 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from largest_of_all import check_largest
 
-from vfs_jax.correspondence import matching, propagate_frame, propagation
 from vfs_jax.correspondence.affinity import window_offsets
 from vfs_jax.correspondence.hopper import fits, largest_over_frames
+from vfs_jax.correspondence.key_groups import KeyGroup
+from vfs_jax.correspondence.largest_scores import match_by_largest
+from vfs_jax.correspondence.tile_matches import map_tiles, match_tile
 from vfs_jax.correspondence.tiles import feature_maps
 
 
@@ -38,13 +41,18 @@ def search(query, keys, offsets, topk, *, by_kernel):
     """Scores and index [h, w, k]; NaN and -1 where the kernel left the choice to the tiles."""
 
     def by_tiles():
-        return matching.map_tiles(lambda tile: matching.match_tile(tile, keys, topk), query, keys, offsets)
+        return map_tiles(lambda tile: match_tile(tile, keys, topk), query, keys, offsets)
 
     if not by_kernel:
         return by_tiles()
     scores, index = jax.eval_shape(by_tiles)
     nothing = jnp.full_like(scores, jnp.nan), jnp.full_like(index, -1)
-    return jax.jit(lambda: matching._match_by_kernel(query, keys, offsets, topk, if_tied=lambda: nothing))()
+
+    def by_kernel():
+        known = jax.lax.stop_gradient(query), keys._replace(frames=jax.lax.stop_gradient(keys.frames))
+        return match_by_largest(largest_over_frames(*known, offsets), query, keys, topk, if_tied=lambda: nothing)
+
+    return jax.jit(by_kernel)()
 
 
 @pytest.mark.slow
@@ -64,7 +72,7 @@ def test_kernel_finds_what_tiles_find(interpreted, dtype, radius, window, grid, 
     mask = jnp.asarray(rng.uniform(size=(4, *grid)) < 0.8)
     frames = random_maps(rng, 4, *grid, channels, dtype=dtype, mask=mask)
     pieces = tuple(jax.tree.map(lambda array, part=part: array[part], frames) for part in (slice(0, 1), slice(1, 4)))
-    keys = matching.KeyGroup(
+    keys = KeyGroup(
         pieces,
         radius,
         order=jnp.array([0, 2, 3, 1]),
@@ -91,24 +99,15 @@ def test_largest_scores_are_those_of_float64(interpreted, dtype):
     sizes = 10.0 ** rng.uniform(-2, 2, channels)
     query, keys = (jnp.asarray(rng.standard_normal((n, height, width, channels)) * sizes, dtype) for n in (1, 3))
     offsets = window_offsets(2.5, "circle", height, width)
-    largest = largest_over_frames(query[0], (feature_maps(keys, normalize=False),), None, None, offsets)
-    query, keys = np.asarray(query[0], np.float64), np.asarray(keys, np.float64)
-    for row, col, number in np.ndindex(height, width, len(offsets)):
-        position = np.array([row, col]) + offsets[number]
-        if not all((position >= 0) & (position < [height, width])):
-            assert largest[row, col, number] == -np.inf
-            continue
-        vectors = keys[:, *position]
-        # float32 sums of 24 products err by some 2 ** -24 of the sum of their sizes each.
-        limit = 24 * 2.0**-24 * (abs(vectors) @ abs(query[row, col])).max()
-        assert abs(largest[row, col, number] - (vectors @ query[row, col]).max()) < limit
+    query, keys = (feature_maps(array, normalize=False) for array in (query, keys))
+    check_largest(largest_over_frames(query, KeyGroup((keys,), 2.5), offsets), query.values[0], keys.values, offsets)
 
 
 @pytest.mark.slow
 def test_ties_are_left_to_the_tiles(interpreted):
     """All features alike: every choice is a tie."""
     query, frames = (feature_maps(jnp.ones((count, 4, 5, 8)), normalize=True) for count in (1, 2))
-    keys = matching.KeyGroup((frames,), 2.5)
+    keys = KeyGroup((frames,), 2.5)
     scores, _ = search(query, keys, window_offsets(2.5, "circle", 4, 5), 5, by_kernel=True)
     assert jnp.isnan(scores).all()
 
@@ -121,7 +120,7 @@ def test_gradients_and_batches(interpreted):
     labels = jnp.asarray(rng.uniform(size=(2, 5, 6, 2)), np.float32)
 
     def total(query, frames, by_kernel):
-        keys = matching.KeyGroup((feature_maps(frames, normalize=True),), 2.5)
+        keys = KeyGroup((feature_maps(frames, normalize=True),), 2.5)
         scores, index = search(feature_maps(query, normalize=True), keys, offsets, 4, by_kernel=by_kernel)
         return (scores[..., None] * labels.reshape(-1, 2)[index]).sum()
 
@@ -131,29 +130,15 @@ def test_gradients_and_batches(interpreted):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("hopper", [True, False])
-def test_kernel_is_picked_on_cuda_alone(monkeypatch, hopper):
-    monkeypatch.setattr(matching, "_has_hopper", lambda: hopper)
-    propagation._propagate_frame.clear_cache()
-    rng = np.random.default_rng(3)
-    query, keys, labels = (
-        rng.standard_normal(shape).astype(np.float32) for shape in ((4, 5, 8), (2, 4, 5, 8), (2, 4, 5, 1))
-    )
-    traced = jax.jit(lambda *arrays: propagate_frame(*arrays, radius=2.5, topk=3)).trace(query, keys, labels)
-    for platform in ("cpu", "cuda", "tpu"):
-        lowered = traced.lower(lowering_platforms=(platform,)).as_text()
-        assert ("mosaic_gpu" in lowered) == (hopper and platform == "cuda"), platform
-    propagation._propagate_frame.clear_cache()
-
-
 @pytest.mark.long
 @pytest.mark.skipif(not has_cuda_plugin(), reason="JAX's CUDA plugin is not installed: pip install -e '.[cuda]'")
 def test_compiles_for_an_h100():
     """By the compilers of CUDA, which need no GPU."""
-    script = Path(__file__).with_name("compile_for_h100.py")
+    script = Path(__file__).with_name("compile_ahead.py")
     done = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("by kernel: compiled") == 4
+    assert done.stdout.count("by hopper: compiled") == 4
+    assert done.stdout.count("by batched: compiled") == 4
 
 
 def test_what_the_kernel_takes():

@@ -15,18 +15,20 @@ else of this project.
 - `top_matches`: the matches themselves, with their scores, for point tracking, pictures and losses.
 - `affinity`: all scores of two frames, for pictures and losses.
 - `cross_correlate`: an exemplar slid over a search region, for trackers.
+- `implementations`: the ways to find the matches that run on the devices at hand, for `implementation=`.
 
-What a frame costs. With t key frames, a circle of radius r and R = ceil(r) - 1, about ::
+What a frame costs by "tiles". With t key frames, a circle of radius r and R = ceil(r) - 1, about ::
 
     2 * h * w * (2 * R + 6)**2 * t * c    multiplications and additions,
     t * h * w * c                         numbers to keep the key frames, each stored once,
     6 * h * (2 * R + 6)**2 * t            numbers of work space,
 
 where full affinity takes 2 * (h * w)**2 * t * c and (h * w)**2 * t. On a 60x107 grid with r = 12, t = 21 and c = 256
-that is some 50 billion operations instead of 440, 138 MB of keys and 41 MB of work space. In XLA this is batched
-matmuls, gathers, `lax.top_k` and small sorts. CPUs do all of these well; on a TPU the matmuls fill the matrix unit and
-the gathers and sorts are slow, so expect those to set the pace there. On Hopper GPUs one kernel takes the place of most
-of it: an H200 takes 2.1 ms for the frame above in float32 (13.5 ms in XLA) and 0.83 ms in bfloat16 (7.8 ms in XLA).
+that is some 50 billion operations instead of 440, 138 MB of keys and 41 MB of work space. Its thousand
+small matmuls suit CPUs. "batched" computes the same by ten large ones, 63 billion operations, and work space that grows
+with the window's area and with c; it is what GPUs get. On Hopper GPUs a kernel takes the place of most of it: an H200
+took 2.1 ms for the frame above in float32 (13.5 ms by "tiles") and 0.83 ms in bfloat16 (7.8 ms). All give the same
+matches; scores differ by float32's rounding. topk=None and ties="all" blend by "tiles" what is more than topk matches.
 
 Example:
     A mask is carried through three frames that move one cell to the right:
@@ -44,6 +46,7 @@ Example:
 """
 
 from vfs_jax.correspondence.affinity import affinity
+from vfs_jax.correspondence.backends import implementations
 from vfs_jax.correspondence.cross_correlation import cross_correlate
 from vfs_jax.correspondence.matching import top_matches
 from vfs_jax.correspondence.memory import Memory, propagate_next, start_memory
@@ -53,6 +56,7 @@ __all__ = [
     "Memory",
     "affinity",
     "cross_correlate",
+    "implementations",
     "propagate_frame",
     "propagate_next",
     "propagate_video",

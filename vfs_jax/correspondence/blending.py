@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfs_jax.correspondence.affinity import Window
 from vfs_jax.correspondence.arguments import Number
-from vfs_jax.correspondence.matching import KeyGroup, map_tiles, match_tile, scores_at, search, windows
+from vfs_jax.correspondence.key_groups import KeyGroup, SearchSpec, windows
+from vfs_jax.correspondence.matching import search
+from vfs_jax.correspondence.tile_matches import map_tiles, match_tile, scores_at
 from vfs_jax.correspondence.tiles import FeatureMaps, Tile
 
 Ties = Literal["first", "all"]
@@ -93,7 +94,7 @@ def _find_ties(tile: Tile, keys: KeyGroup, labels: jax.Array, topk: int) -> _Tie
 
 
 def _blend_with_ties(
-    query: FeatureMaps, groups: list[KeyGroup], labels: jax.Array, *, window: Window, topk: int, temperature: Number
+    query: FeatureMaps, groups: list[KeyGroup], labels: jax.Array, *, spec: SearchSpec, topk: int, temperature: Number
 ) -> jax.Array:
     """Blend as `blend_labels`, with all keys whose score is that of the topk-th match or higher.
 
@@ -101,7 +102,7 @@ def _blend_with_ties(
     """
     flat = labels.reshape(-1, labels.shape[-1])
     results, values = [], []
-    for keys, offsets, before in windows(query, groups, window):
+    for keys, offsets, before in windows(query, groups, spec.window):
         own = labels[before : before + keys.num_frames]
         choose = functools.partial(_find_ties, keys=keys, labels=own, topk=topk)
         results.append(_Ties(*map_tiles(choose, query, keys, offsets)))
@@ -126,7 +127,7 @@ def blend_labels(
     groups: list[KeyGroup],
     labels: jax.Array,
     *,
-    window: Window,
+    spec: SearchSpec,
     topk: int | None,
     temperature: Number,
     ties: Ties,
@@ -137,7 +138,7 @@ def blend_labels(
         query: one frame, values [1, h, w, c].
         groups: the key frames, first frames first.
         labels: of the frames of all groups, as stored [t, h, w, l].
-        window: "circle" or "square".
+        spec: the window, and what finds the matches.
         topk: how many matches share the weight; None for all keys that are allowed.
         temperature: divides the scores.
         ties: "first" for topk matches, "all" for all keys besides that score as the last of them.
@@ -147,7 +148,7 @@ def blend_labels(
     """
     if topk is not None:
         # One match more tells whether the last one ties with a key that is none.
-        scores, index = search(query, groups, window=window, topk=topk + (ties == "all"))
+        scores, index = search(query, groups, spec=spec, topk=topk + (ties == "all"))
 
         def blend_first() -> jax.Array:
             values = jnp.take(labels.reshape(-1, labels.shape[-1]), index[..., :topk], axis=0, mode="clip")
@@ -158,11 +159,11 @@ def blend_labels(
         last, following = scores[..., topk - 1], scores[..., topk]
 
         def blend_all() -> jax.Array:
-            return _blend_with_ties(query, groups, labels, window=window, topk=topk, temperature=temperature)
+            return _blend_with_ties(query, groups, labels, spec=spec, topk=topk, temperature=temperature)
 
         return jax.lax.cond(jnp.any((last == following) & (last > -jnp.inf)), blend_all, blend_first)
     blends = []
-    for keys, offsets, before in windows(query, groups, window):
+    for keys, offsets, before in windows(query, groups, spec.window):
 
         def choose(
             tile: Tile, keys: KeyGroup = keys, own: jax.Array = labels[before : before + keys.num_frames]

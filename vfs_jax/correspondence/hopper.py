@@ -22,6 +22,8 @@ from jax.experimental import pallas
 from jax.experimental.pallas import mosaic_gpu
 
 from vfs_jax.correspondence.affinity import product_dtype
+from vfs_jax.correspondence.key_groups import KeyGroup
+from vfs_jax.correspondence.largest_scores import LargestScores
 from vfs_jax.correspondence.tiles import FeatureMaps
 
 # Pallas hands a kernel several kinds of references, which share no public type.
@@ -36,6 +38,7 @@ _CHUNK = 64
 _STAGES = 3
 # Most keys of a program: its sums and maxima lie in registers, which hold 192 times 64 of each.
 _MOST_KEYS = 192
+MOST_COLS = _MOST_KEYS - _TILE + 1
 
 
 class _Tiling(NamedTuple):
@@ -193,25 +196,18 @@ def _split(array: jax.Array) -> jax.Array:
     return jnp.concatenate(parts, axis=-1).astype(jnp.bfloat16)
 
 
-def largest_over_frames(
-    query: jax.Array,
-    keys: tuple[FeatureMaps, ...],
-    valid: jax.Array | None,
-    mask: jax.Array | None,
-    offsets: np.ndarray,
-) -> jax.Array:
-    """Give every query position its largest score of every offset over all key frames.
+def largest_over_frames(maps: FeatureMaps, group: KeyGroup, offsets: np.ndarray) -> LargestScores:
+    """Give every query position the largest score of every key position in its window over all key frames.
 
     Args:
-        query: features [h, w, c].
-        keys: pieces of the key frames.
-        valid: bool [t], False for frames that are no keys; None where all are.
-        mask: bool [h, w], False for positions that are keys in no frame; None where all are.
+        maps: the query frame, values [1, h, w, c].
+        group: the key frames.
         offsets: (row, column) offsets in the window, [o, 2].
 
     Returns:
-        Scores [h, w, o], float32, without the scale of the query; -inf where no key is.
+        The scores, float32, without the scale of the query.
     """
+    query, keys, valid, mask = maps.values[0], group.frames, group.valid, group.mask
     height, width, channels = query.shape
     tiling = _tiling(height, width, offsets)
     (tile_rows, tile_cols), (row_halo, col_halo) = tiling.query_tiles, tiling.halo
@@ -255,4 +251,7 @@ def largest_over_frames(
     pair = (key_tile * tiling.key_rows + key_row - tiling.first_rows()[key_tile]) * tiling.key_cols + key_col
     pair = pair * _QUERIES + np.arange(_QUERIES)[:, None]
     scores = largest[:, pair.astype(np.int32)].reshape(tile_rows, tile_cols, _TILE, _TILE, len(offsets))
-    return scores.swapaxes(1, 2).reshape(tile_rows * _TILE, tile_cols * _TILE, len(offsets))[:height, :width]
+    scores = scores.swapaxes(1, 2).reshape(tile_rows * _TILE, tile_cols * _TILE, len(offsets))[:height, :width]
+    return LargestScores(
+        scores, np.arange(height * width).reshape(height, width), offsets[:, 0] * width + offsets[:, 1]
+    )

@@ -11,8 +11,9 @@ from jaxtyping import Array, Bool, Float
 
 from vfs_jax.correspondence.affinity import Window
 from vfs_jax.correspondence.arguments import Number, checked, own
+from vfs_jax.correspondence.backends import Implementation
 from vfs_jax.correspondence.blending import Ties, blend_labels, check_blending
-from vfs_jax.correspondence.matching import KeyGroup, SearchSpec
+from vfs_jax.correspondence.key_groups import KeyGroup, SearchSpec
 from vfs_jax.correspondence.tiles import FeatureMaps, feature_maps
 
 
@@ -167,6 +168,7 @@ def start_memory(
     first_once: bool = False,
     key_mask: Bool[Array | np.ndarray, "h w"] | None = None,
     normalize: bool = True,
+    implementation: Implementation | None = None,
 ) -> Memory:
     """Start to carry labels along a stream of frames, from its first frame.
 
@@ -184,12 +186,14 @@ def start_memory(
         first_once: the first frame is never one of the previous frames, as in DINO; with keep_first alone.
         key_mask: bool [h, w], False for positions that are keys in no frame.
         normalize: divide every feature vector by max(its Euclidean norm, 1e-12) first.
+        implementation: what finds the matches, a name of `implementations()`; None for the best on the platform.
 
     Returns:
         The memory after frame 0. It holds num_context + 1 frames of features once it is full.
 
     Raises:
-        ValueError: an option is out of range, or an axis has length 0.
+        ValueError: an option is out of range, an axis has length 0, or the implementation does not run here or takes no
+            such features or window.
         TypeError: the shapes do not fit each other, an array has a type other than stated, or an option is traced.
 
     Example:
@@ -201,7 +205,7 @@ def start_memory(
         ([[1, 0, 1], [1, 0, 0]], 2)
     """
     context = ContextSpec(num_context, keep_first, fill_first, first_once)
-    search = SearchSpec(radius, window, first_frame_windowed, normalize)
+    search = SearchSpec(radius, window, first_frame_windowed, normalize, implementation)
     frame = _feature_maps(own(features)[None], normalize=normalize)
     labels = own(first_labels)[None].astype(np.float32)
     return Memory(
@@ -227,9 +231,7 @@ def _step(
     oldest = Labeled(previous.frames[:1], previous.labels[:1])
     order = jnp.arange(context.num_context, dtype=np.int32)
     groups, key_labels = key_groups(context, search, memory.mask, first, previous, oldest, order, memory.seen)
-    labels = blend_labels(
-        query, groups, key_labels, window=search.window, topk=topk, temperature=temperature, ties=ties
-    )
+    labels = blend_labels(query, groups, key_labels, spec=search, topk=topk, temperature=temperature, ties=ties)
     kept = min(1, context.num_context)
     return labels, query, jnp.concatenate([previous.labels[kept:], labels[None][:kept]]), memory.seen + 1
 

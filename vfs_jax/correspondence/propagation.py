@@ -9,8 +9,9 @@ from jaxtyping import Array, Bool, Float
 
 from vfs_jax.correspondence.affinity import Window
 from vfs_jax.correspondence.arguments import Number, checked
+from vfs_jax.correspondence.backends import Implementation
 from vfs_jax.correspondence.blending import Ties, blend_labels, check_blending
-from vfs_jax.correspondence.matching import SearchSpec, group_frames
+from vfs_jax.correspondence.key_groups import SearchSpec, group_frames
 from vfs_jax.correspondence.memory import ContextSpec, Labeled, key_groups
 from vfs_jax.correspondence.tiles import feature_maps
 
@@ -30,7 +31,7 @@ def _propagate_frame(
 ) -> jax.Array:
     groups = group_frames(keys, spec, key_valid, key_mask)
     query_maps = feature_maps(query[None], normalize=spec.normalize)
-    return blend_labels(query_maps, groups, labels, window=spec.window, topk=topk, temperature=temperature, ties=ties)
+    return blend_labels(query_maps, groups, labels, spec=spec, topk=topk, temperature=temperature, ties=ties)
 
 
 @checked
@@ -48,6 +49,7 @@ def propagate_frame(
     key_valid: Bool[Array | np.ndarray, " t"] | None = None,
     key_mask: Bool[Array | np.ndarray, "h w"] | Bool[Array | np.ndarray, "t h w"] | None = None,
     normalize: bool = True,
+    implementation: Implementation | None = None,
 ) -> Float[Array, "h w l"]:
     """Carry labels from some frames to another one by the similarity of their features.
 
@@ -79,12 +81,14 @@ def propagate_frame(
         key_valid: bool [t], False removes a whole frame.
         key_mask: bool [h, w], or [t, h, w] for each frame its own, False removes a position.
         normalize: divide every feature vector by max(its Euclidean norm, 1e-12) first.
+        implementation: what finds the matches, a name of `implementations()`; None for the best on the platform.
 
     Returns:
         Labels [h, w, l] of the query frame, float32.
 
     Raises:
-        ValueError: an option is out of range, or an axis has length 0.
+        ValueError: an option is out of range, an axis has length 0, or the implementation does not run here or takes no
+            such features or window.
         TypeError: the shapes do not fit each other, an array has a type other than stated, or an option is traced.
 
     Example:
@@ -96,7 +100,7 @@ def propagate_frame(
         [[1, 0, 1], [1, 0, 0]]
     """
     check_blending(topk, temperature)
-    spec = SearchSpec(radius, window, first_frame_windowed, normalize)
+    spec = SearchSpec(radius, window, first_frame_windowed, normalize, implementation)
     arrays = (None if array is None else jnp.asarray(array) for array in (query, keys, labels, key_valid, key_mask))
     return _propagate_frame(*arrays, spec=spec, topk=topk, temperature=temperature, ties=ties)
 
@@ -117,16 +121,14 @@ def _propagate_video(
     first = Labeled((maps(features[:1]),), first_labels[None])
     size = context.num_context
 
-    def step(previous: Labeled, inputs: tuple[jax.Array, jax.Array]) -> tuple[Labeled, jax.Array]:
-        frame, number = inputs
-        query = maps(frame[None])
+    def step(previous: Labeled, number: jax.Array) -> tuple[Labeled, jax.Array]:
+        # Taken here, since scanning over all frames but the first would copy them.
+        query = maps(jax.lax.dynamic_slice_in_dim(features, number, 1))
         # The previous frames are a ring: frame n lies at n % size, what does not exist yet is frame 0.
         order = (number + jnp.arange(size, dtype=np.int32)) % max(size, 1)
         oldest = jax.tree.map(lambda ring: ring[order[:1]], previous) if size else first
         groups, labels = key_groups(context, search, key_mask, first, previous, oldest, order, number)
-        result = blend_labels(
-            query, groups, labels, window=search.window, topk=topk, temperature=temperature, ties=ties
-        )
+        result = blend_labels(query, groups, labels, spec=search, topk=topk, temperature=temperature, ties=ties)
         if size:
             latest = Labeled((query,), result[None])
             previous = jax.tree.map(lambda ring, new: ring.at[number % size].set(new[0]), previous, latest)
@@ -134,7 +136,7 @@ def _propagate_video(
 
     ring = jax.tree.map(lambda array: jnp.repeat(array, size, axis=0), first)
     numbers = jnp.arange(1, len(features), dtype=np.int32)
-    _, labels = jax.lax.scan(step, ring, (features[1:], numbers))
+    _, labels = jax.lax.scan(step, ring, numbers)
     return jnp.concatenate([first_labels[None], labels])
 
 
@@ -155,6 +157,7 @@ def propagate_video(
     first_frame_windowed: bool = True,
     key_mask: Bool[Array | np.ndarray, "h w"] | None = None,
     normalize: bool = True,
+    implementation: Implementation | None = None,
 ) -> Float[Array, "t h w l"]:
     """Carry the labels of the first frame along a video, each frame's soft labels serving the frames after it.
 
@@ -178,12 +181,14 @@ def propagate_video(
             window.
         key_mask: bool [h, w], False for positions that are keys in no frame.
         normalize: divide every feature vector by max(its Euclidean norm, 1e-12) first.
+        implementation: what finds the matches, a name of `implementations()`; None for the best on the platform.
 
     Returns:
         Labels [t, h, w, l], float32; those of frame 0 are first_labels.
 
     Raises:
-        ValueError: an option is out of range, or an axis has length 0.
+        ValueError: an option is out of range, an axis has length 0, or the implementation does not run here or takes no
+            such features or window.
         TypeError: the shapes do not fit each other, an array has a type other than stated, or an option is traced.
 
     Example:
@@ -200,7 +205,7 @@ def propagate_video(
         jnp.asarray(first_labels).astype(np.float32),
         None if key_mask is None else jnp.asarray(key_mask),
         context=ContextSpec(num_context, keep_first, fill_first, first_once),
-        search=SearchSpec(radius, window, first_frame_windowed, normalize),
+        search=SearchSpec(radius, window, first_frame_windowed, normalize, implementation),
         topk=topk,
         temperature=temperature,
         ties=ties,

@@ -70,7 +70,7 @@ def feature_maps(features: jax.Array, *, normalize: bool, mask: jax.Array | None
     return FeatureMaps(values * scales[..., None], None, mask)
 
 
-def _score(query: FeatureMaps, keys: FeatureMaps) -> jax.Array:
+def score_pairs(query: FeatureMaps, keys: FeatureMaps) -> jax.Array:
     """Multiply queries [..., q, c] with keys [..., k, c] -> [..., q, k], summed in float32 at least."""
     dtype = product_dtype(query.values, keys.values)
     scores = jnp.einsum(
@@ -98,7 +98,7 @@ def _score_frames(
     def score(frame: FeatureMaps, after: jax.Array = now) -> jax.Array:
         # Rows [1, n] are joined by copying; XLA would put flat ones into a loop over elements, which is far slower.
         pairs = zip(queries, cut(frame, after), strict=True)
-        return jnp.concatenate([_score(query, part).reshape(1, -1) for query, part in pairs], axis=1)
+        return jnp.concatenate([score_pairs(query, part).reshape(1, -1) for query, part in pairs], axis=1)
 
     results: list[jax.Array] = []
     for piece in keys:
