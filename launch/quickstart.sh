@@ -45,6 +45,9 @@ vfs-train --config=configs/quickstart.py --workdir="$out/train-$seed" --config.d
 echo "== 3/4 compose sequences with exact ground truth: $out/sequences"
 vfs-prepare compose --videos="$background" --out="$out/sequences"
 
+# Real footage beside them: it is shown and not scored, for only its first frames have masks, drawn by hand.
+python launch/quickstart_footage.py "$clips" "$out/sequences/davis"
+
 # Frames of half DAVIS's height, so half its radius; no published scores beside them, for they are of other sequences.
 echo "== 4/4 evaluate the random and the trained weights: $out/eval-$seed"
 vfs-eval --config=configs/davis.py --workdir="$out/eval-$seed" --config.data="$out/sequences/davis" \

@@ -1,6 +1,7 @@
 """The report: one file, whole without a network, with the numbers of every run."""
 
 import base64
+import dataclasses
 import io
 import re
 from html.parser import HTMLParser
@@ -43,9 +44,9 @@ class Tags(HTMLParser):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """Two runs over two sequences of five frames; in the second run the masks are shifted more and more."""
+    """Two runs over sequences of five frames, which shift the masks of two more and more; the third has no truth."""
     sequences, tmp_path = [], tmp_path_factory.mktemp("report")
-    for name in ("ant", "<bee>"):
+    for name in ("ant", "<bee>", "cat"):
         frames, masks = [], []
         for t in range(5):
             frames.append(tmp_path / f"{name}-{t}.jpg")
@@ -61,10 +62,12 @@ def report(tmp_path_factory):
             out = tmp_path / "shifted" / sequence.name / path.name
             out.parent.mkdir(parents=True, exist_ok=True)
             write_index_mask(out, np.roll(sequence.mask(t), t if sequence.name == "ant" else 2 * t, 1))
+    *scored, cat = sequences
+    sequences = [*scored, dataclasses.replace(cat, masks=cat.masks[:1])]
     task = Davis()
     runs = []
     for name in ("shifted", "truth"):
-        scores = [task.score(tmp_path / name, sequence) for sequence in sequences]
+        scores = [task.score(tmp_path / name, sequence) for sequence in scored]
         runs.append(Run(name, tmp_path / name, scores, task.summary(scores), {"sha256": name * 4}))
     published = [("published", (66.7, 64.0, None, None, 69.5, None, None))]
     settings = {"topk": 10}
@@ -98,9 +101,9 @@ def test_numbers_of_every_run(report):
 def test_pictures(report):
     text, _, _ = report
     images = [Image.open(io.BytesIO(base64.b64decode(data))) for data in re.findall(r"base64,([\w+/=]+)", text)]
-    # Two sequences of five frames; overlays of the truth and of two runs for each.
-    assert [image.format for image in images].count("JPEG") == 10
-    assert [image.format for image in images].count("PNG") == 30
+    # Three sequences of five frames; overlays of two runs for each, and of the truth of two.
+    assert [image.format for image in images].count("JPEG") == 15
+    assert [image.format for image in images].count("PNG") == 40
     overlay = np.array(images[-1].convert("RGBA"))
     assert overlay.shape == (169, 300, 4)  # 36x64 at a width of 300
     assert (overlay[..., 3] == 0).any()  # the background shows through
@@ -110,7 +113,12 @@ def test_worst_sequence_of_the_first_run_first(report):
     _, tags, runs = report
     assert runs[0].of("<bee>").value < runs[0].of("ant").value < 1 == runs[1].of("ant").value
     assert runs[0].of("ant").curve[0] > runs[0].of("ant").curve[-1]
-    assert [name for name in tags.ids if name and "sequence" in name] == ["sequence-<bee>", "sequence-ant"]
+    assert [name for name in tags.ids if name and "sequence" in name] == [
+        "sequence-<bee>",
+        "sequence-ant",
+        "sequence-cat",  # without a score
+    ]
+    assert "2 sequences, 10 frames." in "".join(tags.texts)
 
 
 def test_best_value_is_bold():

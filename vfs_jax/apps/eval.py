@@ -87,7 +87,7 @@ def run(arguments: list[str]) -> None:
             folder / "report.html",
             task,
             runs,
-            [sequence for sequence in sequences if sequence.has_ground_truth],
+            sequences,
             title=f"Label propagation on {Path(config.data).resolve().name}, {config.split}".removesuffix(", "),
             settings=cli.shown(with_versions(shown), hidden=("weights", "published")),
             published=config.published,

@@ -47,7 +47,7 @@ def write_report(
         path: the HTML file.
         task: that was evaluated.
         runs: at least one; the first decides the order of the sequences.
-        sequences: of the task's data set, with their ground truth.
+        sequences: of the task's data set; those without ground truth are shown, and have no score.
         title: of the page.
         settings: how the runs were made, name to value.
         published: rows to show below the runs': (name, the task's columns in percent, None where not published).
@@ -57,11 +57,14 @@ def write_report(
         inspector: finds the matches of the first runs; none are shown where None.
     """
     colored = list(zip(runs, page.run_colors(len(runs)), strict=True))
-    order = sorted(sequences, key=lambda sequence: np.nan_to_num(runs[0].of(sequence.name).value, nan=-1.0))
+    scored = [sequence for sequence in sequences if sequence.has_ground_truth]
+    unscored = [sequence for sequence in sequences if not sequence.has_ground_truth]
+    order = sorted(scored, key=lambda sequence: np.nan_to_num(runs[0].of(sequence.name).value, nan=-1.0))
     shown = order if len(order) <= _STRIPS else order[: _STRIPS // 2] + order[-_STRIPS // 2 :]
     pictured = colored[:_PICTURED]
     strips = [Filmstrip(index, task, sequence, pictured) for index, sequence in enumerate(shown)]
-    cards = _match_cards(task, colored[:_MATCHED], order, inspector) if inspector else []
+    others = [Filmstrip(len(strips) + index, task, each, pictured) for index, each in enumerate(unscored[:_STRIPS])]
+    cards = _match_cards(task, colored[:_MATCHED], order, unscored, inspector) if inspector else []
     chart = chart_of(task, runs)
     names = [sequence.name for sequence in order]
 
@@ -70,7 +73,7 @@ def write_report(
     figures |= {f"attention-{card.sequence.name.replace('/', '-')}": plots.matches(card) for card in cards}
     body = [
         f"<header><h1>{page.text(title)}</h1>",
-        f'<p class="soft">{len(sequences)} sequences, {sum(map(len, sequences))} frames. {page.text(task.explanation)} '
+        f'<p class="soft">{len(scored)} sequences, {sum(map(len, scored))} frames. {page.text(task.explanation)} '
         "All in percent.</p></header>",
         page.card(
             page.table(task.columns, _summary(task, colored, published), beside=_costs(runs)),
@@ -99,6 +102,8 @@ def write_report(
         lines = [(color, run.of(strip.name).curve) for run, color in pictured]
         curves = plots.svg(plots.curves(lines), f"{task.frame_value} over the frames of {strip.name}")
         body.append(strip.html(curves))
+    if others:
+        body += ["<h2>Sequences whose first frame alone is labeled</h2>", *(strip.html() for strip in others)]
     if cards:
         body += ["<h2>What a point is compared with</h2>", _MATCHES_TEXT, *(card.html() for card in cards)]
     body += [
@@ -106,7 +111,11 @@ def write_report(
         page.card(page.facts(settings)),
         *(page.card(f"<h3>{_name(run, color)}</h3>", page.facts(run.facts)) for run, color in colored),
     ]
-    style = [match_cards.STYLE if cards else "", *(each.style() for each in strips), *(each.style() for each in cards)]
+    style = [
+        match_cards.STYLE if cards else "",
+        *(each.style() for each in strips + others),
+        *(each.style() for each in cards),
+    ]
     text = page.page(title, body, style="\n".join(style), script=match_cards.SCRIPT if cards else "")
     write_text(path, text)
     for name, figure in figures.items():
@@ -114,12 +123,12 @@ def write_report(
 
 
 def _match_cards(
-    task: ScoredTask[S], runs: Sequence[_Colored], order: Sequence[S], inspector: Inspector
+    task: ScoredTask[S], runs: Sequence[_Colored], order: Sequence[S], unscored: Sequence[S], inspector: Inspector
 ) -> list[MatchCard]:
-    """Return cards of the first, the last, the second, the last but one ... of the ordered sequences."""
+    """Return cards of the first, the last, the second ... of the ordered sequences, and of as many without score."""
     ends = [order[index // 2 if index % 2 == 0 else len(order) - 1 - index // 2] for index in range(len(order))]
     cards = []
-    for index, sequence in enumerate(ends[: inspector.count]):
+    for index, sequence in enumerate([*unscored[: inspector.count], *ends[: inspector.count]]):
         looks = [
             (run.name, color, run.settings.temperature, inspector.look(run.name, run.encoder, run.settings, sequence))
             for run, color in runs

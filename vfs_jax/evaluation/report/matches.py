@@ -49,7 +49,8 @@ class Inspector:
         Args:
             count: number of sequences to look into.
             inspect_frame: number of the frame; -1 for the middle one.
-            inspect_point: "x,y" in pixels of the frame; the middle of what is labeled in it where empty.
+            inspect_point: "x,y" in pixels of the frame; the middle of what is labeled in it where empty, or in the
+                first frame where that alone is labeled.
 
         Raises:
             InputError: the point is not of that form.
@@ -73,7 +74,7 @@ class Inspector:
         height, width = sequence.size
         if self._point is not None:
             return min(max(self._point[0], 0), width - 1), min(max(self._point[1], 0), height - 1)
-        labels = task.ground_truth(sequence, self.frame_of(sequence))
+        labels = task.ground_truth(sequence, self.frame_of(sequence) if sequence.has_ground_truth else 0)
         if labels.dtype == np.uint8:
             rows, cols = np.nonzero(labels == labels[labels > 0].min() if labels.any() else labels == 0)
             # Of the labeled pixels the one nearest to their mean, which itself may lie outside.
