@@ -23,6 +23,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
+html_show_search_summary = False  # it would fetch pages, which files that are opened from a disk may not
 
 default_role = "py:obj"  # `name` of a docstring: a link where the site has it, else code
 autodoc_member_order = "bysource"
