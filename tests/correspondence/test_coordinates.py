@@ -54,13 +54,13 @@ def test_nearest_of_masks(oracles):
 
 @pytest.mark.parametrize(("before", "after"), [((60, 107), (480, 854)), ((60, 107), (321, 99)), ((96, 160), (12, 20))])
 def test_bilinear_is_torch(before, after):
-    """Float32 both; the difference is that of the order of additions, 1e-6 on values in 0..1."""
+    """Float32 both: a coordinate of up to 107 cells may be rounded another way, by 7.6e-6, times a slope of up to 1."""
     maps = np.random.default_rng(0).uniform(size=(2, *before, 3)).astype(np.float32)
     expected = torch.nn.functional.interpolate(
         torch.tensor(maps).permute(0, 3, 1, 2), size=after, mode="bilinear", align_corners=False
     )
     result = coordinates.resize_bilinear(maps, after)
-    np.testing.assert_allclose(result, expected.permute(0, 2, 3, 1).numpy(), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(result, expected.permute(0, 2, 3, 1).numpy(), rtol=0, atol=1e-5)
     np.testing.assert_allclose(
         jax.jit(coordinates.resize_bilinear, static_argnums=1)(maps[0], after), result[0], atol=1e-6
     )
