@@ -59,7 +59,7 @@ def test_what_a_page_names_is_there(name: str):
 def test_a_guide_to_adding_names_files_by_what_they_are():
     """Names without a folder: modules of the packages, or files at the top."""
     names = re.findall(r"`(\w[\w.-]*\.(?:py|txt|cfg|md|cff))`", (ROOT / "CONTRIBUTING.md").read_text())
-    there = {path.name for folder in ("vfs_jax", "configs", "launch") for path in (ROOT / folder).rglob("*.*")}
+    there = {path.name for folder in ("vfs_jax", "configs", "launch", "tests") for path in (ROOT / folder).rglob("*.*")}
     assert set(names) <= there | {path.name for path in ROOT.iterdir()}
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept import keep
 
 from vfs_jax.data.images import read_frame
 from vfs_jax.data.mask_datasets import open_davis
@@ -187,6 +188,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--official", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--toy", action="store_true")
+    parser.add_argument("--keep", type=Path, help="JSON file to add the figures to")
     parser.add_argument("--side", choices=("ours", "theirs"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -218,6 +220,10 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         f"{theirs['peak_memory_mb']:.0f} MB ({report['ratios']['memory']:.2f} of it)"
     )
     (options.out / "dino.json").write_text(json.dumps(report, indent=1) + "\n")
+    named = {"vfs_jax": ours, f"PyTorch, {report['theirs_is']}": theirs}
+    for part in ratios:
+        figures = {f"DINO, {part}: {of}": (side[part]["cpu_s"], "CPU s a frame") for of, side in named.items()}
+        keep(options.keep, figures)
     return report
 
 

@@ -28,6 +28,7 @@ from typing import Any
 import jax
 import numpy as np
 import torch
+from kept import keep
 from operators import official_frame
 from PIL import Image
 
@@ -174,6 +175,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--frames", type=int, default=30)
     parser.add_argument("--toy", action="store_true", help="tiny sizes: only to see that everything runs")
     parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json")
+    parser.add_argument("--keep", type=Path, help="JSON file to add the figures to")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(os.cpu_count() or 1)
@@ -230,6 +232,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     else:
         print("no CUDA GPU is at hand: run this where jax and PyTorch see one for the time of DAVIS-2017 val")
     (options.out / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n")
+    figures = {"vfs_jax": per_frame, "the release's pipeline in PyTorch": float(total) / LENGTH}
+    keep(options.keep, {f"evaluation, files to masks: {of}": (each, "s a frame") for of, each in figures.items()})
     return report
 
 

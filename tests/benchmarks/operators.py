@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from kept import keep
 from operators_charts import draw
 
 from vfs_jax.correspondence import (
@@ -387,12 +388,31 @@ def measure_gpu(cases: list[Case], options: argparse.Namespace) -> dict | str:
     return results
 
 
+def seconds_a_frame(report: dict) -> dict[str, tuple[float, str]]:
+    """What is kept of a report: ours and the official way, frame by frame and, on GPUs, of a whole video."""
+    both = {
+        f"propagate_next, {name} float32": (entry["stream"]["median_s"], entry["official"]["median_s"])
+        for name, entry in report["cases"].items()
+    }
+    for name, entry in report["gpu"].items() if isinstance(report["gpu"], dict) else ():
+        if name != "device" and "official" in entry:
+            official = entry["official"]["median_s"]
+            both[f"propagate_video, {name}"] = official / entry["ratio"], official
+    sides = ("vfs_jax", "the official way in PyTorch")
+    return {
+        f"{name}: {side}": (seconds, "s a frame")
+        for name, each in both.items()
+        for side, seconds in zip(sides, each, strict=True)
+    }
+
+
 def main(arguments: list[str] | None = None) -> dict:
     """Run all parts; return what was written to operators.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for operators.json and the charts")
     parser.add_argument("--toy", action="store_true", help="tiny sizes: only to see that everything runs")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of ours")
+    parser.add_argument("--keep", type=Path, help="JSON file to add the figures to")
     parser.add_argument("--official_repeats", type=int, default=1, help="timed runs of the official way")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -414,6 +434,7 @@ def main(arguments: list[str] | None = None) -> dict:
         "gpu": measure_gpu(cases, options),
     }
     (options.out / "operators.json").write_text(json.dumps(report, indent=1))
+    keep(options.keep, seconds_a_frame(report))
     draw(report, options.out)
     print(f"written: {options.out}/operators.json, growth.png, speed.png", flush=True)
     return report

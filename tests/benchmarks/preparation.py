@@ -21,6 +21,7 @@ from pathlib import Path
 import cv2
 import grain
 from array_record.python import array_record_module
+from kept import keep
 
 from data_prep.index import index_folder
 from vfs_jax.data.record_fields import ClipRecord, read_manifest
@@ -160,8 +161,17 @@ def reading(out: Path) -> dict[str, float]:
     return rates
 
 
-def report(videos: Path, *, repeat: int, workers: Sequence[int], short_side: int, quality: int, price: float) -> str:
-    """Measures everything and lays it out as Markdown."""
+def report(
+    videos: Path,
+    *,
+    repeat: int,
+    workers: Sequence[int],
+    short_side: int,
+    quality: int,
+    price: float,
+    kept: Path | None = None,
+) -> str:
+    """Measures everything, keeps the rates, and lays it all out as Markdown."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         folders = [_copies(videos, work / str(count), count) for count in (repeat, 2 * repeat)]
@@ -175,6 +185,7 @@ def report(videos: Path, *, repeat: int, workers: Sequence[int], short_side: int
             rows.append((f"vfs-prepare --workers={count}", _difference(prepare, folders), count))
         out = work / f"out{workers[0]}-{folders[1].name}"
         manifest, rates = read_manifest(out), reading(out)
+    keep(kept, {f"preparation: {title}": (cost.frames / cost.cpu_seconds, "frames a CPU s") for title, cost, _ in rows})
     lines = [
         "| | frames/s | frames/CPU-s | of the bare loop | clips/s | MiB a worker |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -230,6 +241,7 @@ def main() -> None:
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--short_side", type=int, default=256)
     parser.add_argument("--quality", type=int, default=90)
+    parser.add_argument("--keep", type=Path, help="JSON file to add the figures to")
     parser.add_argument("--price", type=float, default=0.04, help="of a core for an hour")
     given = parser.parse_args()
     if given.bare:
@@ -244,6 +256,7 @@ def main() -> None:
             short_side=given.short_side,
             quality=given.quality,
             price=given.price,
+            kept=given.keep,
         )
     )
 

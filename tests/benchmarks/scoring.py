@@ -22,6 +22,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from kept import keep
 
 from vfs_jax.data.images import read_index_mask, write_index_mask
 from vfs_jax.data.mask_datasets import open_davis
@@ -93,6 +94,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--official", type=Path, help="checkout of davis2017-evaluation")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True, help="folder for scoring.json")
+    parser.add_argument("--keep", type=Path, help="JSON file to add the figures to")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     times: dict[str, list[tuple[float, float]]] = {"ours": [], "official": []}
@@ -120,6 +122,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         report["largest_difference"] = float(np.nanmax(np.abs(ours - official)))
     (options.out / "scoring.json").write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2))
+    named = {"ours": "vfs-score", "official": "the official tool"}
+    keep(options.keep, {f"scoring: {named[tool]}": (report[tool]["process_s"], "s") for tool in rows})
     return report
 
 

@@ -8,12 +8,17 @@ import pytest
 
 @pytest.mark.long
 def test_benchmark_runs(tmp_path, capsys):
-    report = operators.main([f"--out={tmp_path}", "--toy", "--repeats=2"])
+    report = operators.main([f"--out={tmp_path}", "--toy", "--repeats=2", f"--keep={tmp_path}/kept.json"])
     assert json.loads((tmp_path / "operators.json").read_text())["cases"].keys() == {"R18", "R50"}
     for case in report["cases"].values():
         assert case["largest_difference"] < 1e-5  # ours and the official way, float32 both
         assert case["stream"]["memory_above_inputs"] > 0
-    assert {path.name for path in tmp_path.iterdir()} == {"operators.json", "growth.png", "speed.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"operators.json", "kept.json", "growth.png", "speed.png"}
+    kept = {entry["name"]: entry["figure"] for entry in json.loads((tmp_path / "kept.json").read_text())}
+    assert len(kept) == 4
+    assert kept["propagate_next, R18 float32: vfs_jax"] == pytest.approx(
+        report["cases"]["R18"]["stream"]["median_s"], 1e-3
+    )
     assert "no CUDA GPU is at hand" in capsys.readouterr().out
 
 

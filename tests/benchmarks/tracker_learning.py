@@ -25,6 +25,7 @@ import cv2
 import jax
 import numpy as np
 import optax
+from kept import keep
 
 from data_prep.compose import compose, photographs, read_background
 from data_prep.index import index_folder
@@ -187,6 +188,7 @@ def main(arguments: list[str]) -> list[dict[str, float]]:
     parser.add_argument("--seeds", default="0,1,2", help="of sequences, head, pairs and order, comma-separated")
     parser.add_argument("--choose", action="store_true", help="score on the last fifth of --clips")
     parser.add_argument("--toy", action="store_true", help="tiny sizes: only to see that everything runs")
+    parser.add_argument("--keep", type=Path, help="JSON file to add the figures to")
     args = parser.parse_args(arguments)
 
     _, backbone, about = resolve(args.weights)
@@ -200,6 +202,9 @@ def main(arguments: list[str]) -> list[dict[str, float]]:
         raw, trained = row["raw"], row["trained"]
         losses = f"{row['loss_first']:.3f} | {row['loss_last']:.3f}"
         print(f"| {row['seed']} | {losses} | {raw:.3f} | {trained:.3f} | {trained - raw:+.3f} |")
+    for weights in ("raw", "trained"):
+        mean = sum(row[weights] for row in rows) / len(rows)
+        keep(args.keep, {f"tracker learning, {len(rows)} seeds: {weights}": (mean, "success")})
     return rows
 
 

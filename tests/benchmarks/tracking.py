@@ -19,6 +19,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import torch
+from kept import keep
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("models", "evaluation")]
 from torch_tracker import TorchTracker  # noqa: E402
@@ -64,6 +65,7 @@ def main(arguments: list[str]) -> dict[str, float]:
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--depth", type=int, default=18)
+    parser.add_argument("--keep", type=Path, help="JSON file to add the figures to")
     options = parser.parse_args(arguments)
 
     torch.set_num_threads(os.cpu_count() or 1)
@@ -71,6 +73,9 @@ def main(arguments: list[str]) -> dict[str, float]:
         found = measure(options.depth, options.frames, options.rounds, Path(folder))
     print(f"ours {found['ours']:.3f} s a frame, PyTorch {found['torch']:.3f} s: {found['ratio']:.2f} times as fast")
     print(json.dumps(found))
+    named = {"ours": "vfs_jax", "torch": "PyTorch"}
+    figures = {f"tracking, ResNet-{options.depth}: {of}": (found[side], "s a frame") for side, of in named.items()}
+    keep(options.keep, figures)
     return found
 
 

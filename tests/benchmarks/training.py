@@ -26,6 +26,7 @@ import cv2
 import jax
 import numpy as np
 import torch
+from kept import keep
 from torch import nn
 
 from vfs_jax.data.clips import ClipBatches, clip_batches
@@ -316,6 +317,7 @@ def main() -> None:
     for name, default in sizes.items():
         step.add_argument(f"--{name}", type=int, default=default)
     step.add_argument("--json", type=Path)
+    step.add_argument("--keep", type=Path, help="JSON file to add the figures to")
     sizes = {"batches": 32, "workers": 0, "batch_size": 8, "segments": 8, "image_size": 224}
     for name, default in sizes.items():
         feed.add_argument(f"--{name}", type=int, default=default)
@@ -324,11 +326,13 @@ def main() -> None:
     if flags.pop("command") == "input":
         print(input_report(**flags))
         return
-    file = flags.pop("json")
+    file, kept = flags.pop("json"), flags.pop("keep")
     seconds = measure_step(**flags)
     print(step_report(seconds, **flags))
     if file:
         file.write_text(json.dumps(seconds) + "\n")
+    name = "training step, ResNet-{depth}, {clips} clips of {frames} frames, {size} px".format(**flags)
+    keep(kept, {f"{name}: {side}": (statistics.median(each), "s") for side, each in seconds.items()})
 
 
 if __name__ == "__main__":

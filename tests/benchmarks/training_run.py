@@ -18,6 +18,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from kept import keep
 
 
 def make_records(folder: Path, *, videos: int = 64, frames: int = 48, height: int = 256, width: int = 340) -> Path:
@@ -81,12 +82,15 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--keep", type=Path, help="JSON file to add the figures to")
     flags = vars(parser.parse_args())
-    folder, file = flags.pop("folder"), flags.pop("json")
+    folder, file, kept = (flags.pop(name) for name in ("folder", "json", "keep"))
     figures = measure_run(folder, **flags)
     print(run_report(figures, **flags))
     if file:
         file.write_text(json.dumps(figures) + "\n")
+    name = "vfs-train, ResNet-{depth}, {clips} clips of {frames} frames, {size} px, {dtype}".format(**flags)
+    keep(kept, {f"{name}: from records": (figures["images_per_second"], "images/s")})
 
 
 if __name__ == "__main__":
