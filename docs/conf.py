@@ -17,6 +17,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 exclude_patterns = ["conf.py", "pictures.py", "tutorials/helpers.py"]
 source_suffix = {".md": "markdown", ".py": "markdown"}  # tutorials are scripts, see `to_markdown`
 
+highlight_language = "text"  # of blocks that name none
+
 html_theme = "furo"
 html_title = "vfs_jax"
 html_static_path = ["_static"]
@@ -25,6 +27,7 @@ html_show_sphinx = False
 html_copy_source = False
 html_show_search_summary = False  # it would fetch pages, which files that are opened from a disk may not
 
+smartquotes_action = "D"  # dashes alone: docstrings quote code
 default_role = "py:obj"  # `name` of a docstring: a link where the site has it, else code
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the texts have shapes and types; the annotations hide the arguments
@@ -65,6 +68,13 @@ def read_tutorial(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] = to_markdown(source[0])
 
 
+def keep_returns_whole(app: Sphinx, kind: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """Keep Napoleon from taking what stands before a colon for a type: where the colon comes first, there is none."""
+    for number, line in enumerate(lines[:-1]):
+        if line in ("Returns:", "Yields:"):
+            lines[number + 1] = re.sub(r"^ *", r"\g<0>: ", lines[number + 1])
+
+
 def shorten_signature(
     app: Sphinx, kind: str, name: str, thing: object, options: object, arguments: str | None, returns: str | None
 ) -> tuple[str, str | None] | None:
@@ -86,6 +96,7 @@ def visit_math(translator: Any, node: nodes.Element) -> None:
 def setup(app: Sphinx) -> None:
     """Connect what stands above."""
     app.connect("source-read", read_tutorial)
+    app.connect("autodoc-process-docstring", keep_returns_whole, priority=400)  # Napoleon has 500
     app.connect("autodoc-process-signature", shorten_signature)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
 

@@ -261,7 +261,7 @@ class ResNet(nn.Module):
             train: use the batch's BN statistics and move the running ones (make "batch_stats" mutable).
 
         Returns:
-            `{name: [b, h', w', c]}` for each of `outputs`.
+            {name: [b, h', w', c]} for each of `outputs`.
 
         Raises:
             ValueError: an unknown depth or output.

@@ -85,7 +85,7 @@ def init_variables(seed: int, depth: int, branch_scale: float = 0.0) -> Variable
         branch_scale: of the ResNet.
 
     Returns:
-        `{"params": ..., "batch_stats": ...}`, float32, each with "backbone", "projector" and "predictor".
+        {"params": ..., "batch_stats": ...}, float32, each with "backbone", "projector" and "predictor".
 
     Example:
         >>> sorted(init_variables(seed=0, depth=18)["params"])
@@ -107,7 +107,7 @@ def backbone_of(variables: Mapping[str, Any]) -> Variables:
         variables: {"params": ..., "batch_stats": ...} of VFS.
 
     Returns:
-        `{"params": ..., "batch_stats": ...}` for `ResNet(depth).apply`.
+        {"params": ..., "batch_stats": ...} for `ResNet(depth).apply`.
 
     Example:
         >>> backbone_of({"params": {"backbone": 1, "projector": 2}, "batch_stats": {"backbone": 3}})

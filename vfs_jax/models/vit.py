@@ -184,7 +184,7 @@ class ViT(nn.Module):
             images: normalized RGB, at least one patch high and wide.
 
         Returns:
-            `{name: [b, h // patch, w // patch, width]}` for each of `outputs`.
+            {name: [b, h // patch, w // patch, width]} for each of `outputs`.
 
         Raises:
             ValueError: an unknown output, or an image smaller than a patch.

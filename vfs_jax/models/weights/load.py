@@ -83,7 +83,7 @@ def load_torch(path: str | os.PathLike[str], part: Part = "backbone") -> Variabl
             SiamFCHead}.
 
     Returns:
-        `{"params": ..., "batch_stats": ...}` of float32 numpy arrays, bit for bit those of the file.
+        {"params": ..., "batch_stats": ...} of float32 numpy arrays, bit for bit those of the file.
 
     Raises:
         InputError: as `load_weights` does.
