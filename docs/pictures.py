@@ -24,8 +24,8 @@ def run_tutorials() -> None:
     """Run each as a reader does, and take its pictures."""
     for name in TUTORIALS:
         subprocess.run([sys.executable, DOCS / "tutorials" / f"{name}.py"], check=True)
-    for picture in (*RUNS.glob("*.jpg"), *RUNS.glob("*.png")):
-        shutil.copy(picture, DOCS / "tutorials")
+        for picture in RUNS.glob(f"{name}*.[jp][pn]g"):
+            shutil.copy(picture, DOCS / "tutorials")
 
 
 def photograph_report() -> None:

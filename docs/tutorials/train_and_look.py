@@ -44,8 +44,8 @@ command(
     "--config=configs/quickstart.py",
     f"--workdir={OUT / 'train'}",
     f"--config.data={OUT / 'records'}",
-    "--config.steps=60",
-    "--config.batch_size=12",
+    "--config.steps=50",
+    "--config.batch_size=16",
     "--config.log_every=5",
 )
 
