@@ -8,7 +8,7 @@
    the slowest stage.
 2. The release's pipeline in the same process: images decoded, ResNet run to res5 although res4 is read, full affinity
    in chunks of 32 queries for every frame. A frame costs more while the context fills, so some frames are timed and the
-   others interpolated between them; `official_frame` of operators.py is the propagation. Masks of both are compared.
+   others interpolated between them; `official_frame` of official_way.py is the propagation. Masks of both are compared.
 
 On a CUDA GPU the same command gives the seconds for the 1,999 frames of DAVIS-2017 val as well.
 """
@@ -29,7 +29,7 @@ import jax
 import numpy as np
 import torch
 from kept import keep
-from operators import official_frame
+from official_way import official_frame
 from PIL import Image
 
 from vfs_jax.data.images import read_index_mask, write_index_mask

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import training
 import training_run
+from torch_step import TorchVFS
 
 
 @pytest.mark.long
 def test_the_step_benchmark_runs():
-    sizes = {"depth": 18, "clips": 2, "frames": 2, "size": 72, "steps": 2, "repeat": 1}
-    text = training.step_report(training.measure_step(**sizes), **sizes)
+    sizes, turns = {"depth": 18, "clips": 2, "frames": 2, "size": 72}, {"steps": 2, "repeat": 1}
+    text = training.step_report(training.time_in_turns(training.step_runs(**sizes), **turns), **sizes, **turns)
     for name in ("PyTorch", "vfs_jax"):
         assert f"| {name} |" in text
 
@@ -21,9 +22,8 @@ def test_the_step_benchmark_runs():
 def test_the_run_benchmark_runs(tmp_path, monkeypatch):
     """With a network and clips as small as they go."""
     monkeypatch.setenv("XLA_FLAGS", "")
-    monkeypatch.setattr(
-        training_run, "make_records", functools.partial(training_run.make_records, videos=3, height=60, width=80)
-    )
+    few = functools.partial(training_run.make_records, videos=3, frames=16, height=60, width=80)
+    monkeypatch.setattr(training_run, "make_records", few)
     sizes = {"depth": 18, "clips": 2, "frames": 2, "size": 72, "steps": 4, "workers": 1, "dtype": "float32"}
     figures = training_run.measure_run(tmp_path, **sizes)
     assert figures["images_per_second"] == pytest.approx(4 * figures["steps_per_second"])
@@ -39,7 +39,7 @@ def test_the_networks_are_of_the_same_size():
 
     for depth in (18, 50):
         ours = jax.eval_shape(lambda depth=depth: init_variables(0, depth))["params"]
-        theirs = training.TorchVFS(depth)
+        theirs = TorchVFS(depth)
         assert sorted(np.prod(leaf.shape) for leaf in jax.tree.leaves(ours)) == sorted(
             parameter.numel() for parameter in theirs.parameters()
         )

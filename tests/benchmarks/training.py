@@ -12,6 +12,7 @@ Both print Markdown.
 """
 
 import argparse
+import importlib.util
 import itertools
 import json
 import os
@@ -25,15 +26,11 @@ from unittest import mock
 import cv2
 import jax
 import numpy as np
-import torch
 from kept import keep
-from torch import nn
 
 from vfs_jax.data.clips import ClipBatches, clip_batches
 from vfs_jax.data.records import ClipRecords
 from vfs_jax.data.transforms import random_crop_box
-from vfs_jax.models.heads import head_widths
-from vfs_jax.models.resnet import BLOCKS, IMAGE_MEAN, IMAGE_STD, feature_width, is_bottleneck
 from vfs_jax.training.feed import Feed
 from vfs_jax.training.loop import place_messages, place_records
 from vfs_jax.training.options import TrainOptions
@@ -43,116 +40,8 @@ from vfs_jax.training.vfs import make_program
 
 TURNS = 5
 
-
-class Block(nn.Module):
-    """A residual block in torchvision's way."""
-
-    def __init__(self, width_in: int, width: int, stride: int, bottleneck: bool):
-        super().__init__()
-        out = width * (4 if bottleneck else 1)
-        shapes = (
-            [(width_in, width, 1, 1), (width, width, 3, stride), (width, out, 1, 1)]
-            if bottleneck
-            else [(width_in, width, 3, stride), (width, out, 3, 1)]
-        )
-        layers: list[nn.Module] = []
-        for a, b, kernel, by in shapes:
-            layers += [nn.Conv2d(a, b, kernel, by, kernel // 2, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
-        self.branch = nn.Sequential(*layers[:-1])
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or width_in != out:
-            self.shortcut = nn.Sequential(nn.Conv2d(width_in, out, 1, stride, bias=False), nn.BatchNorm2d(out))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[b, c, h, w] -> [b, c', h', w']."""
-        return torch.relu(self.branch(x) + self.shortcut(x))
-
-
-class TorchVFS(nn.Module):
-    """Backbone, projector and predictor, as `vfs_jax.models.VFS` has them."""
-
-    def __init__(self, depth: int):
-        super().__init__()
-        blocks: list[nn.Module] = []
-        width_in = 64
-        for stage, number in enumerate(BLOCKS[depth]):
-            for block in range(number):
-                stride = 2 if stage and not block else 1
-                blocks.append(Block(width_in, 64 * 2**stage, stride, is_bottleneck(depth)))
-                width_in = 64 * 2**stage * (4 if is_bottleneck(depth) else 1)
-        stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
-        self.backbone = nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        width, hidden = head_widths(depth)
-        layers: list[nn.Module] = []
-        for a in (feature_width(depth), width, width):
-            layers += [nn.Linear(a, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
-        self.projector = nn.Sequential(*layers[:-1])
-        self.predictor = nn.Sequential(
-            nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, width)
-        )
-
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[n, 3, h, w] -> z and p, each [n, d]."""
-        z = self.projector(self.backbone(images))
-        return z, self.predictor(z)
-
-
-# Seconds a step, of so many steps one after the other.
+# Takes so many steps; gives the seconds of one.
 Run = Callable[[int], float]
-
-
-def torch_run(depth: int, batches: Sequence[np.ndarray]) -> Run:
-    """Steps in PyTorch on uint8 views [b, 2, t, h, w, 3]; the next batch is copied while one computes."""
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda" if cuda else "cpu")
-    model = TorchVFS(depth).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network = torch.compile(model) if cuda else model
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
-    mean, scale = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
-    b, _, t = batches[0].shape[:3]
-    on_host = [torch.from_numpy(batch).pin_memory() if cuda else torch.from_numpy(batch) for batch in batches]
-    copies = torch.cuda.Stream() if cuda else None
-
-    def similarity(p: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        p, z = (nn.functional.normalize(each.float(), dim=1).view(b, t, -1) for each in (p, z.detach()))
-        return 2 - 2 * torch.einsum("bid,bjd->bij", p, z).mean()
-
-    def step(views: torch.Tensor) -> torch.Tensor:
-        embedded = []
-        with torch.autocast(device.type, torch.bfloat16, enabled=cuda):
-            for view in range(2):
-                images = views[:, view].flatten(0, 1).permute(0, 3, 1, 2)  # channels_last as it lies
-                embedded.append(network((images.float() - mean) / scale))
-        (z1, p1), (z2, p2) = embedded
-        loss = (similarity(p1, z2) + similarity(p2, z1)) / 2
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
-    def on_device(count: int) -> Iterator[torch.Tensor]:
-        def copy(number: int) -> torch.Tensor:
-            with torch.cuda.stream(copies):  # nothing happens where there is none
-                return on_host[number % len(on_host)].to(device, non_blocking=True)
-
-        coming = copy(0)
-        for number in range(count):
-            if copies is not None:
-                torch.cuda.current_stream().wait_stream(copies)
-                coming.record_stream(torch.cuda.current_stream())
-            views, coming = coming, copy(number + 1)
-            yield views
-
-    def run(count: int) -> float:
-        start, losses = time.perf_counter(), []
-        for views in on_device(count):
-            losses.append(step(views))
-            if len(losses) > 1:
-                losses[-2].item()
-        losses[-1].item()
-        return (time.perf_counter() - start) / count
-
-    return run
 
 
 def our_run(depth: int, batches: Sequence[np.ndarray]) -> Run:
@@ -195,14 +84,23 @@ def our_run(depth: int, batches: Sequence[np.ndarray]) -> Run:
     return run
 
 
-def measure_step(*, depth: int, clips: int, frames: int, size: int, steps: int, repeat: int) -> dict[str, list[float]]:
-    """Times both in turns, `repeat` times so many steps: seconds a step of each turn."""
+def step_runs(*, depth: int, clips: int, frames: int, size: int) -> dict[str, Run]:
+    """Steps of both on the same batches, compiled and warm; of this package alone where PyTorch is missing."""
     rng = np.random.default_rng(0)
     batches = [rng.integers(0, 256, (clips, 2, frames // 2, size, size, 3), dtype=np.uint8) for _ in range(3)]
-    runs = {"PyTorch": torch_run(depth, batches), "vfs_jax": our_run(depth, batches)}
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    runs = {"vfs_jax": our_run(depth, batches)}
+    if importlib.util.find_spec("torch"):
+        from torch_step import torch_run
+
+        runs = {"PyTorch": torch_run(depth, batches), **runs}
     for run in runs.values():
-        run(2)  # compiles and warms up
+        run(2)
+    return runs
+
+
+def time_in_turns(runs: Mapping[str, Run], *, steps: int, repeat: int) -> dict[str, list[float]]:
+    """Times them in turns, `repeat` times so many steps: seconds a step of each turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeat):
         for name, run in runs.items():
             seconds[name].append(run(steps))
@@ -210,7 +108,7 @@ def measure_step(*, depth: int, clips: int, frames: int, size: int, steps: int, 
 
 
 def step_report(seconds: Mapping[str, Sequence[float]], *, depth: int, clips: int, frames: int, **sizes: int) -> str:
-    """What `measure_step` gave of these sizes: a table."""
+    """What `time_in_turns` gave of these sizes: a table."""
     lines = [
         f"ResNet-{depth}, {clips} clips of {frames} frames, {sizes['size']} px, {jax.devices()[0].device_kind}, "
         f"XLA_FLAGS={os.environ.get('XLA_FLAGS', '')!r}; {sizes['repeat']} times {sizes['steps']} steps each, in "
@@ -221,8 +119,8 @@ def step_report(seconds: Mapping[str, Sequence[float]], *, depth: int, clips: in
     ]
     for name, each in seconds.items():
         median = statistics.median(each)
-        ratio = statistics.median(seconds["PyTorch"]) / median
-        lines.append(f"| {name} | {median:.4f} | {min(each):.4f} | {clips * frames / median:.1f} | {ratio:.2f}x |")
+        ratio = f"{statistics.median(seconds['PyTorch']) / median:.2f}x" if "PyTorch" in seconds else "not installed"
+        lines.append(f"| {name} | {median:.4f} | {min(each):.4f} | {clips * frames / median:.1f} | {ratio} |")
     return "\n".join(lines)
 
 
@@ -327,8 +225,9 @@ def main() -> None:
         print(input_report(**flags))
         return
     file, kept = flags.pop("json"), flags.pop("keep")
-    seconds = measure_step(**flags)
-    print(step_report(seconds, **flags))
+    turns = {name: flags.pop(name) for name in ("steps", "repeat")}
+    seconds = time_in_turns(step_runs(**flags), **turns)
+    print(step_report(seconds, **flags, **turns))
     if file:
         file.write_text(json.dumps(seconds) + "\n")
     name = "training step, ResNet-{depth}, {clips} clips of {frames} frames, {size} px".format(**flags)
