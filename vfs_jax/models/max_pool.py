@@ -29,19 +29,21 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 def _forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    y = max_pool(x)
-    return y, (x, y)
+    """Pool, and keep the place 3 i + j of each window's first maximum: both in one pass, x is not read again."""
+    (height, width), h, w = x.shape[1:3], -(-x.shape[1] // 2), -(-x.shape[2] // 2)
+    padding = ((0, 0), (1, 1 + height % 2), (1, 1 + width % 2), (0, 0))
+    padded = jnp.pad(x, padding, constant_values=-jnp.inf)
+    places = [padded[:, i : i + 2 * h - 1 : 2, j : j + 2 * w - 1 : 2] for i in range(3) for j in range(3)]
+    y, first = places[0], jnp.zeros(places[0].shape, jnp.uint8)
+    for number, place in enumerate(places[1:], start=1):
+        first = jnp.where(place > y, jnp.uint8(number), first)
+        y = jnp.maximum(y, place)  # NaN where there is one
+    return y, (first, x[..., :0])  # of x nothing but its size
 
 
 def _backward(residuals: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array]:
-    x, y = residuals
-    (height, width), (h, w) = x.shape[1:3], y.shape[1:3]
-    padding = ((0, 0), (1, 1 + height % 2), (1, 1 + width % 2), (0, 0))
-    padded = jnp.pad(x, padding, constant_values=-jnp.inf)
-    first = jnp.full(y.shape, 9, jnp.uint8)  # the place of the first maximum in its window, 3 i + j; 9 beside a NaN
-    for place in reversed(range(9)):
-        i, j = divmod(place, 3)
-        first = jnp.where(padded[:, i : i + 2 * h - 1 : 2, j : j + 2 * w - 1 : 2] == y, jnp.uint8(place), first)
+    first, empty = residuals
+    height, width = empty.shape[1:3]
     parts = {divmod(place, 3): jnp.where(first == place, g, jnp.zeros_like(g)) for place in range(9)}
 
     # Window (r, s) covers the rows 2r - 1, 2r, 2r + 1: an even row lies in one window, an odd one in two.
