@@ -96,12 +96,12 @@ def main() -> None:
             counts = count(compiled.as_text())
             memory = compiled.memory_analysis()
             assert (counts["kernel"] > 0) == (implementation == "hopper")
-            operations = counts.pop("flop") / (FRAMES - 1) / 1e9
+            operations = counts.pop("flop", 0) / (FRAMES - 1) / 1e9
             each = ", ".join(f"{number / (FRAMES - 1):.0f} {kind}" for kind, number in sorted(counts.items()))
             print(
                 f"{case} by {implementation}: compiled in {time.perf_counter() - start:.0f} s, "
                 f"{(memory.temp_size_in_bytes + memory.output_size_in_bytes) / 1e6:.0f} MB above inputs; "
-                f"a frame: {each}; matmuls {operations:.1f} GFLOP",
+                f"a frame: {each}; matmuls of XLA {operations:.1f} GFLOP",
                 flush=True,
             )
 

@@ -17,7 +17,8 @@ from vfs_jax.correspondence import (
     top_matches,
 )
 from vfs_jax.correspondence.affinity import window_offsets
-from vfs_jax.correspondence.batched import largest_over_frames, split_float32
+from vfs_jax.correspondence.batched import largest_over_frames
+from vfs_jax.correspondence.halves import split_float32
 from vfs_jax.correspondence.key_groups import KeyGroup
 from vfs_jax.correspondence.propagation import _propagate_frame
 from vfs_jax.correspondence.tiles import feature_maps
@@ -74,7 +75,7 @@ def test_videos_and_streams_are_the_full_recurrence():
     """The memory keeps the implementation; its frames are stored out of order."""
     features = np.random.default_rng(3).standard_normal((6, 7, 9, 8)).astype(np.float32)
     first = np.eye(3, dtype=np.float32)[np.random.default_rng(4).integers(0, 3, (7, 9))]
-    options = {"radius": 3.0, "num_context": 2}
+    options = {"radius": 3.0, "num_context": 2, "key_mask": np.random.default_rng(7).uniform(size=(7, 9)) < 0.8}
     expected, slack = full_video(features, first, **options)
     options["implementation"] = "batched"
     assert_propagated(propagate_video(features, first, **options), expected, slack)
@@ -96,7 +97,7 @@ def test_largest_scores_are_those_of_float64(split, normalize):
     offsets = window_offsets(3.0, "circle", 7, 8)
     largest = largest_over_frames(query, KeyGroup((keys,), 3.0), offsets, split=split)
     # A split query comes without its scale, a power of two.
-    scale = split_float32(query.values[0])[2] if split else 1.0
+    scale = split_float32(query.values[0]).scale if split else 1.0
     check_largest(largest, query.values[0], keys.values, offsets, scale)
 
 
@@ -127,19 +128,33 @@ def test_gradients_and_batches():
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("names", [("tiles", "batched"), ("batched", "tiles"), ("hopper", "batched", "tiles")])
-def test_the_best_is_picked_for_the_platform(monkeypatch, names):
+@pytest.mark.parametrize("backend", ["cpu", "gpu", "hopper"])
+def test_the_best_is_picked_for_the_platform(monkeypatch, backend):
     """None is the first of what runs here, in programs for GPUs; a CPU beside them keeps the tiles."""
-    monkeypatch.setattr("vfs_jax.correspondence.matching.implementations", lambda: names)
+    monkeypatch.setattr(backends, "has_hopper", lambda: backend == "hopper")
+    if backend == "gpu":
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     _propagate_frame.clear_cache()
     query, keys, labels = some_frames(4, 5, frames=2)
     traced = jax.jit(lambda *arrays: propagate_frame(*arrays, radius=2.5, topk=3)).trace(query, keys, labels)
     texts = {name: traced.lower(lowering_platforms=(name,)).as_text() for name in ("cpu", "cuda")}
     _propagate_frame.clear_cache()
-    assert ("mosaic_gpu" in texts["cuda"]) == (names[0] == "hopper")
-    assert ("xf16>" in texts["cuda"]) == (names[0] == "batched")  # float32 features in two parts
+    assert ("mosaic_gpu" in texts["cuda"]) == (backend == "hopper")
+    assert ("xf16>" in texts["cuda"]) == (backend != "cpu")  # float32 features in two parts
     assert "mosaic_gpu" not in texts["cpu"]
     assert "xf16>" not in texts["cpu"]
+
+
+def test_the_memory_keeps_what_the_kernel_reads(monkeypatch):
+    """Split and padded once, when a frame enters it."""
+    monkeypatch.setattr(backends, "has_hopper", lambda: True)
+    _, keys, labels = some_frames(4, 9)
+    memory = start_memory(keys[0], labels[0], radius=2.5, num_context=2)
+    high, low = memory.previous.frames[1].kernel.parts
+    assert high.dtype == low.dtype == np.float16
+    assert len(high) == len(low) == 1
+    for options in ({"radius": None}, {"radius": 2.5, "implementation": "batched"}):
+        assert start_memory(keys[0], labels[0], **options).first.frames[0].kernel is None
 
 
 def test_what_does_not_run_is_refused(monkeypatch):

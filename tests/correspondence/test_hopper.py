@@ -1,5 +1,6 @@
 """The GPU kernel, run by Pallas' interpreter of GPU kernels, held to the tiles in XLA that it replaces."""
 
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import pytest
 from largest_of_all import check_largest
 
 from vfs_jax.correspondence.affinity import window_offsets
-from vfs_jax.correspondence.hopper import fits, largest_over_frames
+from vfs_jax.correspondence.halves import split_float32
+from vfs_jax.correspondence.hopper import fits, largest_over_frames, prepare
 from vfs_jax.correspondence.key_groups import KeyGroup
 from vfs_jax.correspondence.largest_scores import match_by_largest
 from vfs_jax.correspondence.tile_matches import map_tiles, match_tile
@@ -26,9 +28,29 @@ def has_cuda_plugin():
 interpreter = pytest.importorskip("jax._src.pallas.mosaic_gpu.interpret.params")
 
 
+class _NumpyOfTransposed:
+    """NumPy whose matmul takes its second operand as it lies in memory, transposed."""
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    @staticmethod
+    def matmul(a, b, dtype):
+        return np.matmul(a, b.T, dtype=dtype)
+
+
 @pytest.fixture
-def interpreted():
+def interpreted(monkeypatch):
     """Run kernels on the CPU, looking for races; errors of the kernel's own."""
+    # The interpreter knows no transposed operands of matmuls; the second one of this kernel's always is one.
+    callbacks = importlib.import_module("jax._src.pallas.mosaic_gpu.interpret.gpu_callbacks")
+    to_range = callbacks.interpret_utils.to_range
+    monkeypatch.setattr(callbacks, "np", _NumpyOfTransposed())
+    monkeypatch.setattr(
+        callbacks.interpret_utils,
+        "to_range",
+        lambda every: to_range([each for each in every if hasattr(each, "indices")]),
+    )
     with interpreter.force_gpu_interpret_mode(interpreter.InterpretGPUParams(detect_races=True)):
         yield
 
@@ -60,18 +82,25 @@ def search(query, keys, offsets, topk, *, by_kernel):
     ("dtype", "radius", "window", "grid", "channels"),
     [
         ("float32", 2.5, "circle", (5, 9), 40),
-        ("bfloat16", 5.0, "circle", (9, 8), 130),
+        # Two tiles of keys for a tile of queries, of which one is out of reach in the last row of tiles.
+        ("bfloat16", 5.0, "circle", (26, 8), 66),
         ("float16", 2, "square", (5, 6), 64),
-        # 56 key columns, for which key tiles have three rows and not four.
+        # Halos of 48 columns, moved inwards.
         pytest.param("bfloat16", 21.0, "circle", (8, 30), 8, marks=pytest.mark.long),
     ],
 )
 def test_kernel_finds_what_tiles_find(interpreted, dtype, radius, window, grid, channels):
-    """Frames in two pieces, stored out of order, one of them no key; positions of others masked."""
+    """Frames in pieces, stored out of order, one of them no key; positions of others masked."""
     rng = np.random.default_rng(0)
     mask = jnp.asarray(rng.uniform(size=(4, *grid)) < 0.8)
     frames = random_maps(rng, 4, *grid, channels, dtype=dtype, mask=mask)
-    pieces = tuple(jax.tree.map(lambda array, part=part: array[part], frames) for part in (slice(0, 1), slice(1, 4)))
+    query, offsets = random_maps(rng, 1, *grid, channels, dtype=dtype), window_offsets(radius, window, *grid)
+    parts = [slice(0, 1), slice(1, 4)]  # as in a video
+    if dtype == "float16":
+        parts = [slice(number, number + 1) for number in range(4)]  # as in a stream
+    else:
+        query, frames = (maps._replace(kernel=prepare(maps.values, offsets)) for maps in (query, frames))
+    pieces = tuple(jax.tree.map(lambda array, part=part: array[part], frames) for part in parts)
     keys = KeyGroup(
         pieces,
         radius,
@@ -79,7 +108,6 @@ def test_kernel_finds_what_tiles_find(interpreted, dtype, radius, window, grid, 
         valid=jnp.array([True, True, False, True]),
         mask=jnp.asarray(rng.uniform(size=grid) < 0.9),
     )
-    query, offsets = random_maps(rng, 1, *grid, channels, dtype=dtype), window_offsets(radius, window, *grid)
     scores, index = search(query, keys, offsets, 5, by_kernel=True)
     expected_scores, expected_index = search(query, keys, offsets, 5, by_kernel=False)
     # The scores are summed anew in another order: both err by less than half a last digit a product.
@@ -100,7 +128,10 @@ def test_largest_scores_are_those_of_float64(interpreted, dtype):
     query, keys = (jnp.asarray(rng.standard_normal((n, height, width, channels)) * sizes, dtype) for n in (1, 3))
     offsets = window_offsets(2.5, "circle", height, width)
     query, keys = (feature_maps(array, normalize=False) for array in (query, keys))
-    check_largest(largest_over_frames(query, KeyGroup((keys,), 2.5), offsets), query.values[0], keys.values, offsets)
+    largest = largest_over_frames(query, KeyGroup((keys,), 2.5), offsets)
+    # A float32 query comes without the scale of its halves, a power of two.
+    scale = split_float32(query.values[0]).scale if dtype == "float32" else 1.0
+    check_largest(largest, query.values[0], keys.values, offsets, scale)
 
 
 @pytest.mark.slow

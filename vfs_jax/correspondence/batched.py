@@ -6,7 +6,7 @@ is copied for each of the windows it lies in, which queries are, of which there 
 for a tile of queries is found by shifting whole tiles, without looking up single scores. A row of tiles is one matmul.
 
 GPUs multiply 16-bit floats several times as fast as float32. There, float32 features are split into two float16 parts
-and multiplied in three products, which is as exact as float32 (`split_float32`).
+and multiplied in three products, which is as exact as float32 (halves.py).
 """
 
 import jax
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vfs_jax.correspondence.affinity import product_dtype
+from vfs_jax.correspondence.halves import split_float32
 from vfs_jax.correspondence.key_groups import KeyGroup, in_time, matches_among, scale_and_bias
 from vfs_jax.correspondence.largest_scores import LargestScores
 from vfs_jax.correspondence.tiles import FeatureMaps, score_pairs
@@ -22,28 +23,6 @@ from vfs_jax.correspondence.tiles import FeatureMaps, score_pairs
 _SIDE = 6
 # Scores that are computed at a time where there is no window.
 _SCORES = 2**25
-
-
-def split_float32(values: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Write float32 vectors [..., c] as scale * (high + low), with two float16 numbers for each of their numbers.
-
-    The scale is a power of two that brings the largest number of a vector to between 2**14 and 2**15. high has 11
-    significant bits and low the next 11, so that high + low is off by at most 2**-22 of a number, and by at most 2**-39
-    of the vector's largest number where that is more. Of a product of two vectors ::
-
-        high . high + high . low + low . high
-
-    leaves out low . low, at most 2**-22 of the product of their norms.
-
-    Returns:
-        high and low [..., c], float16, and the scale [...], float32.
-    """
-    peak = jnp.max(jnp.abs(values), axis=-1, keepdims=True)
-    exponent = jnp.clip(jnp.frexp(peak)[1] - 15, -126, 126)
-    scaled = values * jnp.ldexp(np.float32(1), -exponent)
-    high = scaled.astype(np.float16)
-    low = (scaled - high.astype(np.float32)).astype(np.float16)
-    return high, low, jnp.ldexp(np.float32(1), exponent)[..., 0]
 
 
 def largest_over_frames(query: FeatureMaps, keys: KeyGroup, offsets: np.ndarray, *, split: bool) -> LargestScores:
@@ -139,6 +118,7 @@ def largest_over_frames(query: FeatureMaps, keys: KeyGroup, offsets: np.ndarray,
 def match_everywhere(query: FeatureMaps, keys: KeyGroup, topk: int) -> tuple[jax.Array, jax.Array]:
     """Find the topk matches of every query among all positions: scores and index [h, w, k], as `matches_among`."""
     height, width = query.values.shape[1:3]
+    query, frames = query._replace(kernel=None), [piece._replace(kernel=None) for piece in keys.frames]
     size = height * width
     count = max(1, min(size, _SCORES // (keys.num_frames * size)))
     chunks = -(-size // count)
@@ -148,7 +128,7 @@ def match_everywhere(query: FeatureMaps, keys: KeyGroup, topk: int) -> tuple[jax
     )
 
     def match(queries: FeatureMaps) -> tuple[jax.Array, jax.Array]:
-        flat = (jax.tree.map(lambda a: a.reshape(len(a), size, *a.shape[3:]), piece) for piece in keys.frames)
+        flat = (jax.tree.map(lambda a: a.reshape(len(a), size, *a.shape[3:]), piece) for piece in frames)
         scores = [jax.vmap(lambda one: score_pairs(queries, one))(piece) for piece in flat]
         return matches_among(in_time(jnp.concatenate(scores), keys, allowed), position, keys, topk)
 

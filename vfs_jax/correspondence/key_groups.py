@@ -10,7 +10,7 @@ import numpy as np
 
 from vfs_jax.correspondence.affinity import Window, accumulation_dtype, window_offsets
 from vfs_jax.correspondence.arguments import Number
-from vfs_jax.correspondence.backends import Implementation, check_implementation
+from vfs_jax.correspondence.backends import Implementation, check_implementation, implementations
 from vfs_jax.correspondence.tiles import FeatureMaps, feature_maps
 
 
@@ -41,6 +41,19 @@ class SearchSpec:
         """Whether the first key frame has another window than the rest."""
         return not self.first_frame_windowed and self.radius is not None
 
+    def feature_maps(self, features: jax.Array, mask: jax.Array | None = None) -> FeatureMaps:
+        """Make features [t, h, w, c] ready to be compared, as `tiles.feature_maps` and for the kernel if it is used."""
+        maps = feature_maps(features, normalize=self.normalize, mask=mask)
+        if (self.implementation or implementations()[0]) != "hopper" or self.radius is None:
+            return maps
+        # Imported where it is used, since it takes a third of a second that only GPUs repay.
+        from vfs_jax.correspondence import hopper
+
+        offsets = window_offsets(self.radius, self.window, *features.shape[1:3])
+        if not len(offsets) or not hopper.fits(features.dtype, offsets):
+            return maps
+        return maps._replace(kernel=hopper.prepare(maps.values, offsets))
+
 
 class KeyGroup(NamedTuple):
     """Key frames that share a window.
@@ -69,7 +82,7 @@ class KeyGroup(NamedTuple):
 def group_frames(keys: jax.Array, spec: SearchSpec, valid: jax.Array | None, mask: jax.Array | None) -> list[KeyGroup]:
     """Sort key frames [t, h, w, c] into groups that share a window; valid: [t], mask: [h, w] or [t, h, w]."""
     shared, own = (mask, None) if mask is None or mask.ndim == 2 else (None, mask)
-    maps = feature_maps(keys, normalize=spec.normalize, mask=own)
+    maps = spec.feature_maps(keys, own)
 
     def group(frames: slice, radius: Number | None) -> KeyGroup:
         piece = jax.tree.map(lambda array: array[frames], maps)
@@ -106,7 +119,7 @@ def scale_and_bias(keys: KeyGroup) -> tuple[jax.Array, jax.Array]:
     if keys.valid is not None:
         allowed &= keys.valid[:, None, None]
     if keys.mask is not None:
-        allowed &= keys.mask
+        allowed &= keys.mask[None]
     return jnp.concatenate(scales), jnp.where(allowed, 0, -jnp.inf).astype(dtype)
 
 

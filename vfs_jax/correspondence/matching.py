@@ -21,7 +21,7 @@ from vfs_jax.correspondence.backends import Implementation, implementations
 from vfs_jax.correspondence.key_groups import KeyGroup, SearchSpec, group_frames, windows
 from vfs_jax.correspondence.largest_scores import LargestScores, match_by_largest
 from vfs_jax.correspondence.tile_matches import map_tiles, match_tile
-from vfs_jax.correspondence.tiles import FeatureMaps, feature_maps
+from vfs_jax.correspondence.tiles import FeatureMaps
 
 
 def _match_frame(
@@ -106,7 +106,7 @@ def _top_matches(
     topk: int,
 ) -> tuple[jax.Array, jax.Array]:
     groups = group_frames(keys, spec, key_valid, key_mask)
-    query_maps = feature_maps(query[None], normalize=spec.normalize)
+    query_maps = spec.feature_maps(query[None])
     scores, index = search(query_maps, groups, spec=spec, topk=topk)
     height, width = query.shape[:2]
     frame, position = index // (height * width), index % (height * width)

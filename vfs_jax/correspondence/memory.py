@@ -14,7 +14,7 @@ from vfs_jax.correspondence.arguments import Number, checked, own
 from vfs_jax.correspondence.backends import Implementation
 from vfs_jax.correspondence.blending import Ties, blend_labels, check_blending
 from vfs_jax.correspondence.key_groups import KeyGroup, SearchSpec
-from vfs_jax.correspondence.tiles import FeatureMaps, feature_maps
+from vfs_jax.correspondence.tiles import FeatureMaps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +206,7 @@ def start_memory(
     """
     context = ContextSpec(num_context, keep_first, fill_first, first_once)
     search = SearchSpec(radius, window, first_frame_windowed, normalize, implementation)
-    frame = _feature_maps(own(features)[None], normalize=normalize)
+    frame = _feature_maps(search, own(features)[None])
     labels = own(first_labels)[None].astype(np.float32)
     return Memory(
         first=Labeled((frame,), labels),
@@ -218,7 +218,7 @@ def start_memory(
     )
 
 
-_feature_maps = jax.jit(feature_maps, static_argnames="normalize")
+_feature_maps = jax.jit(SearchSpec.feature_maps, static_argnums=0)
 
 
 @functools.partial(jax.jit, static_argnames=("topk", "temperature", "ties"))
@@ -227,7 +227,7 @@ def _step(
 ) -> tuple[jax.Array, FeatureMaps, jax.Array, jax.Array]:
     """Compute the next frame's labels, and what of the next memory is new: the frame, the previous labels, seen."""
     context, search, first, previous = memory.context, memory.search, memory.first, memory.previous
-    query = feature_maps(features[None], normalize=search.normalize)
+    query = search.feature_maps(features[None])
     oldest = Labeled(previous.frames[:1], previous.labels[:1])
     order = jnp.arange(context.num_context, dtype=np.int32)
     groups, key_labels = key_groups(context, search, memory.mask, first, previous, oldest, order, memory.seen)

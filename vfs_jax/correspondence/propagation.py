@@ -13,7 +13,6 @@ from vfs_jax.correspondence.backends import Implementation
 from vfs_jax.correspondence.blending import Ties, blend_labels, check_blending
 from vfs_jax.correspondence.key_groups import SearchSpec, group_frames
 from vfs_jax.correspondence.memory import ContextSpec, Labeled, key_groups
-from vfs_jax.correspondence.tiles import feature_maps
 
 
 @functools.partial(jax.jit, static_argnames=("spec", "topk", "temperature", "ties"))
@@ -30,7 +29,7 @@ def _propagate_frame(
     ties: Ties,
 ) -> jax.Array:
     groups = group_frames(keys, spec, key_valid, key_mask)
-    query_maps = feature_maps(query[None], normalize=spec.normalize)
+    query_maps = spec.feature_maps(query[None])
     return blend_labels(query_maps, groups, labels, spec=spec, topk=topk, temperature=temperature, ties=ties)
 
 
@@ -117,7 +116,7 @@ def _propagate_video(
     temperature: Number,
     ties: Ties,
 ) -> jax.Array:
-    maps = functools.partial(feature_maps, normalize=search.normalize)
+    maps = search.feature_maps
     first = Labeled((maps(features[:1]),), first_labels[None])
     size = context.num_context
 

@@ -80,6 +80,7 @@ def match_tile(tile: Tile, keys: KeyGroup, topk: int) -> tuple[jax.Array, jax.Ar
 
 def map_tiles(choose: Callable[[Tile], tuple], query: FeatureMaps, keys: KeyGroup, offsets: np.ndarray) -> tuple:
     """Let `choose` reduce the scores of the query frame tile by tile, in its windows if there are any."""
+    query, frames = query._replace(kernel=None), tuple(piece._replace(kernel=None) for piece in keys.frames)
 
     def choose_keys(tile: Tile) -> tuple:
         if keys.mask is None:
@@ -88,5 +89,5 @@ def map_tiles(choose: Callable[[Tile], tuple], query: FeatureMaps, keys: KeyGrou
         return choose(tile._replace(in_bounds=tile.in_bounds & unmasked))
 
     if keys.radius is None:
-        return map_full_tiles(choose_keys, query, keys.frames)
-    return map_window_tiles(choose_keys, query, keys.frames, offsets)
+        return map_full_tiles(choose_keys, query, frames)
+    return map_window_tiles(choose_keys, query, frames, offsets)

@@ -26,6 +26,18 @@ _QUERIES = 64
 _IN_FLIGHT = 2
 
 
+class KernelMaps(NamedTuple):
+    """Features as a kernel reads them.
+
+    Attributes:
+        parts: arrays [t, rows, cols, channels] whose sum, times the scale, the features are, padded on all sides.
+        scale: float32 [t, h, w].
+    """
+
+    parts: tuple[jax.Array, ...]
+    scale: jax.Array
+
+
 class FeatureMaps(NamedTuple):
     """Feature maps, ready to be multiplied with each other.
 
@@ -33,11 +45,13 @@ class FeatureMaps(NamedTuple):
         values: features [t, h, w, c].
         scales: what the products of a position are multiplied with [t, h, w]; None for 1.
         mask: bool [t, h, w], False for positions that are no keys; None where all are.
+        kernel: the features as a kernel reads them, laid out once for all products with them; None where none does.
     """
 
     values: jax.Array
     scales: jax.Array | None
     mask: jax.Array | None = None
+    kernel: KernelMaps | None = None
 
 
 class Tile(NamedTuple):
