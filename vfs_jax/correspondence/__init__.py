@@ -24,11 +24,12 @@ What a frame costs by "tiles". With t key frames, a circle of radius r and R = c
     6 * h * (2 * R + 6)**2 * t            numbers of work space,
 
 where full affinity takes 2 * (h * w)**2 * t * c and (h * w)**2 * t. On a 60x107 grid with r = 12, t = 21 and c = 256
-that is some 50 billion operations instead of 440, 138 MB of keys and 41 MB of work space. Its thousand
-small matmuls suit CPUs. "batched" computes the same by ten large ones, 63 billion operations, and work space that grows
-with the window's area and with c; it is what GPUs get. On Hopper GPUs a kernel takes the place of most of it: an H200
-took 2.1 ms for the frame above in float32 (13.5 ms by "tiles") and 0.83 ms in bfloat16 (7.8 ms). All give the same
-matches; scores differ by float32's rounding. topk=None and ties="all" blend by "tiles" what is more than topk matches.
+that is some 50 billion operations instead of 440, 138 MB of keys and 41 MB of work space. Its thousand small matmuls
+suit CPUs. "batched" computes the same by ten large ones, 63 billion operations, and work space that grows with the
+window's area and with c; it is what GPUs get. "hopper" is a kernel: an H200 took 2.1 ms for the frame above in float32
+(13.5 ms by "tiles") and 0.83 ms in bfloat16 (7.8 ms), before keys were laid out once and float32 was multiplied in
+three products. All give the same matches; scores differ by float32's rounding. topk=None and ties="all" blend by
+"tiles" what is more than topk matches.
 
 Example:
     A mask is carried through three frames that move one cell to the right:

@@ -10,7 +10,7 @@ Where the kernel is used, `jax.export` takes one platform at a time, since Palla
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from vfs_jax.correspondence.tiles import FeatureMaps, KernelMaps
 
 # Pallas hands a kernel several kinds of references, which share no public type.
 _Ref = Any
+_Tiles = TypeVar("_Tiles", jax.Array, np.ndarray)
 
 # Side of a tile of queries: 64 of them, which the matmul instruction takes as rows.
 _TILE = 8
@@ -65,11 +66,11 @@ class _Tiling(NamedTuple):
         """Keys of a tile."""
         return self.key_rows * self.key_cols
 
-    def first_row(self, query_tile: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+    def first_row(self, query_tile: _Tiles) -> _Tiles:
         """Row of the grid at which the keys of a row of query tiles begin."""
         return (query_tile * _TILE - self.halo[0]).clip(0, self.grid[0] - self.key_tiles * self.key_rows)
 
-    def first_col(self, query_tile: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+    def first_col(self, query_tile: _Tiles) -> _Tiles:
         """Column of the padded grid at which the keys of a column of query tiles begin."""
         return (query_tile - self.halo[1] // 8).clip(0, (self.grid[1] - self.key_cols) // 8) * 8
 
@@ -146,7 +147,7 @@ def _run(tiling: _Tiling, queries: jax.Array, keys: tuple[jax.Array, ...], adjus
                     )
 
         for step in range(stages):
-            pallas.when(step < steps)(lambda step=step: fetch(jnp.int32(step)))
+            pallas.when(step < steps)(functools.partial(fetch, jnp.int32(step)))
 
         def one_frame(frame: jax.Array, largest: jax.Array) -> jax.Array:
             mosaic_gpu.copy_gmem_to_smem(
@@ -207,8 +208,9 @@ def _chunk(parts: int) -> int:
 def prepare(values: jax.Array, offsets: np.ndarray) -> KernelMaps:
     """Lay out features [t, h, w, c] as the kernel reads them in a window of these offsets."""
     values = lax.stop_gradient(values)
-    tiling = _tiling(*values.shape[1:3], offsets)
-    parts, scale = (values,), jnp.ones(values.shape[:3], np.float32)
+    tiling = _tiling(values.shape[1], values.shape[2], offsets)
+    parts: tuple[jax.Array, ...] = (values,)
+    scale = jnp.ones(values.shape[:3], np.float32)
     if values.dtype == np.float32:
         high, low, scale = split_float32(values)
         parts = high, low
@@ -267,7 +269,7 @@ def largest_over_frames(query: FeatureMaps, keys: KeyGroup, offsets: np.ndarray)
     first_col = tiling.first_col(np.arange(width) // _TILE) - margin
     key_row, key_col = np.divmod(np.arange(scores.shape[-1]), tiling.key_cols)
     reach = np.full(tiling.halo[0] + 1, -1)
-    np.maximum.at(reach, abs(offsets[:, 0]), abs(offsets[:, 1]))
+    np.maximum.at(reach, abs(offsets[:, 0]).astype(int), abs(offsets[:, 1]))
     down = abs(first_row[:, None] + np.arange(key_row[-1] + 1) - np.arange(height)[:, None])
     over = abs(first_col[:, None] + np.arange(tiling.key_cols) - np.arange(width)[:, None])
     reach = np.where(down <= tiling.halo[0], reach[np.minimum(down, tiling.halo[0])], -1)
