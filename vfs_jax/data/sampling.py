@@ -17,7 +17,7 @@ def draw_span(rng: np.random.Generator, times: np.ndarray, seconds: float) -> tu
         The numbers of its first frame and of the one past its last; there is one between them at least.
 
     >>> draw_span(np.random.default_rng(0), np.arange(100) / 10, 2.0)
-    (67, 88)
+    (68, 89)
     """
     starts = int(np.searchsorted(times, times[-1] - seconds, side="right"))
     first = int(rng.integers(max(starts, 1)))
