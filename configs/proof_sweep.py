@@ -7,9 +7,8 @@ the same at the size of the release. A variant changes one thing, and several, c
 
 Variants, comma-separated: gpu (the release's size), smoke (three steps); branches, branches02 (residual branches start
 at 1, at 0.2), decay (none on BatchNorms and biases), span2, span4, span0 (frames within 2 s, 4 s, the whole clip), same
-(half of the clips show the same frames in both views), colors, crops (smaller), fast, slow (learning rate), negatives,
-spread (ends before the embedding's spread has halved), videos4, videos8, videos16 (so many of the videos), seed1,
-seed2.
+(half of the clips show the same frames in both views), colors, gray (half of the frames), crops (smaller), fast, slow
+(learning rate), negatives, spread (ends before the embedding's spread has halved), seed1, seed2.
 """
 
 from ml_collections import ConfigDict
@@ -25,14 +24,12 @@ LEVERS: common.Variants = {
     "span0": {"span_seconds": 0.0},
     "same": {"same_frames": 0.5},
     "colors": {"color": True},
+    "gray": {"color": True, "color_augmentation": {"jitter_probability": 0.0, "gray_probability": 0.5}},
     "crops": {"min_area": 0.08},
     "fast": {"learning_rate": 0.2},
     "slow": {"learning_rate": 0.05},
     "negatives": {"negatives": "batch"},
     "spread": {"stop_below": 0.5},
-    "videos4": {"videos": 4},
-    "videos8": {"videos": 8},
-    "videos16": {"videos": 16},
     "seed1": {"seed": 1},
     "seed2": {"seed": 2},
 }
@@ -44,6 +41,7 @@ VARIANTS = {
         "image_size": 224,
         "dtype": "bfloat16",
         "num_workers": 16,
+        "checkpoint_every": 500,
         "eval_short_side": 480,
     },
     "smoke": {**vfs_r18_fine.VARIANTS["smoke"], "segments": 2, "eval_max_frames": 3, "eval_short_side": 120},
@@ -56,7 +54,6 @@ def get_config(variants: str = "") -> ConfigDict:
     config = vfs_r18_fine.get_config()
     common.augment_colors(config)
     config.color = False
-    config.videos = 0  # 0 for all; else so many of them, drawn by the seed
     config.span_seconds = 1.0
     config.steps = 300
     config.batch_size = 16

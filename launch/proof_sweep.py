@@ -2,10 +2,11 @@
 
   python launch/proof_sweep.py PACK OUT --minutes=M [--size=gpu] [--settings="branches branches,decay"] [--steps=N]
 
-PACK is a folder of launch/proof_sweep.sh --pack. A setting is a list of variants of configs/proof_sweep.py, "plain"
-none of them. All are trained for the same steps and measured on the sequences of PACK/tennis and PACK/composed. OUT
-gets a folder for each, results.jsonl and table.md; started again, it goes on where it stopped. No setting is started
-that would, by the time that the others took, end after M minutes.
+PACK is a folder of launch/proof_sweep.sh --pack. A setting is a list of variants of configs/proof_sweep.py; "plain" is
+none of them, and "videos8" trains on eight of the videos, which the seed draws. All are trained for the same steps and
+measured on the sequences of PACK/tennis and PACK/composed. OUT gets a folder for each, results.jsonl and table.md;
+started again, it goes on where it stopped. No setting is started that would, by the time that the others took, end
+after M minutes.
 """
 
 import argparse
@@ -33,13 +34,14 @@ from vfs_jax.evaluation.runs import propagation as runs
 from vfs_jax.evaluation.tasks.masks import Davis
 from vfs_jax.models import backbone_of, init_variables
 from vfs_jax.models.resnet import STAGES, Variables
+from vfs_jax.models.weights.checkpoints import load_variables
 from vfs_jax.training.options import FREE_FIELDS, TrainOptions, read_options
 from vfs_jax.training.vfs import train_vfs
 
 SETTINGS = (
-    *("plain", "branches", "branches02", "decay", "span2", "span4", "span0", "same", "colors", "crops", "fast", "slow"),
-    *("negatives", "branches,decay", "branches,span4", "branches,colors", "branches,negatives", "spread"),
-    *("videos4", "videos8", "videos16", "plain,seed1", "plain,seed2"),
+    *("plain", "colors", "gray", "decay", "branches02", "negatives", "span4", "span0", "same", "crops", "fast", "slow"),
+    *("videos16", "videos8", "videos4", "plain,seed1", "plain,seed2", "colors,decay", "colors,negatives", "spread"),
+    *("branches", "branches,decay"),
 )
 Row = dict[str, float | str]
 
@@ -100,37 +102,40 @@ def run_setting(setting: str, size: str, steps: int, pack: Path, out: Path) -> R
     """Train and measure one setting.
 
     Args:
-        setting: variants, or "plain".
+        setting: variants, and "videosN"; or "plain".
         size: a variant too; "" for two cores.
         steps: of the run; 0 for those of the size; a setting "random" takes none.
         pack: the data.
         out: gets the folder of the run.
     """
     begin = time.monotonic()
-    variants = ",".join(name for name in (size, *setting.split(",")) if name not in ("", "plain", "random"))
-    config = proof_sweep.get_config(variants)
+    words = setting.split(",")
+    videos = next((int(word.removeprefix("videos")) for word in words if word.startswith("videos")), 0)
+    variants = [word for word in words if word not in ("plain", "random", f"videos{videos}")]
+    config = proof_sweep.get_config(",".join([size, *variants]))
     if steps:
         config.steps = steps
     config.update(data=str(pack / "records"), eval_data=str(pack), eval_every=config.steps)
-    fields = config.to_dict()
-    videos = fields.pop("videos")
-    options, workdir = read_options(fields), out / setting.replace(",", "+")
+    options, workdir = read_options(config.to_dict()), out / setting.replace(",", "+")
     exam = open_exam(pack, options)
     if setting == "random":
         variables = init_variables(options.seed, options.depth)
         return {"setting": setting, "steps": 0, **exam.take(variables, workdir / "evaluation")}
 
     records = ClipRecords(options.data)
-    found = {**config.to_dict(), "data_found": records.checksum}
+    chosen = some_videos(records, videos, options.seed)
+    found = {**config.to_dict(), "videos": videos, "data_found": records.checksum}
     claim_folder(workdir, with_versions(found), free=[*FREE_FIELDS, "data"])
 
     def evaluate(variables: Variables, step: int) -> dict[str, float]:
         return exam.take(variables, workdir / "evaluation" / str(step)) | branch_scales(variables)
 
     try:
-        train_vfs(options, workdir, some_videos(records, videos, options.seed), evaluate=evaluate)
-    except InputError as error:  # a guard has ended it
-        return {"setting": setting, "ended": str(error)}
+        train_vfs(options, workdir, chosen, evaluate=evaluate)
+    except InputError as error:  # a guard has ended it; the newest checkpoint is from before
+        if not any(workdir.glob("checkpoints/[0-9]*")):
+            return {"setting": setting, "ended": str(error)}
+        return {"setting": setting, "ended": str(error), **evaluate(load_variables(workdir), 0)}
     log, scores = read_lines(workdir / "metrics.jsonl"), read_lines(workdir / "evaluation.jsonl")
     last = {"loss": log[-1]["loss"], "spread": log[-1]["embedding_std"]}
     return {"setting": setting, "steps": options.steps, **scores[-1], **last, "seconds": time.monotonic() - begin}
@@ -152,7 +157,7 @@ def lay_out(rows: Sequence[Row]) -> str:
     ]
     for row in sorted(rows, key=lambda row: -float(row.get("composed", 0))):
         cells = [f"{row[name]:.{digits}f}" if name in row else "" for name, digits in columns.items()]
-        lines.append(f"| {row['setting']} | {row.get('steps', row.get('ended'))} | {' | '.join(cells)} |")
+        lines.append(f"| {row['setting']} | {row.get('ended', row.get('steps'))} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

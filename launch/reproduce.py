@@ -21,6 +21,7 @@ from pathlib import Path
 
 from vfs_jax.data.record_fields import read_manifest
 from vfs_jax.data.text import write_text
+from vfs_jax.errors import InputError
 from vfs_jax.evaluation.tasks.boxes import Otb
 from vfs_jax.evaluation.tasks.masks import Davis
 from vfs_jax.evaluation.tasks.names import TASKS
@@ -101,7 +102,7 @@ def foretell(out: Path, davis: str, recipes: Sequence[str], topology: str, train
         kept = config.keep_checkpoints * CHECKPOINT_BYTES[depth]
         by = R18_MEASURED if depth == 18 else R50_COMPUTED
         if "--config.dtype=bfloat16" not in train_flags:
-            by += "; float32, the recipe's, takes longer (-- --config.dtype=bfloat16 changes it)"
+            by += "; the recipe's float32 takes longer"
         rows.append((f"train {recipe}, {config.steps:,} steps", duration(seconds), f"{kept / 1e9:.1f} GB", by))
         if topology:
             rows.append((f"  the same on {topology}", *planned(recipe, topology, train_flags)))
@@ -214,4 +215,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except subprocess.CalledProcessError:  # vfs-plan has told why
+        sys.exit(1)

@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -50,6 +51,17 @@ def test_bad_input_is_one_clear_line(tmp_path, arguments, message):
     assert ended.stderr.count("\n") == 1
     assert message in ended.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_foretold_is_one_clear_line(tmp_path):
+    """A folder that is no DAVIS, and a machine that nobody knows."""
+    (tmp_path / "davis").mkdir()
+    flags = [f"--kinetics={tmp_path}", f"--out={tmp_path / 'out'}", "--dry-run", "--recipes=r18_fine"]
+    ended = bash("reproduce.sh", *flags, f"--davis={tmp_path / 'davis'}")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"error: {tmp_path / 'davis'}")
+    assert ended.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def write_row(path, columns, values):
@@ -170,3 +182,12 @@ def test_whole_on_stand_ins(real_data, tmp_path):
     other = bash("reproduce.sh", *flags, f"--davis={tmp_path}")
     assert other.returncode == 2
     assert "was begun with" in other.stderr
+
+    planned = bash("reproduce.sh", *flags, "--dry-run", "--recipes=r18_fine", "--topology=h100:8", "--hosts=a,b")
+    assert planned.returncode == 0, planned.stderr
+    assert re.search(r"the same on h100:8 +at least [\d.]+ h +vfs-plan --fast, memory binds", planned.stdout)
+    assert "bash launch/hosts.sh a\\,b vfs-train --config=configs/vfs_r18_fine.py:smoke" in planned.stdout
+    unknown = bash("reproduce.sh", *flags, "--dry-run", "--recipes=r18_fine", "--topology=h1000:8")
+    assert unknown.returncode == 1
+    assert unknown.stderr.count("\n") == 1
+    assert "h1000" in unknown.stderr
