@@ -47,40 +47,38 @@ Row = dict[str, float | str]
 
 
 @dataclasses.dataclass(frozen=True)
-class Exam:
-    """The sequences that settings are chosen on.
+class Part:
+    """Sequences that settings are chosen on.
 
     Attributes:
-        parts: by name, PACK/NAME in DAVIS layout.
+        name: of the folder, PACK/NAME in DAVIS layout.
+        sequences: in it.
         settings: of the propagation.
     """
 
-    parts: dict[str, list[MaskSequence]]
+    name: str
+    sequences: list[MaskSequence]
     settings: Settings
 
-    def take(self, variables: Variables, folder: Path) -> dict[str, float]:
-        """Return J&F in percent of every part, from the features of res4."""
-        task, encoder, marks = Davis(), as_encoder(backbone_of(variables)), {}
-        for name, sequences in self.parts.items():
-            out = folder / name
-            for sequence in sequences:
-                if not runs.finished(task, [out], sequence):
-                    runs.propagate_sequence(task, encoder, sequence, out, self.settings)
-            scores = [task.score(out / task.folder, sequence) for sequence in sequences]
-            marks[name] = 100 * task.summary(scores)["J&F-Mean"]
-        return marks
+    def measure(self, variables: Variables, folder: Path) -> float:
+        """Return J&F in percent, from the features of res4."""
+        task, encoder, out = Davis(), as_encoder(backbone_of(variables)), folder / self.name
+        for sequence in self.sequences:
+            if not runs.finished(task, [out], sequence):
+                runs.propagate_sequence(task, encoder, sequence, out, self.settings)
+        scores = [task.score(out / task.folder, sequence) for sequence in self.sequences]
+        return 100 * task.summary(scores)["J&F-Mean"]
 
 
-def open_exam(pack: Path, options: TrainOptions) -> Exam:
-    """Open the sequences of a pack, at the size that a run evaluates at."""
-    parts = {
-        name: [
-            sequence.cut(options.eval_max_frames or None) for sequence in Davis().open(str(pack / name), split=split)
-        ]
-        for name, split in (("tennis", "train"), ("composed", "val"))
-    }
-    side = options.eval_short_side
-    return Exam(parts, Settings(short_side=side, radius=default_radius(options.depth) * side / 480))
+def open_parts(pack: Path, options: TrainOptions) -> list[Part]:
+    """Open the sequences of a pack: tennis at the size that a run evaluates at, composed ones not above their own."""
+    parts = []
+    for name, split, most in (("tennis", "train", 480), ("composed", "val", 240)):
+        side = min(options.eval_short_side, most)
+        opened = Davis().open(str(pack / name), split=split)
+        cut = [sequence.cut(options.eval_max_frames or None) for sequence in opened]
+        parts.append(Part(name, cut, Settings(short_side=side, radius=default_radius(options.depth) * side / 480)))
+    return parts
 
 
 def some_videos(records: ClipRecords, number: int, seed: int) -> Sequence[ClipRecord]:
@@ -117,18 +115,19 @@ def run_setting(setting: str, size: str, steps: int, pack: Path, out: Path) -> R
         config.steps = steps
     config.update(data=str(pack / "records"), eval_data=str(pack), eval_every=config.steps)
     options, workdir = read_options(config.to_dict()), out / setting.replace(",", "+")
-    exam = open_exam(pack, options)
+    parts = open_parts(pack, options)
+
+    def evaluate(variables: Variables, step: int) -> dict[str, float]:
+        folder = workdir / "evaluation" / str(step)
+        return {part.name: part.measure(variables, folder) for part in parts} | branch_scales(variables)
+
     if setting == "random":
-        variables = init_variables(options.seed, options.depth)
-        return {"setting": setting, "steps": 0, **exam.take(variables, workdir / "evaluation")}
+        return {"setting": setting, "steps": 0, **evaluate(init_variables(options.seed, options.depth), 0)}
 
     records = ClipRecords(options.data)
     chosen = some_videos(records, videos, options.seed)
     found = {**config.to_dict(), "videos": videos, "data_found": records.checksum}
     claim_folder(workdir, with_versions(found), free=[*FREE_FIELDS, "data"])
-
-    def evaluate(variables: Variables, step: int) -> dict[str, float]:
-        return exam.take(variables, workdir / "evaluation" / str(step)) | branch_scales(variables)
 
     try:
         train_vfs(options, workdir, chosen, evaluate=evaluate)
