@@ -131,8 +131,9 @@ filmstrip("train_and_look_matches", pictures, columns=2)
 # ![A point of the last frame and its matches in the first, by random and trained weights](train_and_look_matches.jpg)
 #
 # Among all places of the frame, the matches are of the point's kind, the border of something dark and something
-# bright, more than of its place; a minute of training on two clips has not changed that. Label propagation helps
-# itself by a window and by the frames in between; better matches take more videos and more steps.
+# bright, more than of its place. A minute of training on two clips has not mended that; here the random weights even
+# do better. Label propagation helps itself by a window and by the frames in between; better matches take more videos
+# and more steps.
 #
 # ## From here
 #
