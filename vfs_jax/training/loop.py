@@ -58,7 +58,7 @@ def train(
     checkpoints = Checkpoints(workdir, keep=options.keep_checkpoints)
     state = checkpoints.restore(program.state_shapes) or program.create()
     start = int(state.step)
-    batches = itertools.islice(plan.batches(start), plan.steps - start)
+    batches = itertools.islice(plan.batches(start), max(0, plan.steps - start))
     feed = Feed(batches, functools.partial(place_records, program))
     # The same ones serve step after step: a copy to a GPU, however small, may wait for the steps in flight.
     messages = functools.lru_cache(maxsize=2)(functools.partial(place_messages, program))
