@@ -84,6 +84,7 @@ def propagation(task: str) -> ConfigDict:
     config.depth = 18  # of random:SEED; files tell theirs
     config.output = placeholder(str)  # None: the encoder's own, res4 of ResNets
     config.dtype = "float32"  # of the features; or bfloat16
+    config.precision = "tensorfloat32"  # of the network's float32 products on GPUs and TPUs; or float32
     config.batch_frames = 4  # frames a call of the network
 
     # How all of it is done: vfs, crw, dino, dinov3, cropmae, rsp or spa_then_temp. The fields below change a part of

@@ -50,7 +50,7 @@ def test_the_later_variant_wins():
 
 def test_shared_settings_are_the_librarys():
     """Every setting is a field that is left to the protocol, but for what no protocol decides."""
-    free = {"dtype", "batch_frames"}
+    free = {"dtype", "precision", "batch_frames"}
     for name in PROPAGATION:
         config = get(name)
         assert config.protocol == "vfs"

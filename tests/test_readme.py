@@ -46,7 +46,7 @@ def test_the_encoder_of_ten_lines(monkeypatch):
     frames = np.zeros((2, 48, 80, 3), np.uint8)
     frames[1, 16:32, 64:] = 255  # row 1, column 4
     encoder = as_encoder(names["dino"])
-    features = encoder(frames, range(2), outputs=("features",), dtype="float32")["features"]
+    features = encoder(frames, range(2), outputs=("features",), dtype="float32", precision="float32")["features"]
     assert features.shape == (2, 3, 5, 768)
     changed = np.abs(features[1] - features[0]).sum(-1) > 0
     assert np.argwhere(changed).tolist() == [[1, 4]]

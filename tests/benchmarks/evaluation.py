@@ -5,7 +5,9 @@
 
 1. Ours, from image files to PNG masks, as vfs-eval runs it; and each of its three stages alone: reading and resizing
    frames, features with propagation and readout, writing PNGs. Overlap is good where the whole takes little more than
-   the slowest stage.
+   the slowest stage. What the host does itself is told in CPU time: reading, writing, and the thread that feeds the
+   device, with programs of next to no work in place of the network, the operator and the readout. Without a device to
+   wait for, that thread bounds the frames a second, and all of it the cores that are needed.
 2. The release's pipeline in the same process: images decoded, ResNet run to res5 although res4 is read, full affinity
    in chunks of 32 queries for every frame. A frame costs more while the context fills, so some frames are timed and the
    others interpolated between them; `official_frame` of official_way.py is the propagation. Masks of both are compared.
@@ -15,6 +17,8 @@ On a CUDA GPU the same command gives the seconds for the 1,999 frames of DAVIS-2
 
 import argparse
 import dataclasses
+import functools
+import itertools
 import json
 import os
 import platform
@@ -24,17 +28,23 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 from kept import keep
 from official_way import official_frame
 from PIL import Image
 
+from vfs_jax.correspondence import Memory
+from vfs_jax.correspondence import memory as memory_of_frames
 from vfs_jax.data.images import read_index_mask, write_index_mask
 from vfs_jax.data.mask_datasets import MaskSequence, open_davis
 from vfs_jax.evaluation.encoders import as_encoder
+from vfs_jax.evaluation.encoders import network as networks
+from vfs_jax.evaluation.propagation import readout
 from vfs_jax.evaluation.propagation.features import iterate_features, prepare_frame, stack_frames
 from vfs_jax.evaluation.propagation.first_masks import first_labels
 from vfs_jax.evaluation.propagation.labels import masks_along
@@ -45,6 +55,7 @@ from vfs_jax.evaluation.runs import propagation as runs
 from vfs_jax.evaluation.tasks.masks import Davis
 from vfs_jax.models import backbone_of, init_variables, normalize_images, save_torch
 from vfs_jax.models.resnet import Variables
+from vfs_jax.models.weights import Network
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from torch_reference import Backbone
@@ -80,24 +91,65 @@ def time_ours(variables: Variables, sequence: MaskSequence, settings: Settings, 
         return time.perf_counter() - start
 
     result = {"whole_s": whole("first")}
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor() as pool:
         frames = list(pool.map(lambda index: prepare_frame(sequence.frame(index), layout), range(len(sequence))))
     result["reading_s"] = time.perf_counter() - start
+    result["reading_cpu_ms"] = 1000 * (time.process_time() - cpu) / len(sequence)
+    result["feeding_cpu_ms"] = time_feeding(variables, frames, sequence.mask(0), settings, layout)
     start = time.perf_counter()
     encoded = iterate_features(encoder.on_device(), stack_frames(frames, settings.batch_frames), settings, layout)
     features = (each["res4"] for each in encoded)
     masks = [np.asarray(mask) for mask in masks_along(features, sequence.mask(0), settings, layout)]
     result["computing_s"] = time.perf_counter() - start
     (folder / "png").mkdir()
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda item: write_index_mask(folder / f"png/{item[0]}.png", item[1]), enumerate(masks)))
     result["writing_s"] = time.perf_counter() - start
+    result["writing_cpu_ms"] = 1000 * (time.process_time() - cpu) / len(sequence)
     result["whole_again_s"] = whole("second")
     slowest = max(result[f"{stage}_s"] for stage in ("reading", "computing", "writing"))
     result["whole_over_slowest_stage"] = min(result["whole_s"], result["whole_again_s"]) / slowest
     return result
+
+
+def time_feeding(
+    variables: Variables, frames: list[np.ndarray], mask: np.ndarray, settings: Settings, layout: Layout
+) -> float:
+    """CPU milliseconds a frame of the thread that feeds the device, of which next to nothing is asked."""
+    rows, cols = layout.grid(settings.output)
+
+    @functools.partial(jax.jit, static_argnames=("network", "colors"))
+    def encode(variables: Variables, frames: jax.Array, size: None, *, network: Network, colors: Any) -> Any:
+        value = frames[:, :1, :1, :1].astype(np.float32)
+        return {name: jnp.broadcast_to(value, (len(frames), rows, cols, 1)) for name in network.outputs}
+
+    @functools.partial(jax.jit, static_argnames=("topk", "temperature", "ties"))
+    def step(memory: Memory, features: jax.Array, **options: Any) -> Any:
+        frame = jax.tree.map(lambda kept: jnp.broadcast_to(features[:1, :1, :1], kept.shape), memory.first.frames[0])
+        return memory.first.labels[0], frame, memory.previous.labels, memory.seen + 1
+
+    @functools.partial(jax.jit, static_argnames="min_max")
+    def merge(maps: list[jax.Array], tables: Any, *, min_max: str) -> jax.Array:
+        return jnp.broadcast_to(maps[0][:1, :1, 0].astype(np.uint8), layout.shown)
+
+    def feed(count: int) -> float:
+        batches = stack_frames(itertools.islice(itertools.cycle(frames), count), settings.batch_frames)
+        features = (each["res4"] for each in iterate_features(encoder, batches, settings, layout))
+        start = time.thread_time()
+        for found in masks_along(features, mask, settings, layout):
+            np.asarray(found)
+        return 1000 * (time.thread_time() - start) / count
+
+    with (
+        mock.patch.object(networks, "_encode", encode),
+        mock.patch.object(memory_of_frames, "_step", step),
+        mock.patch.object(readout, "_merge", merge),
+    ):
+        encoder = as_encoder(variables).on_device()
+        feed(8)
+        return min(feed(200) for _ in range(3))
 
 
 def torch_network(variables: Variables, folder: Path, device: str) -> Backbone:
@@ -216,6 +268,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         f"ours: {per_frame:.3f} s a frame from files to masks ({len(sequence)} frames); alone: reading "
         f"{ours['reading_s']:.2f} s, computing {ours['computing_s']:.2f} s, writing {ours['writing_s']:.2f} s; the "
         f"whole takes {ours['whole_over_slowest_stage']:.2f} times the slowest"
+    )
+    host = {name: ours[f"{name}_cpu_ms"] for name in ("reading", "feeding", "writing")}
+    print(
+        f"the host's CPU time a frame: reading {host['reading']:.2f} ms, feeding the device {host['feeding']:.2f}, "
+        f"writing {host['writing']:.2f}: with cores enough {1000 / host['feeding']:.0f} frames/s, for 300 of them "
+        f"{0.3 * sum(host.values()):.1f} cores"
     )
     print(
         f"the release's pipeline: features {official['features_s']:.2f} s a frame, propagation "

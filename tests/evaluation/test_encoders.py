@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +17,16 @@ from vfs_jax.errors import InputError
 from vfs_jax.evaluation import evaluate, stream
 from vfs_jax.evaluation.data_sets import SPLITS
 from vfs_jax.evaluation.encoders import FunctionEncoder, NetworkEncoder, StoredFeatures, as_encoder, name_encoders
+from vfs_jax.evaluation.encoders import network as networks
+from vfs_jax.evaluation.propagation.features import features_of
+from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.settings import Settings
 from vfs_jax.evaluation.runs.propagation import propagate_sequence
 from vfs_jax.evaluation.tasks.masks import Davis
 from vfs_jax.models import ResNet, ViT
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, 16, 24, 3), np.uint8)
-HOW = {"outputs": ("features",), "dtype": "float32"}
+HOW = {"outputs": ("features",), "dtype": "float32", "precision": "float32"}
 
 
 def patches(frames):
@@ -50,8 +54,33 @@ def test_arrays_of_any_framework(function):
     assert encoder.grid_size(16, 24, "features") == (2, 3)
     features = encoder(FRAMES, range(3), **HOW)["features"]
     np.testing.assert_allclose(np.asarray(features), patches(FRAMES), rtol=1e-6)
-    half = encoder(FRAMES, range(3), outputs=("features",), dtype="bfloat16")["features"]
+    half = encoder(FRAMES, range(3), outputs=("features",), dtype="bfloat16", precision="float32")["features"]
     assert half.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(("precision", "of_products"), [("float32", "HIGHEST"), ("tensorfloat32", "HIGH")])
+@pytest.mark.parametrize("network", [ResNet(18, outputs=("res4",)), ViT(16, 64, 2, 2, outputs=("norm",))])
+def test_products_are_as_precise_as_the_settings_say(monkeypatch, network, precision, of_products):
+    """On a CPU all are float32's; what GPUs and TPUs are told stands in the program."""
+    programs = []
+    encode = networks._encode
+
+    def trace(*arguments, **options):
+        programs.append(str(encode.trace(*arguments, **options).jaxpr))
+        return {network.outputs[0]: jnp.zeros((4, 1, 1, 1), np.float32)}
+
+    monkeypatch.setattr(networks, "_encode", trace)
+    variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3), np.float32))
+    settings = Settings(short_side=32, output=network.outputs[0], precision=precision)
+    encoder = NetworkEncoder(network, variables)
+    layout = Layout.of((32, 32), settings, encoder)
+    list(features_of(encoder, np.zeros((2, 32, 32, 3), np.uint8), settings, layout))
+    (program,) = programs
+    found = re.findall(
+        r"(?:conv_general_dilated|dot_general)\[.*?precision=\(?(?:Precision\.)?(\w+)", program, re.DOTALL
+    )
+    assert len(found) == program.count("conv_general_dilated[") + program.count("dot_general[") > 5
+    assert set(found) - {"HIGHEST"} == {of_products} - {"HIGHEST"}
 
 
 @pytest.mark.parametrize("framework", ["numpy", "torch", "jax"])

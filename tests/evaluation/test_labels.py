@@ -49,7 +49,10 @@ def test_equal_to_the_whole_video_at_once(variables, short_side):
     inner = {64: (64, 96), 48: (48, 72)}[short_side]
     small = np.array(Image.fromarray(masks[0]).resize(inner[::-1], Image.Resampling.NEAREST))
     resized = np.stack([resize_frame(image, inner) for image in images])
-    encoded = [as_encoder(variables)(image[None], [0], outputs=("res4",), dtype="float32") for image in resized]
+    encoded = [
+        as_encoder(variables)(image[None], [0], outputs=("res4",), dtype="float32", precision="float32")
+        for image in resized
+    ]
     features = np.concatenate([each["res4"] for each in encoded])
     grid = np.array(Image.fromarray(small).resize(features.shape[2:0:-1], Image.Resampling.NEAREST))
     soft, slack = full_video(features, np.eye(3)[grid], radius=4.0, num_context=2)

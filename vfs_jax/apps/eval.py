@@ -79,7 +79,7 @@ def run(arguments: list[str]) -> None:
         check_stored(each, sequences, swept[0].settings)
     several = sum(len(swept) for _, swept in encoders) > 1
     # What differs from the protocol, apart from what every protocol leaves open.
-    whole = {**config.to_dict(), "overridden": sorted({*overrides} - {"output", "dtype", "batch_frames"})}
+    whole = {**config.to_dict(), "overridden": sorted({*overrides} - {"output", "dtype", "precision", "batch_frames"})}
     shown = {name: value for name, value in {**whole, **_common(encoders)}.items() if value is not None}
 
     def report(folder: Path, runs: Sequence[Run], notes: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ same command goes on where it was, or at most a minute before.
 
 import dataclasses
 import json
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from vfs_jax.data.text import read_text
 from vfs_jax.data.video_files import Video
 from vfs_jax.errors import InputError
 from vfs_jax.evaluation.encoders import of_network
+from vfs_jax.evaluation.encoders.base import Precision
 from vfs_jax.evaluation.protocols import settings_of
 from vfs_jax.evaluation.report.videos import write_overlay
 from vfs_jax.evaluation.runs.own_video import Labels, Masks, Points, carry
@@ -51,6 +53,13 @@ _SHORT_SIDE = flags.DEFINE_integer(
 _RADIUS = flags.DEFINE_float(
     "radius", None, "Of the window in cells; the protocol's where not given, inf for no window.", flag_values=FLAGS
 )
+_PRECISION = flags.DEFINE_enum(
+    "precision",
+    None,
+    typing.get_args(Precision),
+    "Of the network's float32 products on GPUs and TPUs; tensorfloat32 where not given.",
+    flag_values=FLAGS,
+)
 flags.mark_flags_as_required(["weights", "out"], flag_values=FLAGS)
 
 
@@ -67,7 +76,7 @@ def run(arguments: list[str]) -> None:
     labels, described = _labels(video.size, path)
     network, variables, about = resolve(str(_WEIGHTS.value), _DEPTH.value)
     encoder = of_network(network, variables)
-    overrides = {flag.name: flag.value for flag in (_SHORT_SIDE, _RADIUS) if flag.value is not None}
+    overrides = {flag.name: flag.value for flag in (_SHORT_SIDE, _RADIUS, _PRECISION) if flag.value is not None}
     settings = settings_of(str(_PROTOCOL.value), "video", encoder, **overrides)
     config = {"video": str(path), "labels": given, "weights": about, "settings": dataclasses.asdict(settings)}
     # The same files may lie elsewhere at the next call: what counts is what they hold.

@@ -84,7 +84,8 @@ def _find_ties(tile: Tile, keys: KeyGroup, labels: jax.Array, topk: int) -> _Tie
 
     def add_frame(total: jax.Array, frame: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         own = jnp.take(frame[1], tile.position, axis=0, mode="clip")
-        return total + jnp.einsum("qo,qol->ql", frame[0].astype(own.dtype), own), None
+        exact = jax.lax.Precision.HIGHEST
+        return total + jnp.einsum("qo,qol->ql", frame[0].astype(own.dtype), own, precision=exact), None
 
     # One frame at a time: the labels of all keys of a tile are several times as large as their scores.
     nothing = jnp.zeros((len(tied), labels.shape[-1]), labels.dtype)

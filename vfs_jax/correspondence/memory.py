@@ -206,19 +206,27 @@ def start_memory(
     """
     context = ContextSpec(num_context, keep_first, fill_first, first_once)
     search = SearchSpec(radius, window, first_frame_windowed, normalize, implementation)
-    frame = _feature_maps(search, own(features)[None])
-    labels = own(first_labels)[None].astype(np.float32)
+    frame, labels, previous_labels, seen = _start(
+        own(features), own(first_labels), num_context=num_context, search=search
+    )
     return Memory(
         first=Labeled((frame,), labels),
-        previous=Labeled((frame,) * num_context, jnp.repeat(labels, num_context, axis=0)),
+        previous=Labeled((frame,) * num_context, previous_labels),
         mask=None if key_mask is None else own(key_mask),
-        seen=jnp.ones((), np.int32),
+        seen=seen,
         context=context,
         search=search,
     )
 
 
-_feature_maps = jax.jit(SearchSpec.feature_maps, static_argnums=0)
+@functools.partial(jax.jit, static_argnames=("num_context", "search"))
+def _start(
+    features: jax.Array, labels: jax.Array, *, num_context: int, search: SearchSpec
+) -> tuple[FeatureMaps, jax.Array, jax.Array, jax.Array]:
+    """Make the first frame, its labels, those of the previous frames, and the number of frames seen, in one program."""
+    labels = labels[None].astype(np.float32)
+    frame = search.feature_maps(features[None])
+    return frame, labels, jnp.repeat(labels, num_context, axis=0), jnp.ones((), np.int32)
 
 
 @functools.partial(jax.jit, static_argnames=("topk", "temperature", "ties"))

@@ -184,6 +184,7 @@ def _encode(case: Case, variables: PyTree, images: jax.Array) -> jax.Array:
         range(len(images)),
         outputs=(settings.output,),
         dtype=settings.dtype,
+        precision=settings.precision,
         colors=colors,
     )
     return encoded[settings.output]

@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from jax.typing import DTypeLike
@@ -13,6 +14,7 @@ from vfs_jax.models.resnet import IMAGE_MEAN, IMAGE_STD
 
 Colors = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and standard deviation of RGB, 0..255
 IMAGENET: Colors = IMAGE_MEAN, IMAGE_STD
+Precision = Literal["tensorfloat32", "float32"]
 
 
 class Encoder(abc.ABC):
@@ -69,6 +71,7 @@ class Encoder(abc.ABC):
         *,
         outputs: tuple[str, ...],
         dtype: DTypeLike,
+        precision: Precision,
         colors: Colors = IMAGENET,
         size: tuple[int, int] | None = None,
     ) -> dict[str, Array]:
@@ -82,6 +85,7 @@ class Encoder(abc.ABC):
             numbers: of the frames in their sequence, [b].
             outputs: feature maps that are wanted, by name.
             dtype: of computation and features.
+            precision: of float32 products in our networks, see `Settings`.
             colors: constants by which networks scale the colors of frames.
             size: height and width of the part that the frames fill; all of it where None.
 

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders.base import IMAGENET, Colors, Encoder, check_grid
+from vfs_jax.evaluation.encoders.base import IMAGENET, Colors, Encoder, Precision, check_grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +55,12 @@ class FunctionEncoder(Encoder):
         *,
         outputs: tuple[str, ...],
         dtype: DTypeLike,
+        precision: Precision,
         colors: Colors = IMAGENET,
         size: tuple[int, int] | None = None,
     ) -> dict[str, Array]:
         """Encode a batch of frames, see `Encoder`."""
-        del numbers, colors, size
+        del numbers, precision, colors, size
         features = self._call(frames if frames.dtype == np.uint8 else np.rint(frames).clip(0, 255).astype(np.uint8))
         rows, cols = self.grid_size(frames.shape[1], frames.shape[2], "")
         if features.shape[:3] != (len(frames), rows, cols):

@@ -13,7 +13,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
-from vfs_jax.evaluation.encoders.base import IMAGENET, Colors, Encoder
+from vfs_jax.evaluation.encoders.base import IMAGENET, Colors, Encoder, Precision
 from vfs_jax.models import ResNet, normalize_images
 from vfs_jax.models.resnet import ResidualBlock, Variables
 from vfs_jax.models.weights import Network
@@ -89,6 +89,7 @@ class NetworkEncoder(Encoder):
         *,
         outputs: tuple[str, ...],
         dtype: DTypeLike,
+        precision: Precision,
         colors: Colors = IMAGENET,
         size: tuple[int, int] | None = None,
     ) -> dict[str, Array]:
@@ -98,7 +99,8 @@ class NetworkEncoder(Encoder):
             frames, colors = np.stack([to_lab(frame) for frame in frames]), _LAB
         part = None if size is None else np.array(size, np.int32)
         network = self.network.clone(outputs=outputs, dtype=dtype)
-        return _encode(self.variables, frames, part, network=network, colors=colors)
+        with jax.default_matmul_precision(precision):  # convolutions obey it too
+            return _encode(self.variables, frames, part, network=network, colors=colors)
 
 
 def of_network(network: Network, variables: Variables) -> NetworkEncoder:

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from vfs_jax.errors import InputError
-from vfs_jax.evaluation.encoders.base import IMAGENET, Colors, Encoder, check_grid
+from vfs_jax.evaluation.encoders.base import IMAGENET, Colors, Encoder, Precision, check_grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +52,12 @@ class StoredFeatures(Encoder):
         *,
         outputs: tuple[str, ...],
         dtype: DTypeLike,
+        precision: Precision,
         colors: Colors = IMAGENET,
         size: tuple[int, int] | None = None,
     ) -> dict[str, Array]:
         """Read the features of frames by their numbers, see `Encoder`."""
-        del frames, colors, size
+        del frames, precision, colors, size
         arrays = [self._read(number) for number in numbers]
         if len({array.shape for array in arrays}) > 1 or arrays[0].shape != self._read(0, header=True).shape:
             shapes = sorted({array.shape for array in arrays})

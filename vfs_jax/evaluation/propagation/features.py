@@ -57,7 +57,7 @@ def iterate_features(
     Args:
         encoder: of the frames' sequence.
         batches: of batch_frames frames each, in time order; the last one is filled up, so that a size compiles once.
-        settings: dtype and output.
+        settings: dtype, precision and output.
         layout: of the video.
         outputs: feature maps that are wanted, by name; that of the settings where empty.
         source: of the frames, for the error.
@@ -73,9 +73,16 @@ def iterate_features(
     unchecked: tuple[Sequence[int], Array] | None = None
     for frames, numbers in batches:
         filled = [*numbers, *[numbers[-1]] * (len(frames) - len(numbers))]
-        encoded, finite = _unstack(
-            encoder(frames, filled, outputs=names, dtype=settings.dtype, colors=colors, size=size)
+        features = encoder(
+            frames,
+            filled,
+            outputs=names,
+            dtype=settings.dtype,
+            precision=settings.precision,
+            colors=colors,
+            size=size,
         )
+        encoded, finite = _unstack(features)
         finite.copy_to_host_async()
         if unchecked:
             _refuse_gaps(*unchecked, source)
@@ -107,7 +114,7 @@ def features_of(
     Args:
         encoder: of the frames' sequence.
         frames: in time order.
-        settings: batch_frames, dtype and output.
+        settings: batch_frames, dtype, precision and output.
         layout: of the video.
         numbers: of the frames in their sequence; 0, 1, 2 ... where None.
         source: of the frames, for the error.

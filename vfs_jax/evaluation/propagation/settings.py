@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from vfs_jax.correspondence.coordinates import Nearest
 from vfs_jax.errors import InputError
+from vfs_jax.evaluation.encoders.base import Precision
 from vfs_jax.models.resnet import is_bottleneck
 
 # What is decided before the features are there; a variation of one of these would need another pass of the network.
 _OF_FEATURES = (
     *("copies", "short_side", "long_side", "width", "square", "multiple", "rounding", "resize", "mean", "std"),
-    *("dtype", "batch_frames", "rules"),
+    *("dtype", "precision", "batch_frames", "rules"),
 )
 
 _POSITIVE = ("short_side", "long_side", "width", "multiple", "batch_frames", "topk", "temperature", "peaks")
@@ -44,6 +45,9 @@ class Settings:
         std: by which the difference is divided.
         output: of the encoder.
         dtype: of the features.
+        precision: to what devices that multiply faster so (GPUs, TPUs) may round the operands of the float32 products
+            of our networks: "tensorfloat32", 10 bits of mantissa, as PyTorch's convolutions do, or "float32", not at
+            all. CPUs round neither way, and propagation is float32 throughout.
         batch_frames: frames a call of the encoder.
         soft_first: whether first labels are one-hot at full size and then brought to the grid bilinearly (CRW), else
             nearest labels on the grid, one-hot.
@@ -89,6 +93,7 @@ class Settings:
     std: Color = (58.395, 57.12, 57.375)
     output: str = "res4"
     dtype: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "tensorfloat32"
     batch_frames: int = 4
     soft_first: bool = False
     first_nearest: Nearest = "pillow"
