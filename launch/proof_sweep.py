@@ -40,22 +40,9 @@ from vfs_jax.training.vfs import train_vfs
 
 SETTINGS = (
     *("plain", "branches02", "branches02,gray", "branches02,decay", "plain,seed1", "branches02,seed1", "colors"),
-    *(
-        "gray",
-        "decay",
-        "negatives",
-        "span4",
-        "span0",
-        "same",
-        "crops",
-        "fast",
-        "slow",
-        "videos16",
-        "videos8",
-        "videos4",
-    ),
-    *("branches02,videos16", "branches02,videos8", "branches02,videos4", "plain,seed2", "branches02,seed2", "spread"),
-    *("branches", "branches,decay"),
+    *("gray", "decay", "negatives", "span4", "span0", "same", "crops", "fast", "slow", "videos16", "videos8"),
+    *("videos4", "branches02,videos16", "branches02,videos8", "branches02,videos4", "plain,seed2", "branches02,seed2"),
+    *("spread", "branches", "branches,decay"),
 )
 Row = dict[str, float | str]
 
