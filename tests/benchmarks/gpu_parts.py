@@ -16,20 +16,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 from device_profile import device_time
 from full_affinity import full_propagation, full_video
+from made_sequences import clouds, make_sequences
 from operator_cases import FULL, TOY, Case, circle_operations, make_video, memory_above_inputs, timed
+from precision_masks import compare, kinds_of, variables_of
 from training import step_runs, time_in_turns
 from training_run import make_records, measure_run
 
 from vfs_jax.correspondence import implementations, propagate_frame, propagate_video
 from vfs_jax.correspondence.backends import Implementation
-from vfs_jax.data.images import write_index_mask
-from vfs_jax.data.mask_datasets import MaskSequence
 from vfs_jax.evaluation import SiamFCTracker
 from vfs_jax.evaluation.encoders import as_encoder
 from vfs_jax.evaluation.propagation.settings import Settings
@@ -297,37 +296,6 @@ def loop(toy: bool) -> Iterator[Row]:
 # Evaluation and tracking.
 
 
-def make_sequences(folder: Path, number: int, frames: int, size: tuple[int, int]) -> list[MaskSequence]:
-    """Make sequences like those of DAVIS: clouds that drift, a square of other clouds that moves over them."""
-    height, width = size
-    found = []
-    for index in range(number):
-        rng = np.random.default_rng(index)
-        ground, square = (clouds(rng, side) for side in ((height, 2 * width), (height // 3, height // 3)))
-        images, masks = [], []
-        for t in range(frames):
-            mask = np.zeros(size, np.uint8)
-            top, left = height // 4 + t % (height // 4), width // 4 + t
-            mask[top : top + len(square), left : left + len(square)] = 1
-            image = ground[:, t : t + width].copy()
-            image[mask > 0] = square[: mask.any(1).sum(), : mask.any(0).sum()].reshape(-1, 3)
-            images.append(folder / f"{index}-{t:05d}.jpg")
-            masks.append(folder / f"{index}-{t:05d}.png")
-            cv2.imwrite(str(images[-1]), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
-            write_index_mask(masks[-1], mask)
-        found.append(MaskSequence(f"clouds-{index}", tuple(images), tuple(masks)))
-    return found
-
-
-def clouds(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """Noise of all scales, as photographs have, uint8 [*size, 3]."""
-    image = np.zeros((*size, 3), np.float32)
-    for scale in (2, 4, 8, 16, 32, 64):
-        coarse = rng.standard_normal((size[0] // scale + 2, size[1] // scale + 2, 3), np.float32)
-        image += scale**0.7 * cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
-    return np.clip(128 + 50 * image / image.std(), 0, 255).astype(np.uint8)
-
-
 def evaluation(toy: bool) -> Iterator[Row]:
     """Time DAVIS-size sequences from files to masks, by ResNet-18, and what compiling for them takes."""
     size, frames, short_side = ((64, 96), 6, 64) if toy else ((480, 854), 67, 480)
@@ -361,6 +329,17 @@ def evaluation(toy: bool) -> Iterator[Row]:
                 "unit": "frames/s",
                 **(judged(rate, 300, least=True) if cores >= 16 else {}),
                 "note": f"{cores} cores" + ("" if toy else f"; DAVIS-2017 val's 1,999 frames in {1999 / rate:.1f} s"),
+            }
+        settings = Settings(short_side=short_side, radius=3.0 if toy else 12.0)
+        # Random weights whose blocks all speak, so that rounding adds up.
+        found = compare(kinds_of(variables_of("perturbed:0", 18), settings), sequences[0], 3 if toy else 10)
+        for kind in ("tensorfloat32", "bfloat16"):
+            yield {
+                "what": f"ResNet-18, masks by {kind} products beside float32's",
+                "figure": 100 * found[kind]["share_of_pixels"],
+                "unit": "% of the pixels differ",
+                "note": f"features by {found[kind]['rms_of_features']:.1e} of their size; J&F "
+                f"{100 * found[kind]['J&F']:.2f} and {100 * found['float32']['J&F']:.2f}",
             }
 
 
