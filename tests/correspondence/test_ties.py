@@ -72,3 +72,17 @@ def test_of_ties_in_a_video_the_oldest_frame_wins(still):
         options = {"radius": 2.5, "topk": 2, "normalize": False, **options}
         expected, _ = full_video(features, first, **options)
         np.testing.assert_allclose(propagate_video(features, first, **options), expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("implementation", ["tiles", "batched"])
+def test_frames_that_come_back_tie(implementation):
+    """Keys of any numbers that are there again in a later frame score the same, wherever the frames are kept."""
+    rng = np.random.default_rng(0)
+    base = rng.standard_normal((9, 13, 8))
+    features = np.stack([base + rng.standard_normal(base.shape) for _ in range(4)])[np.arange(8) % 4].astype(np.float32)
+    first = rng.uniform(size=(9, 13, 2)).astype(np.float32)
+    options = {"num_context": 3, "radius": 3.0}
+    expected, _ = full_video(features, first, **options)
+    found = propagate_video(features, first, **options, implementation=implementation)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)

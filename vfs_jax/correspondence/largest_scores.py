@@ -6,7 +6,7 @@ The window is the same in every frame, so the topk positions p with the largest 
 scores are computed again, in all frames, and the matches are chosen among these topk * t.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax
@@ -59,15 +59,18 @@ def match_by_largest(
         def at_position(array: jax.Array) -> jax.Array:
             return jnp.take(array.reshape(len(array), size, *array.shape[3:]), position, axis=1, mode="clip")
 
-        def score(piece: FeatureMaps) -> jax.Array:
-            dtype = ranked.dtype
-            values, key_values = query.values.reshape(size, -1).astype(dtype), at_position(piece.values).astype(dtype)
-            scores = jnp.einsum("qc,tqoc->tqo", values, key_values, precision=jax.lax.Precision.HIGHEST)
-            if piece.scales is not None:
-                scores *= at_position(piece.scales)
-            return scores if piece.mask is None else jnp.where(at_position(piece.mask), scores, -jnp.inf)
+        def joined(parts: Iterable[jax.Array]) -> jax.Array:
+            return jnp.concatenate([at_position(part) for part in parts])
 
-        scores = jnp.concatenate([score(piece) for piece in keys.frames])
+        # One product for all frames: two would round differently, and equal keys of two frames would not tie.
+        dtype = ranked.dtype
+        values = query.values.reshape(size, -1).astype(dtype)
+        key_values = joined(piece.values for piece in keys.frames).astype(dtype)
+        scores = jnp.einsum("qc,tqoc->tqo", values, key_values, precision=jax.lax.Precision.HIGHEST)
+        if scales := [piece.scales for piece in keys.frames if piece.scales is not None]:
+            scores *= joined(scales)
+        if masks := [piece.mask for piece in keys.frames if piece.mask is not None]:
+            scores = jnp.where(joined(masks), scores, -jnp.inf)
         if query.scales is not None:
             scores *= query.scales.reshape(1, -1, 1)
         matches = matches_among(in_time(scores, keys, position < size), position, keys, topk)
