@@ -104,7 +104,7 @@ def test_the_release_s_step_counted_beside_compiled(step):
 
     A TPU keeps arrays in on-chip memory, so that less is read than counted; its order of axes costs more padding.
     """
-    for platform, chips, name, within in (("cuda", 1, "h100-1", (0.97, 1.03)), ("tpu", 8, "v5e-2x4", (0.7, 1.3))):
+    for platform, chips, name, within in (("cuda", 1, "h100-1", (0.97, 1.03)), ("tpu", 8, "v5e-2x4", (0.5, 1.3))):
         counted, told = step(platform, chips), recorded(f"vfs_r18_fine-{name}")
         exchanges, nbytes = read_program(told["text"])
         low, high = within
