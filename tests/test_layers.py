@@ -52,6 +52,7 @@ def imports(file: Path) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ALLOWED)
 def test_imports_point_one_way(folder: str):
     files = sorted((ROOT / folder).rglob("*.py"))

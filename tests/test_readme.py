@@ -16,6 +16,7 @@ OWN_ENCODER = (ROOT / "docs/own_encoder.md").read_text()
 COMMANDS = (ROOT / "docs/commands.md").read_text()
 
 
+@pytest.mark.slow
 def test_python_blocks_run():
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert blocks

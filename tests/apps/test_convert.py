@@ -38,6 +38,7 @@ def assert_equal(ours, theirs):
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_vfs_file_becomes_a_torchvision_file(vfs_convert, variables, vfs_file, tmp_path):
     status, out, _ = vfs_convert(vfs_file, tmp_path / "tv.pth", "--layout=torchvision")
     assert status == 0
@@ -64,6 +65,7 @@ def test_a_tracking_file_keeps_its_head(vfs_convert, variables, tmp_path):
     assert_equal(load_torch(tmp_path / "again.pth", part="siamfc"), tracker)
 
 
+@pytest.mark.slow
 def test_a_workdir_becomes_a_vfs_file(vfs_convert, variables, tmp_path):
     optimizer = optax.sgd(0.1)
     state = TrainState(
@@ -81,6 +83,7 @@ def test_a_workdir_becomes_a_vfs_file(vfs_convert, variables, tmp_path):
         assert_equal(load_torch(tmp_path / "run.pth", part="vfs"), variables)
 
 
+@pytest.mark.slow
 def test_a_vfs_file_becomes_a_checkpoint_and_comes_back_bit_for_bit(vfs_convert, vfs_file, tmp_path):
     tensors = {}
     rng = np.random.default_rng(0)  # numbers that are no default: statistics and biases too
@@ -106,6 +109,7 @@ def test_a_vfs_file_becomes_a_checkpoint_and_comes_back_bit_for_bit(vfs_convert,
     assert "weights: holds checkpoints already; name another folder" in error
 
 
+@pytest.mark.slow
 def test_a_backbone_becomes_a_checkpoint_that_evaluation_takes(vfs_convert, vfs_file, tmp_path):
     """A file of torchvision's: the same numbers, by their checksum, for vfs-eval; no heads are made up."""
     assert vfs_convert(vfs_file, tmp_path / "tv.pth", "--layout=torchvision")[0] == 0
@@ -120,6 +124,7 @@ def test_a_backbone_becomes_a_checkpoint_that_evaluation_takes(vfs_convert, vfs_
     assert (tmp_path / "again.pth").read_bytes() == (tmp_path / "tv.pth").read_bytes()
 
 
+@pytest.mark.slow
 def test_containers_become_each_other(vfs_convert, vfs_file, tmp_path):
     assert vfs_convert(vfs_file, tmp_path / "vfs.safetensors")[0] == 0
     assert vfs_convert(tmp_path / "vfs.safetensors", tmp_path / "again.pth")[0] == 0

@@ -108,6 +108,7 @@ def test_several_runs_share_a_report(data, weights, tmp_path, command):
         assert image.info["dpi"][0] == pytest.approx(300, abs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -136,6 +136,7 @@ def test_devices_share_the_sequences(otb, command, monkeypatch):
     assert together == {name: (folder / "run/boxes" / f"{name}.txt").read_text() for name in truth}
 
 
+@pytest.mark.slow
 def test_got10k(tmp_path, command):
     split = tmp_path / "got10k" / "val"
     truth = {}
@@ -181,6 +182,7 @@ def copy_frames(source, target, first, count, name):
     return np.array([line.split(",") for line in text[first : first + count]], float)
 
 
+@pytest.mark.slow
 def test_lasot(real_data, tmp_path, command):
     truth = {}
     for name, source, first in (("person-1", "Crossing", 0), ("person-7", "Crossing", 40), ("ball-2", "Soccer", 0)):
@@ -207,6 +209,7 @@ def test_lasot(real_data, tmp_path, command):
     assert (run / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_uav123(real_data, tmp_path, command):
     """Two sequences cut from one folder of frames, a frame of one of them without a box."""
     root = tmp_path / "uav123"

@@ -129,6 +129,7 @@ def test_gpus_are_counted_where_their_plugin_lacks_and_a_line_says_how_to_compil
     assert "pip install 'vfs_jax[cuda]'" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -34,6 +34,7 @@ def compile_once(tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_programs_are_kept_in_the_users_cache(compile_once, tmp_path):
     folder = tmp_path / "home/.cache/vfs_jax/programs"
     assert compile_once() == (f"compiled programs are kept in {folder}\n42.0 0\n", "")

@@ -78,6 +78,7 @@ def test_a_video_that_was_cut_is_carried_to_where_it_ends(tmp_path, command):
     assert stderr.splitlines()[-1] == f"vfs-propagate: WARNING: {video}: {done} of 25 frames decode"
 
 
+@pytest.mark.slow
 def test_points_and_a_pose(video, command):
     """Points on the square move as it does; a pose is points with names and bones."""
     joints = {"left": [28.0, 16.0], "right": [44.0, 28.0], "ground": [80.0, 20.0]}

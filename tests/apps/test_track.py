@@ -98,6 +98,7 @@ def test_a_box_that_is_none_is_one_clear_line(frames, command, box, message):
     assert "nowhere: no such file" in call(command, folder, "--box=1,1,2,2", video="nowhere")[2]
 
 
+@pytest.mark.slow
 def test_a_video_that_was_cut_is_followed_to_where_it_ends(tmp_path, command):
     frames = [paint(number, noise=30) for number in range(12)]
     video = cut(encode(tmp_path / "clip.mp4", frames=frames, container={"movflags": "+faststart"}))

@@ -51,6 +51,7 @@ def check(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_what_was_found_is_kept(check, tmp_path):
     status, rows = check("--parts=exactness,operators,step,tracking", "--minutes=0.1")
     assert status == 1

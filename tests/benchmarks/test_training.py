@@ -31,6 +31,7 @@ def test_the_run_benchmark_runs(tmp_path, monkeypatch):
     assert "| device_idle |" in training_run.run_report(figures, **sizes)
 
 
+@pytest.mark.slow
 def test_the_networks_are_of_the_same_size():
     """Every parameter of ours has its like in PyTorch's."""
     import jax

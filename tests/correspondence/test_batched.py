@@ -85,6 +85,7 @@ def test_videos_and_streams_are_the_full_recurrence():
         assert_propagated(labels, expected[number], slack[number])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("normalize", [False, True])
 def test_largest_scores_are_those_of_float64(split, normalize):

@@ -38,6 +38,7 @@ def test_nearest_is_the_librarys_to_the_pixel(rule):
         np.testing.assert_array_equal(found, nearest_by_library(before, after, rule), f"{before} -> {after}")
 
 
+@pytest.mark.slow
 def test_nearest_of_masks(oracles):
     """Pillow's results on seeded maps [H, W] of numbers 0..5."""
     expected = np.load(oracles / "label_propagation.npz")

@@ -160,6 +160,7 @@ def test_other_records_are_read_whole(folder, tmp_path, options, change):
     assert all(isinstance(item["frames"], list) for item in assert_as_tfds(out))
 
 
+@pytest.mark.slow
 def test_no_damaged_byte_goes_unnoticed(tmp_path, folder):
     """A reader gives what was written or fails, whichever byte of a record is another one."""
     out = tmp_path / "out"

@@ -203,6 +203,7 @@ def test_the_network_of_random_weights_where_nothing_is_named(monkeypatch):
     assert (found.name, type(found.encoder)) == ("random-0", NetworkEncoder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [0, 2, 5])
 def test_features_that_are_no_numbers_end_an_evaluation(tmp_path, wrong):
     """Named by sequence and frame, wherever in a batch; no result of the sequence appears."""
@@ -238,6 +239,7 @@ def dots(frames):
     return frames[:, 4::8, 4::8].astype(np.float32) - 128
 
 
+@pytest.mark.slow
 def test_evaluate_in_one_call(small_davis, tmp_path):
     settings = {"short_side": 64, "radius": 3.0, "num_context": 2}
     found = evaluate(dots, small_davis, out=tmp_path / "run", **settings)
@@ -267,6 +269,7 @@ def test_evaluate_says_what_is_wrong(small_davis, encoder, changes, message):
         evaluate(encoder, small_davis, **changes)
 
 
+@pytest.mark.slow
 def test_networks_of_every_family(small_davis):
     """A ResNet's variables, a network with its variables and a string of weights are encoders too."""
     settings = {"short_side": 64, "radius": 3.0, "num_context": 2, "sequences": ["ant"], "max_frames": 3}

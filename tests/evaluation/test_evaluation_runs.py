@@ -76,6 +76,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_goes_on_where_it_stopped(evaluate, variables, tmp_path, monkeypatch):
     write = mask_tasks.write_index_mask
 
@@ -110,6 +111,7 @@ def test_goes_on_where_it_stopped(evaluate, variables, tmp_path, monkeypatch):
         evaluate(tmp_path, networks={"net": draw_variables(1)})
 
 
+@pytest.mark.slow
 def test_several_devices(evaluate, tmp_path, devices, monkeypatch):
     """Every device has a sequence of its own, and the masks are those of one device."""
     used = set()
@@ -135,6 +137,7 @@ def test_several_devices(evaluate, tmp_path, devices, monkeypatch):
     assert sorted(row["Sequence"] for row in timed) == ["ant", "bee"]
 
 
+@pytest.mark.slow
 def test_settings_swept_in_one_pass(evaluate, tmp_path, monkeypatch):
     """Each combination gives what it gives alone, from features that are computed once; reports get their runs."""
     batches, reports = [], []
@@ -179,6 +182,7 @@ def test_every_block_in_one_pass(evaluate, tmp_path):
         assert_same_but_for_outlines(block, stage)
 
 
+@pytest.mark.slow
 def test_several_networks_side_by_side(evaluate, variables, tmp_path):
     networks = {"mine": draw_variables(3), "other": variables}
     evaluate(tmp_path, networks=networks)

@@ -22,6 +22,7 @@ from vfs_jax.evaluation.tasks.masks import Vip
 from vfs_jax.evaluation.tasks.points import Jhmdb
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "peaks"), [("crw", 3), ("cropmae", 5)])
 def test_joints_drawn_and_read_on_the_grid(tmp_path, name, peaks):
     """JHMDB as CRW and CropMAE do it, held to loops: Gaussians of 4x4 cells, the mean of the best cells, their PCK."""
@@ -84,6 +85,7 @@ def test_what_counts_by_crws_rules():
         miou.confusion(np.zeros_like(labels), labels)
 
 
+@pytest.mark.slow
 def test_parts_of_people_as_cropmae_has_them(vip, tmp_path):  # noqa: F811
     """VIP: a longer side, the other floored to 64; masks by OpenCV's nearest and bilinear, back by Pillow's."""
     (video,) = open_vip(vip)

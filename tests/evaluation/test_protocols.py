@@ -86,6 +86,7 @@ def compare_samples(found, arrays, name, tolerance):
     assert found.std(dtype=np.float64) == pytest.approx(float(arrays[f"{name}.std"]), abs=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", RUNS)
 def test_official_runs(oracles, arrays, inputs, name, case):
@@ -246,6 +247,7 @@ def test_square_frames_of_dino():
     assert np.mean(np.asarray(found) != expected) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "winner"), [("dino", 1), ("dinov3", 0), ("vfs", 0), ("crw", 1)], ids=lambda value: str(value)
 )

@@ -109,6 +109,7 @@ def test_jhmdb(jhmdb, tmp_path, variables):
     assert task.score(tmp_path / "run/joints", clip.cut(4)).value == score.value
 
 
+@pytest.mark.slow
 def test_jhmdb_at_another_size(jhmdb, tmp_path, variables):
     (clip,) = open_jhmdb(jhmdb)
     settings = dataclasses.replace(SETTINGS, square=True)

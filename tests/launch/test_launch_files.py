@@ -53,6 +53,7 @@ def test_the_linter_passes():
     assert checked.returncode == 0, checked.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cpu", "gpu", "tpu"])
 def test_env_files_are_settings_that_this_jax_knows(name):
     settings = dict(line.split("=", 1) for line in (LAUNCH / f"{name}.env").read_text().splitlines() if line[0] != "#")

@@ -73,6 +73,7 @@ def test_two_processes_check_and_train(real_data, tmp_path):
     assert "process 0 has ended (claim the workdir)" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_failing_check_is_named_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     spec = importlib.util.spec_from_file_location("preflight", ROOT / "launch/preflight.py")
     preflight = importlib.util.module_from_spec(spec)

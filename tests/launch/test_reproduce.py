@@ -53,6 +53,7 @@ def test_bad_input_is_one_clear_line(tmp_path, arguments, message):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_cannot_be_foretold_is_one_clear_line(tmp_path):
     """A folder that is no DAVIS, and a machine that nobody knows."""
     (tmp_path / "davis").mkdir()

@@ -86,6 +86,7 @@ def test_single_blocks_are_the_stages_at_their_last_block(variables):
     np.testing.assert_array_equal(outputs["res4.0"], outputs["res4"])
 
 
+@pytest.mark.slow
 def test_initial_values_follow_the_release(variables):
     params, stats = (flatten_dict(variables[name], sep="/") for name in ("params", "batch_stats"))
     for name, leaf in params.items():
@@ -106,6 +107,7 @@ def test_initial_values_follow_the_release(variables):
         np.testing.assert_array_equal(leaf, np.full(leaf.shape, name.endswith("var"), np.float32), err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0, 0.5])
 def test_the_last_bn_of_a_bottleneck_starts_at_zero_or_as_told(scale):
     init = jax.jit(ResidualBlock(width=8, bottleneck=True, branch_scale=scale).init, static_argnums=2)

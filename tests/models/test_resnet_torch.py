@@ -43,6 +43,7 @@ def deviation(ours, theirs):
         ),
     ],
 )
+@pytest.mark.slow
 def test_every_block_equals_torch(tmp_path, depth, strides, dilations, size, dtype):
     reference = randomise(Backbone(depth, strides, dilations), seed=depth).eval()
     variables = load_torch(save(torch.nn.ModuleDict({"backbone": reference}), tmp_path / "r.pth"))
@@ -59,6 +60,7 @@ def test_every_block_equals_torch(tmp_path, depth, strides, dilations, size, dty
             assert deviation(ours[name], theirs[name]) <= {np.float32: 1e-4, np.float64: 1e-9}[dtype], name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth", "kind", "dilations"),
     [

@@ -12,6 +12,7 @@ from vfs_jax.models.weights.checkpoints import save_variables
 from vfs_jax.models.weights.resolve import checksum, resolve, resolve_several, resolve_tracker
 
 
+@pytest.mark.slow
 def test_weights_of_every_kind_are_the_same_numbers(tmp_path):
     variables = init_variables(5, 18)
     save_torch(variables, tmp_path / "whole.pth", layout="vfs")

@@ -76,6 +76,7 @@ def test_values_land_where_they_belong(loaded18, state18):
     assert stats["projector"]["bn3"]["var"][9] == state18["img_head.projection_fcs.7.running_var"].numpy()[9]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.long)])
 def test_vfs_layout_comes_back_bit_for_bit(tmp_path, depth):
     state = random_state(depth, seed=3)

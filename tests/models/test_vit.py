@@ -74,6 +74,7 @@ def test_every_output_equals_torch(kind, size, dtype):
         assert difference <= tolerance * expected.std().item(), name
 
 
+@pytest.mark.slow
 def test_outputs_stop_at_the_deepest_one_and_dtypes_hold():
     network = ours(KINDS["dinov3"])
     images = jnp.ones((1, 12, 8, 3))
@@ -122,6 +123,7 @@ def test_what_cannot_be_is_told(network, size, message):
         ("dinov3_vit7b16", 6716.0),
     ],
 )
+@pytest.mark.slow
 def test_published_networks_have_their_numbers_of_parameters(name, millions):
     network = NETWORKS[name]
     image = jnp.zeros((1, network.patch, network.patch, 3))

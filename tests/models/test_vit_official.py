@@ -154,6 +154,7 @@ def test_an_image_of_480x832_equals_the_official_code(make_vit_weights, recorded
     assert deviation(recorded, "dino_vits16_d3.frame.tokens", features) < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["crw.r18.reflect", "stt.r18.d8", pytest.param("stt.r18.d4", marks=SLOW)])
 def test_peers_resnets_equal_their_code(oracles, tmp_path, caplog, case):
     recorded = np.load(oracles / "protocols.npz")

@@ -20,6 +20,7 @@ def plan(encoder=None, topology="v5e:2x2", settings=SETTINGS, frame=(64, 96)):
     return plan_evaluation(encoder, settings, find_topology(topology), frame, config="davis.py", compiled=False)
 
 
+@pytest.mark.slow
 def test_network_and_operator_are_counted_as_they_are():
     told = plan(topology="a100:8")
     encoder = name_encoder("random:0").encoder

@@ -134,6 +134,7 @@ def test_a_damaged_one_is_passed_over_and_written_again(workdir, damage, fault, 
     assert_equal(restore(workdir), state_at(30))
 
 
+@pytest.mark.slow
 def test_none_whole_is_one_line_with_the_paths(workdir):
     for step in ("10", "20", "30"):
         largest_file(workdir / "checkpoints" / step).unlink()
@@ -171,6 +172,7 @@ def test_no_room_loses_no_checkpoint(workdir):
     assert_equal(restore(workdir), state_at(40))
 
 
+@pytest.mark.slow
 def test_what_is_not_the_files_fault_is_not_laid_on_it(workdir, monkeypatch):
     """No memory, say: the run ends, and its checkpoints stay as they are."""
 

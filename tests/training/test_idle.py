@@ -83,6 +83,7 @@ def test_idle_time_ends_where_the_step_has_all_it_needs():
     assert idle_time(10.0, late) == {"records": 0.0, "transfer": 0.0, "host": 0.0}
 
 
+@pytest.mark.slow
 def test_the_loop_logs_it(tmp_path):
     class Slow(list):
         def __getitem__(self, index):

@@ -36,6 +36,7 @@ def test_equals_the_loop_over_pairs(b, t, symmetric):
         np.testing.assert_allclose(float(ours), naive_loss(z, p, symmetric), rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_no_gradient_flows_into_the_projections():
     z, p = embeddings(2, 2)
     for_z, for_p = jax.grad(frame_similarity_loss, argnums=(0, 1))(jnp.float32(z), jnp.float32(p))

@@ -9,6 +9,7 @@ import torch
 from vfs_jax.training.optimizer import cosine, sgd
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay_all", [True, False])
 def test_updates_equal_torch(decay_all):
     """All parameters decay, or those alone that are no vectors: torch is told by two groups."""

@@ -52,6 +52,7 @@ def test_eight_devices_compute_the_loss_of_one():
     assert difference(jax.device_get(state.batch_stats), after["batch_stats"]) <= 1e-5
 
 
+@pytest.mark.slow
 def test_two_steps_descend_the_gradient_of_the_loss():
     """Normalization, both views, loss, gradient, decay and momentum, written out in float64."""
     batches = [host_batch(0), host_batch(1)]

@@ -28,6 +28,7 @@ def test_labels():
     assert labels.sum() == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gamma", [0.0, 2.0])
 def test_loss_and_gradient_are_those_of_pytorch(gamma):
     rng = np.random.default_rng(0)
