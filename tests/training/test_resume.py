@@ -71,7 +71,7 @@ def test_sigterm_while_evaluating_ends_at_once_and_the_evaluation_is_made_up_for
     while process.stdout.readline().strip() != "evaluating":
         pass
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=20)
+    process.wait(timeout=60)
     assert process.returncode == 143
     process.communicate()
     status, printed = finish(start(PROGRAM, tmp_path, 2, "eval_every=1", 'eval_data="here"'))
