@@ -42,6 +42,8 @@ from vfs_jax.models.resnet import Variables
 from vfs_jax.models.weights.resolve import checksum, resolve
 
 Kinds = dict[str, tuple[Encoder, Settings]]
+# Primitives that run a program once, as it is.
+CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call")
 
 
 def variables_of(weights: str, depth: int) -> Variables:
@@ -68,11 +70,12 @@ def with_rounded_operands(function: Callable[..., Any]) -> Callable[..., Any]:
         values: dict[Var, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
         for eqn in jaxpr.eqns:
             inputs = [each.val if isinstance(each, Literal) else values[each] for each in eqn.invars]
-            inner = next((each for each in eqn.params.values() if isinstance(each, Jaxpr | ClosedJaxpr)), None)
-            if isinstance(inner, ClosedJaxpr):
-                outputs = evaluate(inner.jaxpr, inner.consts, *inputs)
-            elif inner is not None:
-                raise NotImplementedError(f"{eqn.primitive} holds a program that is not looked into")
+            inner = [each for each in jax.tree.leaves(eqn.params) if isinstance(each, Jaxpr | ClosedJaxpr)]
+            called = inner[0] if eqn.primitive.name in CALLS else None
+            if isinstance(called, ClosedJaxpr):
+                outputs = evaluate(called.jaxpr, called.consts, *inputs)
+            elif inner:  # a loop or a choice: evaluated once it would be another program, left whole it is not rounded
+                raise ValueError(f"{eqn.primitive} in the network: only calls are looked into")
             else:
                 if eqn.primitive.name in ("conv_general_dilated", "dot_general"):
                     inputs = [jax.lax.reduce_precision(each, 8, 10) for each in inputs]

@@ -38,9 +38,14 @@ def stack_frames(
 ) -> Iterator[FrameBatch]:
     """Stack frames as `prepare_frame` gives them; numbers are 0, 1, 2 ... where None."""
     iterator = zip(itertools.count() if numbers is None else numbers, frames, strict=False)
-    while batch := list(itertools.islice(iterator, batch_frames)):
-        filled = batch + [batch[-1]] * (batch_frames - len(batch))
-        yield FrameBatch(np.stack([frame for _, frame in filled]), [number for number, _ in batch])
+    for first, frame in iterator:
+        stacked, of_batch = np.empty((batch_frames, *frame.shape), frame.dtype), [first]
+        stacked[0] = frame  # as it comes: its owner may lay the next one where it was
+        for number, following in itertools.islice(iterator, batch_frames - 1):
+            stacked[len(of_batch)] = following
+            of_batch.append(number)
+        stacked[len(of_batch) :] = stacked[len(of_batch) - 1]
+        yield FrameBatch(stacked, of_batch)
 
 
 def iterate_features(

@@ -19,15 +19,14 @@ def resize_frame(frame: np.ndarray, size: Size, resize: Resize = "opencv") -> np
             rounded; "pillow" bicubic with antialiasing on bytes.
 
     Returns:
-        RGB uint8 [*size, 3], or float32 0..255 of "opencv_float"; a copy where it is of that size, since
-        the frame's owner may lay the next one there.
+        RGB uint8 [*size, 3], or float32 0..255 of "opencv_float"; the frame itself where it is of that size.
 
     >>> frame = np.zeros((2, 4, 3), np.uint8)
     >>> resize_frame(frame, (3, 6)).dtype, resize_frame(frame, (3, 6), "opencv_float").dtype
     (dtype('uint8'), dtype('float32'))
     """
     if frame.shape[:2] == size:
-        return frame.copy()
+        return frame
     if resize == "pillow":
         return np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BICUBIC))
     source = frame.astype(np.float32) if resize == "opencv_float" else frame
