@@ -86,8 +86,8 @@ tracks, hidden = np.stack(tracks), np.stack(hidden)
 # %% [markdown]
 # ## How far off
 #
-# Thresholds as in TAP-Vid, in pixels of these frames; points that another piece covers are in the truth too, where
-# nobody can see them.
+# Thresholds as in TAP-Vid, in pixels of these frames; points that another piece covers, so that nobody can see them,
+# count too.
 
 # %%
 error = np.linalg.norm(tracks - truth, axis=-1)[1:]
