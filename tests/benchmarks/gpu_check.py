@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from kept import keep
+
 ROOT = Path(__file__).resolve().parents[2]
 # Most valuable first, with its share of the minutes; what a part leaves goes to those after it.
 SHARES = {"exactness": 1.5, "operators": 3.0, "step": 2.0, "loop": 1.5, "evaluation": 1.5, "tracking": 0.5}
@@ -87,6 +89,12 @@ def measure_part(name: str, out: Path, *, toy: bool) -> None:
         write_report(out, report)
 
 
+def measured(report: dict[str, Any]) -> dict[str, tuple[float, str]]:
+    """Name the figures of a report for `kept.keep`: all but how exact it was."""
+    rows = [row for row in report["rows"] if row.get("figure") and row["part"] != "exactness"]
+    return {f"GPU check, {row['part']}: {row['what']}": (row["figure"], row["unit"]) for row in rows}
+
+
 def start_report(out: Path, parts: list[str], machine: dict[str, Any]) -> None:
     """Begin a report: what other parts found on the same machine stays."""
     out.mkdir(parents=True, exist_ok=True)
@@ -103,6 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--parts", default=",".join(SHARES), help="comma-separated, run in this order")
     parser.add_argument("--toy", action="store_true", help="tiny sizes: only to see that everything runs")
     parser.add_argument("--out", type=Path, default=Path("runs/gpu_check"), help="folder of the table")
+    parser.add_argument("--keep", type=Path, help="JSON file to add the figures to")
     parser.add_argument("--run_part", choices=SHARES, help=argparse.SUPPRESS)
     flags = parser.parse_args(arguments)
     if flags.run_part:
@@ -125,6 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(line_of(report["rows"][-1]), flush=True)
             write_report(flags.out, report)
     print(f"written: {flags.out}/gpu_check.json, gpu_check.md")
+    keep(flags.keep, measured(read_report(flags.out)))
     return int(any(row["met"] is False for row in read_report(flags.out)["rows"] if "met" in row))
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import vfs_jax
+
 ROOT = Path(__file__).parents[2]
 VERSIONS = ("jax", "jaxlib", "flax", "numpy", "torch", "opencv-python-headless")
 
@@ -31,7 +33,12 @@ def keep(path: Path | None, figures: Mapping[str, tuple[float, str]]) -> None:
 
 
 def commit() -> str:
-    """The commit of the checkout, with "-dirty" where files differ from it; where figures are kept does not count."""
+    """The commit of the checkout, with "-dirty" where files differ from it; where figures are kept does not count.
+
+    Outside of a checkout, the version of the package.
+    """
+    if not (ROOT / ".git").exists():
+        return vfs_jax.__version__
 
     def git(*arguments: str) -> str:
         given = ["git", "-C", str(ROOT), *arguments]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import gpu_check
+import kept
 import pytest
 
 # Parts that find something and then go on, hang, die, or miss a goal.
@@ -38,7 +39,8 @@ def tracking(toy):
 @pytest.fixture
 def check(tmp_path):
     """Runs the check with those parts; gives its exit status and the rows that it left."""
-    shutil.copy(gpu_check.__file__, tmp_path)
+    for module in (gpu_check, kept):
+        shutil.copy(module.__file__, tmp_path)
     (tmp_path / "gpu_parts.py").write_text(PARTS)
 
     def run(*flags):
@@ -53,7 +55,8 @@ def check(tmp_path):
 
 @pytest.mark.slow
 def test_what_was_found_is_kept(check, tmp_path):
-    status, rows = check("--parts=exactness,operators,step,tracking", "--minutes=0.1")
+    figures = tmp_path / "kept.json"
+    status, rows = check("--parts=exactness,operators,step,tracking", "--minutes=0.1", f"--keep={figures}")
     assert status == 1
     assert rows == [
         ("exactness", "first"),
@@ -67,6 +70,11 @@ def test_what_was_found_is_kept(check, tmp_path):
     assert "| exactness | first | 1.5 ms | <= 2 | yes |" in table
     assert "| operators | the part itself | stopped at its limit of " in table
     assert "| tracking | slow | 5 ms | <= 2 | NO |" in table
+    assert [(entry["name"], entry["figure"]) for entry in json.loads(figures.read_text())] == [
+        ("GPU check, operators: before it hangs", 3),
+        ("GPU check, step: before it dies", 4),
+        ("GPU check, tracking: slow", 5),
+    ]
     running = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False).stdout
     assert not running
 

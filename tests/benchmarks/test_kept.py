@@ -9,6 +9,8 @@ import kept
 import kept_chart
 import pytest
 
+import vfs_jax
+
 ROOT = Path(__file__).parents[2]
 FIELDS = {"name", "figure", "unit", "date", "commit", "machine", "versions"}
 
@@ -38,6 +40,7 @@ def test_a_commit_is_dirty_by_its_own_files_alone(tmp_path, monkeypatch):
         given = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
         return subprocess.run(given, check=True, capture_output=True, text=True).stdout.strip()
 
+    assert kept.commit() == vfs_jax.__version__
     git("init")
     (tmp_path / "docs").mkdir()
     for name in ("code.py", "docs/benchmarks.json"):
