@@ -2,19 +2,20 @@
 
 Differs from vfs_r18_fine in batch, crops, frames a clip, steps and learning rate, which is twice the release's although
 the batch is smaller. launch/real_proof.sh trains it on 33 videos; docs/proof tells how the settings were chosen.
+Variants: smoke (three steps), and the single changes of proof_sweep.py.
 
     vfs-train --config=configs/real_proof.py --workdir=runs/real_proof/train-0 --config.data=RECORDS
 """
 
 from ml_collections import ConfigDict
 
-from vfs_jax.configs import common, vfs_r18_fine
+from vfs_jax.configs import common, proof_sweep, vfs_r18_fine
 
-VARIANTS = {"smoke": {**vfs_r18_fine.VARIANTS["smoke"], "eval_every": 3}}
+VARIANTS = {"smoke": {**vfs_r18_fine.VARIANTS["smoke"], "eval_every": 3}, **proof_sweep.LEVERS}
 
 
 def get_config(variants: str = "") -> ConfigDict:
-    """Return the experiment; variant "smoke" is a run of three steps."""
+    """Return the experiment, changed by the variants."""
     config = vfs_r18_fine.get_config()
     config.steps = 5000
     config.batch_size = 16

@@ -3,8 +3,9 @@
 # prepares clips, trains on them, and measures random and trained weights beside two baselines without a network.
 #   bash launch/real_proof.sh DATA_DIR             DATA_DIR holds kinetics_like/, davis_train_clips/, davis_like/, otb_like/
 #   bash launch/real_proof.sh DATA_DIR --seed 1    another seed, beside the first one
+#   bash launch/real_proof.sh DATA_DIR --setting branches02,gray     other settings: variants of configs/proof_sweep.py
 #   bash launch/real_proof.sh DATA_DIR --smoke     all steps of the way in minutes, with numbers that mean nothing
-# Everything is written below runs/real_proof; run it again and it goes on where it stopped.
+# Everything is written below runs/real_proof, or runs/real_proof_SETTING; run it again and it goes on where it stopped.
 # The sequence tennis chose the settings: it is not trained on and not among the six that are reported.
 set -euo pipefail
 caller=$PWD
@@ -13,17 +14,20 @@ source launch/venv.sh
 
 (($#)) || { echo "error: give the folder of the data: bash launch/real_proof.sh DATA_DIR" >&2 && exit 2; }
 data=$(cd "$caller" && realpath -m "$1") && shift
-seed=0 out=runs/real_proof variant='' cut=()
+seed=0 setting='' smoke='' cut=()
 while (($#)); do
   case $1 in
     --seed) seed=${2:?--seed needs a number} && shift 2 ;;
-    --smoke) out=runs/real_proof_smoke variant=:smoke cut=(--config.max_frames=4) && shift ;;
-    *) echo "error: unknown argument $1; there are --seed N and --smoke" >&2 && exit 2 ;;
+    --setting) setting=${2:?--setting needs variants} && shift 2 ;;
+    --smoke) smoke=yes cut=(--config.max_frames=4) && shift ;;
+    *) echo "error: unknown argument $1; there are --seed N, --setting VARIANTS and --smoke" >&2 && exit 2 ;;
   esac
 done
 for part in kinetics_like davis_train_clips davis_like otb_like; do
   [[ -d $data/$part ]] || { echo "error: $data/$part: no such folder; DATA_DIR holds it" >&2 && exit 2; }
 done
+variants=$setting${smoke:+${setting:+,}smoke}
+out=runs/real_proof${variants:+_${variants//,/+}}
 
 use_venv .venv-proof --editable .
 mkdir -p "$out"
@@ -33,8 +37,8 @@ find "$data/kinetics_like" "$data/davis_train_clips" -type f ! -name '*.txt' ! -
 vfs-prepare all --list="$out/clips.txt" --out="$out/records" --clip_seconds=1
 
 echo "== 2/5 train, and follow the sequence tennis: $out/train-$seed"
-vfs-train --config="configs/real_proof.py$variant" --workdir="$out/train-$seed" --config.data="$out/records" \
-  --config.seed="$seed" --config.eval_data="$data/davis_like" --config.eval_split=train ${variant:+--config.eval_max_frames=4}
+vfs-train --config="configs/real_proof.py${variants:+:$variants}" --workdir="$out/train-$seed" --config.data="$out/records" \
+  --config.seed="$seed" --config.eval_data="$data/davis_like" --config.eval_split=train ${smoke:+--config.eval_max_frames=4}
 
 vfs-eval --config=configs/davis.py --workdir="$out/tennis-$seed" --config.data="$data/davis_like" --config.split=train \
   --config.published='()' --config.inspect=0 --config.weights="random:$seed" "${cut[@]}"

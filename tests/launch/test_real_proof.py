@@ -72,14 +72,14 @@ def test_patch_masks(real_data, proof, tmp_path):
 @pytest.mark.long
 def test_every_step(real_data, tmp_path):
     done = subprocess.run(
-        ["bash", str(ROOT / "launch" / "real_proof.sh"), str(real_data), "--smoke"],
+        ["bash", str(ROOT / "launch" / "real_proof.sh"), str(real_data), "--smoke", "--setting", "branches02"],
         env=os.environ | {"XLA_FLAGS": ""},  # one device, as at a user's
         capture_output=True,
         text=True,
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    out = ROOT / "runs" / "real_proof_smoke"
+    out = ROOT / "runs" / "real_proof_branches02+smoke"
     assert "Trained minus random:" in (out / "results.md").read_text()
     assert (out / "curve.png").stat().st_size > 10_000
 
