@@ -2,7 +2,7 @@
 # Tries what may make training on few videos better: settings one after the other, each trained for the same steps and
 # measured on tennis and composed sequences. A table grows, and a second start goes on where the first one stopped.
 #   bash launch/proof_sweep.sh DATA_DIR --minutes=M [--size=gpu] [--settings="branches branches,decay"] [--steps=N]
-#   bash launch/proof_sweep.sh DATA_DIR --pack     packs what that needs, 55 MB, for a machine without DATA_DIR
+#   bash launch/proof_sweep.sh DATA_DIR --pack     packs what that needs, 57 MB, for a machine without DATA_DIR
 #   bash launch/proof_sweep.sh PACK --minutes=M ...
 # DATA_DIR holds kinetics_like/, davis_train_clips/ and davis_like/, as for launch/real_proof.sh; the pack is written to
 # runs/proof_sweep/pack. Its records are whole videos at 12 frames a second, without tennis, over which the composed
@@ -40,7 +40,8 @@ fi
 if [[ ${PYTHON:-} ]]; then
   python() { PYTHONPATH=$pack/site "$PYTHON" "$@"; }
 elif ! command -v vfs-prepare >/dev/null; then
-  use_venv .venv-proof --editable '.[compose]'
+  extra=$(accelerator)
+  use_venv .venv-proof --editable ".[compose${extra:+,$extra}]"
 fi
 
 if [[ $pack != "$data" ]]; then

@@ -29,7 +29,8 @@ done
 variants=$setting${smoke:+${setting:+,}smoke}
 out=runs/real_proof${variants:+_${variants//,/+}}
 
-use_venv .venv-proof --editable .
+extra=$(accelerator)
+use_venv .venv-proof --editable ".[compose${extra:+,$extra}]"
 mkdir -p "$out"
 
 echo "== 1/5 prepare: one-second clips of kinetics_like and davis_train_clips but tennis -> $out/records"

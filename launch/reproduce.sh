@@ -46,7 +46,8 @@ done
 
 starter=()
 [[ ! $hosts ]] || starter=(bash launch/hosts.sh "$hosts")
-[[ $(command -v vfs-train) ]] || use_venv .venv-reproduce --editable .
+extra=$(accelerator)
+[[ $(command -v vfs-train) ]] || use_venv .venv-reproduce --editable ".${extra:+[$extra]}"
 foretell() { python launch/reproduce.py foretell "$out" "${data[davis]}" "$recipes" "$topology" "${flags[@]}"; }
 
 # stage NAME COMMAND...: runs a command, unless an earlier run has finished it.
@@ -84,8 +85,8 @@ for recipe in $recipes; do
   depth=${recipe%%_*}
   stage "train-$recipe" "${starter[@]}" vfs-train --config="configs/vfs_$recipe.py${smoke:+:smoke}" \
     --workdir="$out/train-$recipe" --config.data="$out/records" "${flags[@]}"
-  stage "weights-$recipe" vfs-convert "$out/train-$recipe" "$out/weights/$recipe.pth"
-  weights=$out/weights/$recipe.pth
+  stage "weights-$recipe" vfs-convert "$out/train-$recipe" "$out/weights/$recipe.safetensors"
+  weights=$out/weights/$recipe.safetensors
   if [[ $recipe != *object* ]]; then
     for task in davis jhmdb vip; do
       [[ ${data[$task]-} ]] || continue

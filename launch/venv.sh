@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by quickstart.sh and test.sh: makes a virtual environment with this package in it and puts it first on PATH.
+# Sourced by scripts that need one: makes a virtual environment with this package in it and puts it first on PATH.
 # Nothing outside the environment's folder is changed; a second run finds it ready.
 # PYTHON names the interpreter to take; python3.11, else python3, where it is not set.
 
@@ -30,4 +30,13 @@ use_venv() {
     echo "$stamp" >"$folder/ready"
   fi
   PATH=$PWD/$folder/bin:$PATH
+}
+
+# accelerator    tells the extra of setup.cfg that this machine's GPU or TPU needs; nothing for CPUs
+accelerator() {
+  if command -v nvidia-smi >/dev/null; then
+    echo cuda
+  elif compgen -G '/dev/accel*' >/dev/null || compgen -G '/dev/vfio/[0-9]*' >/dev/null; then
+    echo tpu
+  fi
 }

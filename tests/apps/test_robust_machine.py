@@ -129,7 +129,13 @@ def _to_full_device():
             id="told in words",
         ),
         pytest.param(
-            MemoryError(), "out of memory (no more to be had); take smaller frames, or fewer at a time", id="memory"
+            MemoryError(), "out of memory (no more to be had); take smaller images, or fewer at a time", id="memory"
+        ),
+        pytest.param(
+            RuntimeError("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 22G of 16G.\nTotal usage:\n"),
+            "out of memory (RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 22G of 16G.); take smaller "
+            "images, or fewer at a time",
+            id="memory of a TPU",
         ),
     ],
 )
@@ -149,7 +155,7 @@ def test_arrays_larger_than_the_memory(ends, zeros):
     status, line = ends(lambda: zeros((10**14,), np.float32))
     assert status == 1
     assert line.startswith("out of memory (")
-    assert line.endswith("; take smaller frames, or fewer at a time")
+    assert line.endswith("; take smaller images, or fewer at a time")
 
 
 def test_defects_keep_their_traceback(monkeypatch):

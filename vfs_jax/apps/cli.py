@@ -144,8 +144,9 @@ _CURES = {
 def _of_the_machine(error: Exception, flag_values: flags.FlagValues) -> str | None:
     """Say in one line what the machine has refused: files, space, memory; None for any other error."""
     text = str(error)
-    if isinstance(error, MemoryError) or text.startswith("RESOURCE_EXHAUSTED: Out of memory"):
-        return f"out of memory ({text or 'no more to be had'}); take smaller frames, or fewer at a time"
+    if isinstance(error, MemoryError) or re.match("RESOURCE_EXHAUSTED: .*(memory|alloc)", text):
+        why = text.partition("\n")[0] or "no more to be had"  # more lines list what takes it
+        return f"out of memory ({why}); take smaller images, or fewer at a time"
     name = getattr(error, "filename", None) or _output(flag_values)
     number = error.errno if isinstance(error, OSError) else None
     if number is None:  # libraries in C++ tell it in words
