@@ -87,6 +87,17 @@ def test_only_the_newest_are_kept(workdir):
     assert sorted(folder.name for folder in checkpoints.folder.iterdir() if folder.is_dir()) == ["30", "40"]
 
 
+def test_the_only_one_is_kept_until_the_next_is_whole(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(state_at(10))
+    with monkeypatch.context() as patch:
+        patch.setattr("vfs_jax.training.checkpoints._write_manifest", lambda *_: 1 / 0)  # as a kill would end it
+        with pytest.raises(ZeroDivisionError):
+            checkpoints.save(state_at(20))
+    checkpoints.close()
+    assert_equal(restore(tmp_path), state_at(10))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "fault"),

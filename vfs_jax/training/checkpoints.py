@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -42,10 +43,10 @@ class Checkpoints:
         self.folder = workdir.resolve() / FOLDER
         # Saving waits until all is written. The copy in the background would need memory of its own, since the step
         # that follows overwrites the state in place.
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
-        )
+        # Orbax would remove the oldest as soon as its own files are there, before the manifest says they are whole.
+        options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self.folder, options=options)
+        self._keep = keep
 
     def save(self, state: TrainState) -> None:
         """Write a checkpoint of the state's step, unless there is one already.
@@ -68,6 +69,9 @@ class Checkpoints:
         self._manager.save(step, args=ocp.args.Composite(**{ITEM: ocp.args.StandardSave(state)}))
         if jax.process_index() == 0:
             _write_manifest(self.folder / str(step), state)
+            steps = sorted(int(folder.name) for folder in self.folder.iterdir() if folder.name.isdecimal())
+            for old in steps[: -self._keep]:
+                shutil.rmtree(self.folder / str(old))
 
     def restore(self, like: TrainState) -> TrainState | None:
         """Restore the newest checkpoint that is whole.
