@@ -28,15 +28,25 @@ def test_non_finite_steps_end_the_run_only_in_a_row(tmp_path):
 
 def test_unreadable_records_are_counted_once_and_end_the_run(caplog):
     guard = guards.Unreadable(num_records=200, share=0.01)
-    assert guard.count([]) == 0
-    assert guard.count(["a: bad", "a: bad", "b: worse"]) == 2
-    assert guard.count(["a: bad"]) == 2
+    assert guard.count([], 0) == 0
+    assert guard.count(["a: bad", "a: bad", "b: worse"], 0) == 2
+    assert guard.count(["a: bad"], 0) == 2
     assert [record.getMessage() for record in caplog.records] == [
         f"unreadable record replaced by another one: {message}" for message in ("a: bad", "b: worse")
     ]
     guard.check(2)
     with pytest.raises(InputError, match=r"3 of 200 records are unreadable.*0\.01"):
         guard.check(3)
+
+
+def test_processes_do_not_count_a_record_of_an_earlier_pass_again():
+    """Each pass gives the records to other processes: in time each would have met all that is unreadable."""
+    processes = [guards.Unreadable(num_records=200, share=0.01) for _ in range(2)]
+    for number, reader in enumerate([0, 1, 0]):
+        counts = [
+            each.count(["a: bad", "b: bad"] if index == reader else [], number) for index, each in enumerate(processes)
+        ]
+        assert sum(counts) == 2
 
 
 def test_collapse_warns_once_each_time(caplog):

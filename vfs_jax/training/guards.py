@@ -49,7 +49,9 @@ class NonFinite:
 
 
 class Unreadable:
-    """Counts the records that could not be read.
+    """Counts the records that could not be read in one pass over the data.
+
+    A pass gives each record to one process, so that the counts of all add up; the next pass may give it to another.
 
     Args:
         num_records: of the data set.
@@ -59,19 +61,28 @@ class Unreadable:
     def __init__(self, num_records: int, share: float):
         self._num_records = num_records
         self._share = share
-        self._seen: set[str] = set()
+        self._named: set[str] = set()
+        self._pass, self._in_pass = 0, set[str]()
 
-    def count(self, messages: Iterable[str]) -> int:
-        """Take note of what a batch had to replace ("id: why") and return the number of different records so far."""
+    def count(self, messages: Iterable[str], number: int) -> int:
+        """Take note of what a batch had to replace ("id: why") and return the number of different records in its pass.
+
+        Args:
+            messages: of the batch.
+            number: of the pass.
+        """
+        if number != self._pass:
+            self._pass, self._in_pass = number, set()
         for message in messages:
             record = message.partition(": ")[0]
-            if record not in self._seen:
-                self._seen.add(record)
+            self._in_pass.add(record)
+            if record not in self._named:
+                self._named.add(record)
                 _LOG.warning("unreadable record replaced by another one: %s", message)
-        return len(self._seen)
+        return len(self._in_pass)
 
     def check(self, total: int) -> None:
-        """Look at the count over all processes, so that all end at the same step.
+        """Look at the sum of the counts of all processes, so that all end at the same step.
 
         Raises:
             InputError: more of the data set than allowed is unreadable.

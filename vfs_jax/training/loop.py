@@ -106,7 +106,7 @@ def train(
         for step in range(start + 1, plan.steps + 1):
             watchdog.alive()
             batch = next(feed)
-            arrays = {**batch.arrays, **messages(termination.asked, monitor.unreadable(batch.unreadable))}
+            arrays = {**batch.arrays, **messages(termination.asked, monitor.unreadable(step, batch.unreadable))}
             with jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, arrays)
             monitor.add(step, metrics, batch)

@@ -61,9 +61,14 @@ class Monitor:
         self._since += seconds
         self._watch.leave_out(seconds)
 
-    def unreadable(self, messages: list[str]) -> int:
-        """Count the different records that this process could not read so far, with those of a batch ("id: why")."""
-        return self._unreadable.count(messages)
+    def unreadable(self, step: int, messages: list[str]) -> int:
+        """Count the records that this process could not read in a pass over the data, those of a batch included.
+
+        Args:
+            step: that takes the batch; its first record tells the pass.
+            messages: of the batch, "id: why".
+        """
+        return self._unreadable.count(messages, (step - 1) * self._plan.batch_size // self._plan.num_records)
 
     def add(self, step: int, metrics: Metrics, batch: PlacedBatch) -> None:
         """Take a step that was just dispatched, and finish the one before.

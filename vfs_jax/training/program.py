@@ -21,7 +21,7 @@ HostBatch = Mapping[str, Any]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 # Arrays of every batch, [b], by which any process tells all: "stop", that they shall stop, and "unreadable", which sums
-# up to the number of unreadable records.
+# up to the number of unreadable records of a pass.
 MESSAGES: dict[str, DTypeLike] = {"stop": jnp.bool, "unreadable": jnp.int32}
 
 
