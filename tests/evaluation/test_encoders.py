@@ -254,6 +254,18 @@ def test_evaluate_in_one_call(small_davis, tmp_path):
     assert {task: importlib.import_module(f"vfs_jax.configs.{task}").get_config().split for task in SPLITS} == SPLITS
 
 
+def test_another_function_does_not_go_on_with_the_results_of_the_first(small_davis, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vfs_jax.evaluation.runs.evaluation.propagate_all", interrupted)
+    for encoder in (dots, lambda frames: 2 * dots(frames) / 2):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(encoder, small_davis, out=tmp_path / "run", short_side=64)
+    with pytest.raises(InputError, match=r"another configuration \(features_found: 67.*, 128 there, 13.*, 256 here\)"):
+        evaluate(lambda frames: 2 * dots(frames), small_davis, out=tmp_path / "run", short_side=64)
+
+
 @pytest.mark.parametrize(
     ("encoder", "changes", "message"),
     [

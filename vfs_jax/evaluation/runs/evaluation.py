@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Generic
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from vfs_jax.claims import claim_folder, with_versions
 from vfs_jax.distributed import from_first
-from vfs_jax.evaluation.encoders import NamedEncoder
+from vfs_jax.evaluation.encoders import NamedEncoder, NetworkEncoder
+from vfs_jax.evaluation.propagation.features import features_of
 from vfs_jax.evaluation.propagation.padding import Layout
 from vfs_jax.evaluation.propagation.settings import Variant
 from vfs_jax.evaluation.runs.comparison import Run, write_comparison, write_results
@@ -26,7 +28,7 @@ from vfs_jax.evaluation.runs.propagation import (
     propagate_all,
     wait_for,
 )
-from vfs_jax.evaluation.tasks.base import S, SequenceScore, Task, format_table, write_tables
+from vfs_jax.evaluation.tasks.base import LabeledSequence, S, SequenceScore, Task, format_table, write_tables
 
 # Of a comparison's folder: which runs it is of may change from one call to the next.
 _OF_COMPARISONS = {"sweep": "", "all_blocks": False, "encoder": "", "features": ""}
@@ -91,12 +93,15 @@ def evaluate_propagation(
     }
 
     def claim() -> str:
+        known = {
+            each.name: _known_by(each, sequences[0], variants[0], layouts[each.name]) for each, variants in encoders
+        }
         # The same data may lie elsewhere than at the first call: what counts is their checksum.
         found = {**config, "data_found": sequences_checksum(task, sequences)}
         if joint:
             claim_folder(workdir, found, free=["weights", *_OF_COMPARISONS, "data", *free])
         for job in jobs:
-            _claim(job, found, ["data", *free])
+            _claim(job, {**found, **known[job.encoder.name]}, ["data", *free])
         return json.dumps([_lacking(task, _of(jobs, each), sequences) for each, _ in encoders])
 
     # What there is to do is looked up once: a later process would see what the first ones have done by then.
@@ -131,6 +136,22 @@ def _job(workdir: Path, encoder: NamedEncoder, variant: Variant, *, joint: bool,
     """Return a run with a name that tells what differs between the runs; several get folders below the workdir."""
     name = variant.name if joint and not several else "-".join(filter(None, (encoder.name, variant.name)))
     return _Job(name, encoder, variant, workdir / name if joint else workdir)
+
+
+def _known_by(
+    encoder: NamedEncoder, sequence: LabeledSequence, variant: Variant, layouts: Mapping[str, Layout]
+) -> dict[str, object]:
+    """Return what tells an encoder from another one of its name, where it has no weights whose checksum does.
+
+    That is the mean and the largest size of its features of a frame. Of three digits, since the last ones depend on the
+    machine.
+    """
+    if isinstance(encoder.encoder, NetworkEncoder):
+        return {}
+    layout, source = layouts[sequence.name], f"{encoder.name}, {sequence.name}"
+    (features,) = features_of(layout.encoder, [sequence.frame(0)], variant.settings, layout, source=source)
+    sizes = np.abs(np.asarray(features, np.float32))
+    return {"features_found": f"{sizes.mean():.3g}, {sizes.max():.3g}"}
 
 
 def _of(jobs: Sequence[_Job], encoder: NamedEncoder) -> list[_Job]:
