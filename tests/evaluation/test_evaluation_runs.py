@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import itertools
 import json
 import re
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 from full_masks import assert_same_but_for_outlines
+from PIL import Image
 from small import draw_variables, write_davis
 
 from vfs_jax.data.images import read_index_mask
@@ -19,6 +21,7 @@ from vfs_jax.evaluation.encoders import network as networks
 from vfs_jax.evaluation.propagation import labels
 from vfs_jax.evaluation.propagation.settings import Settings, variants
 from vfs_jax.evaluation.runs.evaluation import evaluate_propagation
+from vfs_jax.evaluation.runs.propagation import layouts_of, propagate_all
 from vfs_jax.evaluation.tasks import masks as mask_tasks
 from vfs_jax.evaluation.tasks.masks import Davis
 from vfs_jax.models.weights.resolve import checksum
@@ -165,6 +168,58 @@ def test_settings_swept_in_one_pass(evaluate, tmp_path, monkeypatch):
     assert len(batches) == 2  # for what is new alone
     assert "compiled 2 programs" in lines  # a step for each of the two new settings
     assert len(rows(tmp_path / "sweep/table.csv")) == 6
+
+
+def test_frames_are_padded_where_all_settings_of_a_sweep_allow_it(tmp_path, variables, monkeypatch):
+    data, planned = write_davis(tmp_path / "data"), []
+    for path in sorted(data.glob("*/480p/bee/*")):
+        with Image.open(path) as image:
+            image.crop((0, 0, 80, 64)).save(path)
+
+    def note(task, encoder, sequences, folders, layouts, **_):
+        planned.append([layout.padded for layout in layouts.values()])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vfs_jax.evaluation.runs.evaluation.propagate_all", note)
+    encoder = NamedEncoder("net", "net.pth", as_encoder(variables), {})
+    for number, sweep in enumerate(("topk=5,10", "enlarge=bilinear,opencv")):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_propagation(
+                Davis(),
+                Davis().open(str(data), split="val"),
+                [(encoder, variants(SETTINGS, sweep))],
+                tmp_path / str(number),
+                data="the small set",
+                config={"sweep": sweep},
+                max_sizes=1,
+                log=lambda line: None,
+            )
+    assert planned == [[True, True], [False, False]]
+
+
+def test_each_setting_of_a_sweep_lays_out_labels_its_own_way(tmp_path):
+    """Whether the grid of a square frame is transposed, which features do not depend on."""
+
+    class Square:
+        name, size, has_ground_truth = "square", (16, 16), False
+        frame = staticmethod(lambda index: np.zeros((16, 16, 3), np.uint8))
+        __len__ = staticmethod(lambda: 2)
+
+    class Noting(Davis):
+        def write(self, features, sequence, output, settings, layout):
+            output.mkdir(parents=True)
+            for _ in features:
+                yield functools.partial((output / f"{layout.transposed}").touch)
+
+    settings = [Settings(short_side=16, batch_frames=2, transpose_square=swept) for swept in (False, True)]
+    encoder = as_encoder(lambda frames: frames[:, ::8, ::8].astype(np.float32))
+    folders = {tmp_path / f"{each.transpose_square}": each for each in settings}
+    layouts = layouts_of([Square()], settings[0], encoder, max_sizes=1)
+    propagate_all(Noting(), encoder, [Square()], folders, layouts)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/masks/square/*")) == [
+        "False/masks/square/False",
+        "True/masks/square/True",
+    ]
 
 
 @pytest.mark.slow

@@ -105,8 +105,11 @@ class Layout:
     def of(cls, picture: Size, settings: Settings, encoder: Encoder) -> "Layout":
         """Lay out a video of this size of picture without any padding."""
         network = network_size(*picture, settings, encoder.multiple)
-        transposed = settings.transpose_square and picture[0] == picture[1]
-        return cls(picture, network, network, picture, encoder, settings.resize, transposed)
+        return cls(picture, network, network, picture, encoder, settings.resize).under(settings)
+
+    def under(self, settings: Settings) -> "Layout":
+        """Return the same for other settings of the labels: those of a sweep, which share the frames."""
+        return dataclasses.replace(self, transposed=settings.transpose_square and self.picture[0] == self.picture[1])
 
     def grid(self, output: str) -> Size:
         """Give the rows and columns of the features that belong to the frame."""

@@ -142,7 +142,8 @@ class Settings:
     @property
     def paddable(self) -> bool:
         """Whether frames of several sizes may share a canvas: where all is read off at the frame's own size."""
-        return (self.read_at, self.enlarge, self.min_max) == ("frame", "bilinear", "epsilon")
+        read_off = self.read_at, self.enlarge, self.min_max, self.transpose_square
+        return read_off == ("frame", "bilinear", "epsilon", False)
 
 
 @functools.cache

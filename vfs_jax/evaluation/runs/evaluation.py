@@ -87,10 +87,11 @@ def evaluate_propagation(
         for each, variants in encoders
         for variant in variants
     ]
-    layouts = {
-        each.name: layouts_of(sequences, variants[0].settings, each.encoder, max_sizes=max_sizes)
-        for each, variants in encoders
-    }
+    layouts = {}
+    for each, variants in encoders:
+        # Frames that all settings share are padded where all of them allow that.
+        least = next((one.settings for one in variants if not one.settings.paddable), variants[0].settings)
+        layouts[each.name] = layouts_of(sequences, least, each.encoder, max_sizes=max_sizes)
 
     def claim() -> str:
         known = {

@@ -159,7 +159,7 @@ class _Worker(Generic[S]):
                 sequence,
                 task.output(folder / place, sequence),
                 settings,
-                layout,
+                layout.under(settings),
             )
             for copy, (folder, settings) in zip(copies, left.items(), strict=True)
         ]
