@@ -3,8 +3,9 @@
 import dataclasses
 import math
 import queue
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import jax
@@ -133,13 +134,14 @@ def track_sequences(
         InputError: a frame cannot be read, or a first box is none.
     """
     left: queue.SimpleQueue[BoxSequence] = queue.SimpleQueue()
+    stop = threading.Event()
     for sequence in sequences:
         left.put(sequence)
 
     def work(device: jax.Device) -> None:
         with jax.default_device(device):
             tracker = SiamFCTracker(jax.device_put(variables, device), **dataclasses.asdict(settings))
-            while True:
+            while not stop.is_set():
                 try:
                     sequence = left.get_nowait()
                 except queue.Empty:
@@ -149,8 +151,12 @@ def track_sequences(
 
     workers = [device for device in jax.local_devices() for _ in range(sequences_per_device)]
     with ThreadPoolExecutor(len(workers)) as pool:
-        for done in [pool.submit(work, device) for device in workers[: len(sequences)]]:
-            done.result()
+        try:
+            for done in as_completed([pool.submit(work, device) for device in workers[: len(sequences)]]):
+                done.result()
+        except BaseException:
+            stop.set()  # the other threads end with the sequence at which they are
+            raise
 
 
 def _track(tracker: SiamFCTracker, sequence: BoxSequence) -> tuple[np.ndarray, np.ndarray]:
