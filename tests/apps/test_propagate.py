@@ -104,6 +104,19 @@ def test_points_and_a_pose(video, command):
     assert again == [(row["x"], row["y"], row["visible"]) for row in rows]
 
 
+@pytest.mark.parametrize("cut", ["0,kn\xc3\xa9e,1.00,2.00,1\n1,kn\xc3", "0,kn\xc3\xa9e,1.00,2.00,1\n1,kn\xc3\xa9e,1."])
+def test_lines_that_were_cut_are_forgotten(tmp_path, cut):
+    """Within a letter too, and within the header."""
+    points, file = own_video.Points(np.ones((1, 2)), ["kn\xe9e"]), tmp_path / "points.csv"
+    header = "frame,point,x,y,visible\n"
+    file.write_bytes((header + cut).encode("latin-1"))
+    points.forget(tmp_path, 1)
+    assert file.read_text("utf-8") == header + "0,kn\xe9e,1.00,2.00,1\n"
+    file.write_text(header[:-3])
+    points.forget(tmp_path, 0)
+    assert not file.exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mask", "points"])
 def test_goes_on_where_it_was_killed(video, command, monkeypatch, kind):
@@ -179,6 +192,14 @@ def test_mask_of_another_size(video, command):
     status, _, stderr = command(propagate, video / "clip.mp4", *flags(video, mask=video / "small.png"))
     assert status == 1
     assert "small.png: is 48x32" in stderr
+
+
+def test_a_name_of_two_lines_is_refused(video, command):
+    """Its lines of points.csv could not be told from cut ones."""
+    pose = video / "pose.json"
+    pose.write_text(json.dumps({"joints": {"left\nhand": [1, 2]}}))
+    status, _, stderr = command(propagate, video / "clip.mp4", *flags(video, mask=None, pose=pose))
+    assert (status, "pose.json: is no pose; write" in stderr) == (1, True), stderr
 
 
 def test_a_smoothed_mask_is_refused(video, command):

@@ -141,7 +141,9 @@ def _read_pose(path: str) -> tuple[np.ndarray, list[str], list[tuple[int, int]]]
         content: Any = json.loads(text)
         names = list(content["joints"])
         points = np.array([content["joints"][name] for name in names], np.float64)
-        if points.ndim != 2 or points.shape[1] != 2:
+        if (
+            points.ndim != 2 or points.shape[1] != 2 or not all(map(str.isprintable, names))
+        ):  # a line of points.csv each
             raise ValueError
         return points, names, [(names.index(a), names.index(b)) for a, b in content.get("bones", [])]
     except (ValueError, TypeError, KeyError, AttributeError):

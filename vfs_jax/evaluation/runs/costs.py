@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 
-from vfs_jax.data.text import read_text
+from vfs_jax.data.text import read_text, write_text
 
 _HEADER = ["Sequence", "Frames", "Seconds", "PeakMemoryMB"]
 
@@ -61,12 +61,10 @@ def append_timing(folder: Path, sequence: str, *, frames: int, seconds: float, p
     """Append a finished sequence to a run's timings."""
     number = jax.process_index()  # each process of a run writes a file of its own
     path = folder / ("timings.csv" if number == 0 else f"timings-{number}.csv")
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow(_HEADER)
-        writer.writerow([sequence, frames, f"{seconds:.3f}", f"{peak_bytes / 1e6:.1f}"])
+    lines = [[sequence, frames, f"{seconds:.3f}", f"{peak_bytes / 1e6:.1f}"]]
+    with io.StringIO() as file:
+        csv.writer(file, lineterminator="\n").writerows(lines if path.exists() else [_HEADER, *lines])
+        write_text(path, (read_text(path) if path.exists() else "") + file.getvalue())
 
 
 def read_cost(folder: Path, parameters: int | None) -> Cost:

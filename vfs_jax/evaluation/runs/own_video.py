@@ -137,10 +137,12 @@ class Points:
     def forget(self, out: Path, number: int) -> None:
         """Remove the lines of frame `number` and later ones, and one that was cut short."""
         path = out / "points.csv"
-        if path.exists():
-            lines = read_text(path).splitlines(keepends=True)
-            kept = [line for line in lines[1:] if line.endswith("\n") and int(line.split(",")[0]) < number]
-            write_text(path, "".join(lines[:1] + kept))
+        if number == 0:
+            path.unlink(missing_ok=True)
+        elif path.exists():
+            lines = read_text(path, errors="replace").split("\n")[:-1]  # it may be cut within a letter
+            kept = [line for line in lines[1:] if int(line.split(",")[0]) < number]
+            write_text(path, "".join(f"{line}\n" for line in lines[:1] + kept))
 
 
 def carry(
