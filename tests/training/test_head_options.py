@@ -17,6 +17,12 @@ from vfs_jax.training.tracker_head import HeadOptions
         ({"gamma": -1.0}, "gamma=-1.0: must be at least 0"),
         ({"pairs": PairSettings(exemplar_size=0)}, "pairs.exemplar_size=0: must be from 1 to"),
         ({"pairs": PairSettings(search_size=10)}, "pairs.exemplar_size=120: must be from 1 to"),
+        ({"seed": -1}, "seed=-1: must be at least 0 and at most"),
+        ({"watchdog_seconds": 1e10}, "watchdog_seconds=10000000000.0: must be above 0 and at most 1e+09"),
+        ({"pairs": PairSettings(crop_margin=0)}, "pairs.crop_margin=0: must be at least 1"),
+        ({"pairs": PairSettings(max_gap=0)}, "pairs.max_gap=0: must be at least 1"),
+        ({"pairs": PairSettings(max_stretch=1.5)}, "pairs.max_stretch=1.5: must be at least 0 and at most 0.9"),
+        ({"pairs": PairSettings(context=-1.0)}, "pairs.context=-1.0: must be at least 0"),
         ({"pairs": PairSettings(crop_margin=200)}, "pairs.exemplar_size=120: must be from 1 to"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,7 +46,7 @@ class LoopOptions:
         require_positive(self, "checkpoint_every", "keep_checkpoints", "log_every")
         require_range(self, "num_workers", "peak_flops", "max_bad_steps", "eval_every", "eval_max_frames")
         require_range(self, "max_unreadable", high=1)
-        require_range(self, "watchdog_seconds", above=True)
+        require_range(self, "watchdog_seconds", high=1e9, above=True)
         if self.eval_every and not self.eval_data:
             raise InputError(f"eval_every={self.eval_every}: needs eval_data, a folder to evaluate on")
 
@@ -157,13 +158,13 @@ def require_positive(options: object, *names: str) -> None:
 
 
 def require_range(options: object, *names: str, low: float = 0, high: float = math.inf, above: bool = False) -> None:
-    """Refuse options that are not from low (or above it) to high, or not finite.
+    """Refuse options, also "pairs.context" and the like, that are not from low (or above it) to high, or not finite.
 
     Raises:
         InputError: names the option.
     """
     for name in names:
-        value = getattr(options, name)
+        value = operator.attrgetter(name)(options)
         if not ((low < value if above else low <= value) and value <= high and math.isfinite(value)):
             most = f" and at most {high:g}" if high < math.inf else ""
             raise InputError(f"{name}={value}: must be {'above' if above else 'at least'} {low:g}{most}")

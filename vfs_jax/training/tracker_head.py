@@ -67,9 +67,12 @@ class HeadOptions(LoopOptions):
         super().__post_init__()
         require_positive(self, "epochs", "batch_size")
         require_range(self, "learning_rate", "final_learning_rate", "positive_radius", above=True)
-        require_range(self, "gamma")
+        require_range(self, "gamma", "pairs.context")
+        require_range(self, "seed", high=2**32 - 1)
+        require_range(self, "pairs.max_stretch", high=0.9)
+        require_range(self, "pairs.max_gap", "pairs.crop_margin", low=1)  # a stretched patch may lack a row
         pairs = self.pairs
-        if not 0 < pairs.exemplar_size <= pairs.search_size - 2 * pairs.crop_margin or pairs.crop_margin < 0:
+        if not 0 < pairs.exemplar_size <= pairs.search_size - 2 * pairs.crop_margin:
             raise InputError(
                 f"pairs.exemplar_size={pairs.exemplar_size}: must be from 1 to search_size - 2 * crop_margin, "
                 f"{pairs.search_size} - 2 * {pairs.crop_margin}"
