@@ -145,6 +145,14 @@ def test_a_camera_s_picture_of_several_is_its_first(tmp_path):
     )
 
 
+def test_signs_that_are_digits_elsewhere_are_letters(tmp_path):
+    """Python calls a superscript a digit, and cannot read it as a number."""
+    names = ["7.png", "9\xb21.png", "10\xb21.png", "\xb2.png", "\u0663.png"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [file.name for file in list_images(tmp_path)] == names
+
+
 def test_frames_come_in_the_order_in_which_people_count(tmp_path):
     names = [f"{number}.png" for number in (1, 2, 9, 10, 11, 100)] + ["frame_2.jpg", "frame_10.JPG"]
     for name in [*reversed(names), "._1.png", ".2.png", "Thumbs.db", ".DS_Store"]:

@@ -57,7 +57,8 @@ def natural_order(name: str | os.PathLike[str]) -> tuple[list[str | int], str]:
     ['1.png', '2.png', '10.png']
     """
     text = os.fspath(name)
-    return [int(part) if part.isdigit() else part for part in re.split("([0-9]+)", text)], text
+    parts = re.split("([0-9]+)", text)  # every second one is a number
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], text
 
 
 def list_images(folder: Path, suffixes: tuple[str, ...] = (".jpg", ".jpeg", ".png")) -> tuple[Path, ...]:
