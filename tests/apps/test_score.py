@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import json
 import shutil
 
 import numpy as np
@@ -143,6 +144,19 @@ def test_names_that_are_off_are_refused(made_up, tmp_path, vfs_score):
     (results / "ant/00000.png").unlink()
     (results / "ant/00003.png").unlink()
     assert vfs_score("davis", *flags)[0] == 0
+
+
+@pytest.mark.parametrize("chosen", ["bee", ["bee"], "", []])
+def test_results_say_which_sequences_they_are_of(tmp_path, vfs_score, chosen):
+    """Those of vfs-eval in a text, those of `evaluate` in a list."""
+    data = write_davis(tmp_path / "data")
+    results = results_of(data, tmp_path / "results")
+    (results / "config.json").write_text(json.dumps({"task": "davis", "split": "val", "sequences": chosen}))
+    status, _, stderr = vfs_score("davis", f"--results={results}", f"--data={data}", f"--out={tmp_path / 'out'}")
+    assert status == 0, stderr
+    assert [row["Sequence"] for row in rows(tmp_path / "out/per_object.csv")] == (
+        ["bee_1"] if chosen else ["ant_1", "bee_1"]
+    )
 
 
 def test_davis_2016_reads_results_as_truth(made_up, tmp_path, vfs_score):

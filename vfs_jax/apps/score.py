@@ -78,7 +78,9 @@ def run(arguments: list[str]) -> None:
     task = tasks[arguments[0]](**options.get(arguments[0], {}))
     results = results_folder(str(_RESULTS.value), task)
     split = "" if alone else _SPLIT.value or known.get("split", "val")
-    opened = task.open(data, split=split, sequences=[] if _SPLIT.value else cli.names(known.get("sequences", "")))
+    listed = known.get("sequences", "")  # of vfs-eval; what Python calls write is a list
+    chosen = listed if isinstance(listed, list) else cli.names(listed)
+    opened = task.open(data, split=split, sequences=[] if _SPLIT.value else chosen)
     sequences = [sequence.cut(known.get("max_frames")) for sequence in opened]
     sequences = copy_sequences(sequences, known.get("copies", "none"))
     for sequence in sequences:
