@@ -188,6 +188,12 @@ def test_stream_of_maps(variables):
         list(stream(images, masks[0], variables, topkk=3))
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_stream_of_no_frames(variables, dtype):
+    shape = (64, 96) if dtype == np.uint8 else (64, 96, 2)
+    assert list(stream([], np.ones(shape, dtype), variables)) == []
+
+
 def test_stream_from_one_buffer(variables):
     """A camera may write every frame into the memory of the last."""
     images, masks = video(frames=5)

@@ -1,5 +1,6 @@
 """Propagate labels through a video as its frames come."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -63,7 +64,11 @@ def stream(
         return
     if new_labels:
         raise ValueError("new_labels come with index masks only, first_labels holds maps")
+    iterator = iter(frames)
+    first = next(iterator, None)
+    if first is None:
+        return
     inner = network_size(first_labels.shape[0], first_labels.shape[1], options, network.multiple)
     yield np.asarray(resize_bilinear(resize_maps(first_labels, inner), first_labels.shape[:2]))
-    for labels in propagate_maps(network, frames, first_labels, options):
+    for labels in propagate_maps(network, itertools.chain([first], iterator), first_labels, options):
         yield np.asarray(resize_bilinear(labels, first_labels.shape[:2]))
