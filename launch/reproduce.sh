@@ -72,6 +72,9 @@ if [[ ! $dry_run ]]; then
     [[ -e $given ]] || echo "${data[$name]}" >"$given"
     [[ $(<"$given") == "${data[$name]}" ]] || fail "--$name=${data[$name]}: $out was begun with $(<"$given"); name another --out"
   done
+  kind=${smoke:+with} && kind=${kind:-without}
+  [[ -e $out/given/smoke ]] || echo "$kind" >"$out/given/smoke"
+  [[ $(<"$out/given/smoke") == "$kind" ]] || fail "$out was begun $(<"$out/given/smoke") --smoke; name another --out"
 fi
 
 stage index vfs-prepare index --kinetics="${data[kinetics]}" --out="$out/records"

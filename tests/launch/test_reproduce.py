@@ -53,6 +53,15 @@ def test_bad_input_is_one_clear_line(tmp_path, arguments, message):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("begun", "flags"), [("with", []), ("without", ["--smoke"])])
+def test_stages_at_toy_size_are_not_taken_for_whole_ones(tmp_path, begun, flags):
+    (tmp_path / "out/given").mkdir(parents=True)
+    (tmp_path / "out/given/smoke").write_text(f"{begun}\n")
+    ended = bash("reproduce.sh", "--kinetics=.", "--davis=.", "--out=out", *flags, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert ended.stderr == f"error: {tmp_path / 'out'} was begun {begun} --smoke; name another --out\n"
+
+
 @pytest.mark.slow
 def test_what_cannot_be_foretold_is_one_clear_line(tmp_path):
     """A folder that is no DAVIS, and a machine that nobody knows."""
