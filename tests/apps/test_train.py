@@ -2,16 +2,19 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
 import pytest
+from small import write_davis
 
 from vfs_jax.apps import prepare, train
 from vfs_jax.models.weights.checkpoints import load_variables
 from vfs_jax.models.weights.resolve import resolve
+from vfs_jax.training.options import TrainOptions
 
 # ml_collections loads config files in a way that Python has outgrown.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -32,6 +35,33 @@ def records(real_data, tmp_path, command):
 
 def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_an_interrupted_evaluation_is_gone_on_with_under_the_same_settings_alone(tmp_path, monkeypatch):
+    """A run may be continued with other eval_* options."""
+    data, propagated = write_davis(tmp_path / "data"), []
+
+    def copy(task, encoder, sequence, folder, settings):
+        propagated.append((sequence.name, settings.short_side))
+        if len(propagated) == 2:
+            raise KeyboardInterrupt
+        shutil.copytree(data / "Annotations/480p" / sequence.name, folder / "masks" / sequence.name)
+
+    monkeypatch.setattr(train.runs, "propagate_sequence", copy)
+    needed = dict(data="", depth=18, seed=0, steps=1, batch_size=8, segments=2, image_size=32, learning_rate=0.1)
+    loop = dict(checkpoint_every=1, log_every=1, eval_every=1, eval_data=str(data))
+
+    def evaluate(short_side):
+        options = TrainOptions(**needed, **loop, eval_short_side=short_side)
+        return train.evaluator(options, tmp_path)({"params": {}, "batch_stats": {}}, 1)
+
+    monkeypatch.setattr(train, "backbone_of", lambda _: {})
+    monkeypatch.setattr(train, "as_encoder", lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(64)
+    assert evaluate(64)["J&F-Mean"] == 1
+    assert evaluate(32)["J&F-Mean"] == 1
+    assert propagated == [("ant", 64), ("bee", 64), ("bee", 64), ("ant", 32), ("bee", 32)]
 
 
 @pytest.mark.slow

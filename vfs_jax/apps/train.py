@@ -9,6 +9,7 @@ by the same command, needs --processes=auto (SLURM, TPU slices, GKE, MPI) or --p
 SIGTERM saves and ends with status 143.
 """
 
+import dataclasses
 from pathlib import Path
 
 from vfs_jax.apps import cli, training
@@ -69,9 +70,11 @@ def evaluator(options: TrainOptions, workdir: Path) -> Evaluate | None:
         for sequence in task.open(options.eval_data, split=options.eval_split, sequences=wanted)
     ]
     settings = Settings(short_side=options.eval_short_side, radius=default_radius(options.depth))
+    evaluated = {name: getattr(options, name) for name in ("eval_data", "eval_split", "eval_max_frames")}
 
     def evaluate(variables: Variables, step: int) -> dict[str, float]:
         folder = workdir / "evaluation" / str(step)
+        training.claim_evaluation(folder, {**evaluated, **dataclasses.asdict(settings)})
         for sequence in sequences:
             if not runs.finished(task, [folder], sequence):
                 runs.propagate_sequence(task, as_encoder(backbone_of(variables)), sequence, folder, settings)

@@ -113,9 +113,11 @@ def evaluator(options: HeadOptions, workdir: Path) -> Evaluate | None:
         search_size=pairs.search_size,
         context=pairs.context,
     )
+    evaluated = {name: getattr(options, name) for name in ("eval_data", "eval_max_frames")}
 
     def evaluate(variables: Variables, step: int) -> dict[str, float]:
         folder = workdir / "evaluation" / str(step)
+        training.claim_evaluation(folder, {**evaluated, **dataclasses.asdict(settings)})
         results = folder / task.folder
         left = [sequence for sequence in sequences if not task.output(results, sequence).exists()]
         track_sequences(task, variables, left, results, settings=settings)

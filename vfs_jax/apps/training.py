@@ -1,5 +1,6 @@
 """What the training commands share: their flags, joining the other processes, and the claim of the workdir."""
 
+import shutil
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict, config_flags
 
 from vfs_jax.claims import claim_folder, with_versions
 from vfs_jax.distributed import from_first, join
+from vfs_jax.errors import InputError
 
 
 def training_flags() -> flags.FlagValues:
@@ -68,3 +70,19 @@ def claim(
         return ""
 
     from_first("claim the workdir", work)
+
+
+def claim_evaluation(folder: Path, settings: Mapping[str, object]) -> None:
+    """Claim the folder of an evaluation within a run, and empty it where one of other settings was interrupted there.
+
+    A run may be continued with other eval_* options.
+
+    Args:
+        folder: WORKDIR/evaluation/STEP.
+        settings: all that decides its results, but for the weights.
+    """
+    try:
+        claim_folder(folder, settings)
+    except InputError:
+        shutil.rmtree(folder)
+        claim_folder(folder, settings)
