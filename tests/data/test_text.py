@@ -211,3 +211,18 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     assert file.read_text() == "first\n"
     write_text(file, os.fsdecode(b"caf\xe9\r\n"))
     assert file.read_bytes() == b"caf\\udce9\r\n"
+
+
+def test_two_writers_of_one_number_do_not_share_a_file(tmp_path, monkeypatch):
+    """Processes of two containers that share a folder: here the second writes while the first is about to end."""
+    file, sync = tmp_path / "a.json", os.fsync
+
+    def write_too(handle):
+        monkeypatch.setattr(os, "fsync", sync)
+        write_text(file, "second\n")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", write_too)
+    write_text(file, "first\n")
+    assert file.read_text() == "first\n"
+    assert list(tmp_path.iterdir()) == [file]

@@ -70,7 +70,8 @@ def write_text(file: str | os.PathLike[str], text: str) -> None:
         OSError: it cannot be written; names the file.
     """
     path = Path(file)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Drawn, since containers of several machines that share a folder give their processes the same numbers.
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as opened:
             opened.write(text)
