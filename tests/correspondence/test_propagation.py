@@ -1,5 +1,6 @@
 """Label propagation held to the obvious way (full_affinity.py) and to the official code's outputs."""
 
+import dataclasses
 import math
 
 import jax
@@ -9,6 +10,8 @@ import pytest
 from full_affinity import assert_propagated, full_propagation, full_video
 
 from vfs_jax.correspondence import propagate_frame, propagate_next, propagate_video, start_memory
+from vfs_jax.correspondence.memory import Labeled, arrays_of, with_arrays
+from vfs_jax.correspondence.tiles import KernelMaps
 
 # Labels are sums of at most ten products of numbers in 0..1; scores / 0.07 carry an error of some 1e-6.
 TOLERANCE = 1e-5
@@ -298,6 +301,22 @@ def test_streams_whose_memory_is_used_again():
         return kept
 
     np.testing.assert_array_equal(labels_of(used_again), labels_of(lambda number: features[number]))
+
+
+def test_another_device_goes_on_with_a_memory():
+    """One whose kernel reads frames in a layout of its own, which no other device knows."""
+    query, frames, labels = some_frames()
+    settings = {"radius": 3.0, "num_context": 2, "key_mask": np.arange(9)[:, None] + np.zeros(13) < 7}
+    memory = propagate_next(start_memory(frames[0], labels[0], **settings), frames[1])[1]
+
+    def laid_out(part):
+        maps = (each._replace(kernel=KernelMaps((each.values,), each.values[..., 0])) for each in part.frames)
+        return Labeled(tuple(maps), part.labels)
+
+    there = dataclasses.replace(memory, first=laid_out(memory.first), previous=laid_out(memory.previous))
+    again = with_arrays(start_memory(query, labels[3], **settings), arrays_of(there))
+    assert jax.tree.structure(again) == jax.tree.structure(memory) != jax.tree.structure(there)
+    jax.tree.map(np.testing.assert_array_equal, again, memory)
 
 
 @pytest.mark.slow

@@ -43,14 +43,17 @@ class SearchSpec:
 
     def feature_maps(self, features: jax.Array, mask: jax.Array | None = None) -> FeatureMaps:
         """Make features [t, h, w, c] ready to be compared, as `tiles.feature_maps` and for the kernel if it is used."""
-        maps = feature_maps(features, normalize=self.normalize, mask=mask)
+        return self.lay_out(feature_maps(features, normalize=self.normalize, mask=mask))
+
+    def lay_out(self, maps: FeatureMaps) -> FeatureMaps:
+        """Lay feature maps out for the kernel too, if it is used."""
         if (self.implementation or implementations()[0]) != "hopper" or self.radius is None:
             return maps
         # Imported where it is used, since it takes a third of a second that only GPUs repay.
         from vfs_jax.correspondence import hopper
 
-        offsets = window_offsets(self.radius, self.window, *features.shape[1:3])
-        if not len(offsets) or not hopper.fits(features.dtype, offsets):
+        offsets = window_offsets(self.radius, self.window, *maps.values.shape[1:3])
+        if not len(offsets) or not hopper.fits(maps.values.dtype, offsets):
             return maps
         return maps._replace(kernel=hopper.prepare(maps.values, offsets))
 

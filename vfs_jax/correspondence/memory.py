@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -152,6 +153,26 @@ class Memory:
     seen: jax.Array
     context: ContextSpec = dataclasses.field(metadata={"static": True})
     search: SearchSpec = dataclasses.field(metadata={"static": True})
+
+
+def arrays_of(memory: Memory) -> list[jax.Array]:
+    """List the arrays of a memory with which another device can go on: all but what kernels read, which follows."""
+    return jax.tree.leaves(_each_map(lambda maps: maps._replace(kernel=None), memory))
+
+
+def with_arrays(memory: Memory, arrays: Sequence[jax.Array | np.ndarray]) -> Memory:
+    """Return a memory with other arrays, in the order of `arrays_of`, laid out for this device."""
+    structure = jax.tree.structure(_each_map(lambda maps: maps._replace(kernel=None), memory))
+    return _each_map(memory.search.lay_out, jax.tree.unflatten(structure, [jnp.asarray(array) for array in arrays]))
+
+
+def _each_map(change: Callable[[FeatureMaps], FeatureMaps], memory: Memory) -> Memory:
+    changed: Memory = jax.tree.map(
+        lambda part: change(part) if isinstance(part, FeatureMaps) else part,
+        memory,
+        is_leaf=lambda part: isinstance(part, FeatureMaps),
+    )
+    return changed
 
 
 @checked

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import jax
 import numpy as np
 from jaxtyping import Array
 
 from vfs_jax.correspondence import Memory
+from vfs_jax.correspondence.memory import arrays_of, with_arrays
 from vfs_jax.data.images import write_index_mask
 from vfs_jax.data.text import read_text, write_text
 from vfs_jax.data.video_files import Video
@@ -193,7 +193,7 @@ def carry(
     if leaves is None:
         waiting, done = (0, result), 1
     else:
-        memory = jax.tree.unflatten(jax.tree.structure(memory), [jax.numpy.asarray(leaf) for leaf in leaves])
+        memory = with_arrays(memory, leaves)
     on_frame(done)
     saved = time.monotonic()
     for number, frame in enumerate(features, start=done):
@@ -219,12 +219,12 @@ def _save(path: Path, done: int, memory: Memory) -> None:
     """Save the memory after `done` frames, whole or not at all."""
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
-        np.savez(file, done, *(np.asarray(leaf) for leaf in jax.tree.leaves(memory)))
+        np.savez(file, done, *map(np.asarray, arrays_of(memory)))
     temporary.replace(path)
 
 
 def _load(path: Path) -> tuple[int, list[np.ndarray] | None]:
-    """Read how many frames are done, and the leaves of the memory after them."""
+    """Read how many frames are done, and the arrays of the memory after them."""
     if not path.exists():
         return 0, None
     with np.load(path) as file:
