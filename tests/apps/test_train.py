@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -126,6 +127,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, command):
         ([f"--config.data={tmp_path / 'empty'}"], "no manifest.json in it; run vfs-prepare"),
         (["--config.data=nowhere"], "nowhere: no manifest.json in it"),
         (["--config.data=nowhere", "--config.steps=0"], "--config.steps=0: must be at least 1"),
+        (["--config.data=nowhere", "--config.segments=3"], "--config.segments=3: must be even"),
         (["--config.data=nowhere", "--processes=3"], "--processes=3: give auto or HOST:PORT,INDEX,COUNT"),
         (["--config.data=nowhere", "more"], "more: vfs-train takes no arguments"),
     ):
@@ -134,3 +136,14 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, command):
         assert message in error
         assert error.count("\n") == 1
         assert not workdir.exists()
+
+
+def test_a_batch_that_cannot_be_cut_leaves_nothing(tmp_path, command, monkeypatch):
+    """Else the folder would be that of a run with this batch, and refuse the one that is mended."""
+    monkeypatch.setattr(
+        "vfs_jax.data.records.ClipRecords", lambda _: SimpleNamespace(checksum="", shortfall=lambda segments: "")
+    )
+    status, _, error = command(train, CONFIG, f"--workdir={tmp_path / 'run'}", "--config.batch_size=6")
+    assert status == 1
+    assert error == "vfs-train: error: --config.batch_size=6: must be a multiple of 8 devices\n"
+    assert not (tmp_path / "run").exists()

@@ -25,6 +25,8 @@ from vfs_jax.models import backbone_of
 from vfs_jax.models.resnet import Variables
 from vfs_jax.training.loop import Evaluate
 from vfs_jax.training.options import FREE_FIELDS, TrainOptions, read_options
+from vfs_jax.training.program import batch_layout
+from vfs_jax.training.sharding import make_mesh
 from vfs_jax.training.vfs import train_vfs
 
 FLAGS = training.training_flags()
@@ -39,6 +41,7 @@ def run(arguments: list[str]) -> None:
     options = read_options(config.to_dict())
     records = ClipRecords(options.data)
     evaluate = evaluator(options, workdir)
+    batch_layout(make_mesh(), options.batch_size, {}, parts=options.accumulate)  # refused before anything is written
     lacking = records.shortfall(options.segments)
     training.claim(
         workdir,

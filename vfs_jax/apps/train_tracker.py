@@ -30,6 +30,8 @@ from vfs_jax.models.resnet import Variables
 from vfs_jax.models.weights.resolve import only_resnet, resolve
 from vfs_jax.training.loop import Evaluate
 from vfs_jax.training.options import LOOP_FIELDS
+from vfs_jax.training.program import batch_layout
+from vfs_jax.training.sharding import make_mesh
 from vfs_jax.training.tracker_head import HeadOptions, train_head
 
 FLAGS = training.training_flags()
@@ -48,6 +50,7 @@ def run(arguments: list[str]) -> None:
     network, backbone, about = resolve(config.weights, config.depth)
     only_resnet(config.weights, network)
     evaluate = evaluator(options, workdir)
+    batch_layout(make_mesh(), options.batch_size, {})  # refused before anything is written
     training.claim(
         workdir,
         {**config.to_dict(), "weights_found": about, "data_found": _checksum(sequences)},

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
+from vfs_jax.data.clips import check_segments
 from vfs_jax.errors import InputError
 from vfs_jax.models.resnet import BLOCKS
 
@@ -120,6 +121,7 @@ class TrainOptions(LoopOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_segments(self.segments)
         require_positive(self, "steps", "batch_size", "image_size", "accumulate", "queue_size", "eval_short_side")
         require_range(self, "learning_rate", "weight_decay", "branch_scale", "span_seconds")
         require_range(self, "collapse_below", "stop_below")
