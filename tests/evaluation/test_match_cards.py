@@ -17,12 +17,12 @@ from vfs_jax.evaluation.tasks.masks import Davis
 from vfs_jax.models import ResNet
 
 GRID = 8, 13
+MANY = (0, 3, 4, 5, 5) * 600  # more key frames than a byte counts
 SETTINGS = Settings()
 
 
-def random_matches(rng, k):
-    """Keys of every cell in four frames, the best first; the cells of the last row have two keys only."""
-    frames = (0, 3, 4, 5)
+def random_matches(rng, k, frames=(0, 3, 4, 5)):
+    """Keys of every cell in some frames, the best first; the cells of the last row have two keys only."""
     places = np.argsort(rng.random((*GRID, len(frames) * np.prod(GRID))), axis=-1)[..., :k]
     where = np.stack(np.unravel_index(places, (len(frames), *GRID)), axis=-1).astype(np.int32)
     scores = -np.sort(-rng.uniform(-0.2, 1, (*GRID, k)).astype(np.float32), axis=-1)
@@ -30,7 +30,7 @@ def random_matches(rng, k):
     weights = np.exp((scores - scores[..., :1]) / SETTINGS.temperature)
     weights /= weights.sum(axis=-1, keepdims=True)
     colors = rng.integers(0, 255, (5, *GRID, 3), dtype=np.uint8)
-    return Look(frames, where, scores, weights, colors, (*frames, 6))
+    return Look(frames, where, scores, weights, colors, (0, 3, 4, 5, 6))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def report(tmp_path_factory):
         )
         for name in ("ten", "five")
     ]
-    matches = {"ten": random_matches(rng, 10), "five": random_matches(rng, 5)}
+    matches = {"ten": random_matches(rng, 10), "five": random_matches(rng, 5, MANY)}
     inspector = types.SimpleNamespace(
         count=1,
         look=lambda name, *_: matches[name],

@@ -27,17 +27,17 @@ STYLE = """
 .list { margin: 0 0 12px; font-size: 12px; color: var(--soft); font-variant-numeric: tabular-nums; }
 """
 
-# Each run's keys lie in its element, base64: frame index (uint8, 255 for none), row * cols + col and score (uint16).
+# Each run's keys lie in its element: frame index + 1 (0 for none), row * cols + col, and score (0..65535), see _packed.
 SCRIPT = """
-const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
-const words = text => new Uint16Array(bytes(text).buffer);
+const ARRAYS = { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array };
+const unpack = text => new ARRAYS[text[0]](Uint8Array.from(atob(text.slice(1)), c => c.charCodeAt(0)).buffer);
 for (const card of document.querySelectorAll('.matches')) {
   const query = card.querySelector('.query'), mark = query.querySelector('i'), told = card.querySelector('.told');
   const runs = [...card.querySelectorAll('.run')].map(element => {
     const data = element.dataset;
     return { element, rows: +data.rows, cols: +data.cols, k: +data.k, temperature: +data.temperature,
       color: data.color, frames: JSON.parse(data.frames),
-      frame: bytes(data.frame), place: words(data.place), score: words(data.score) };
+      frame: unpack(data.frame), place: unpack(data.place), score: unpack(data.score) };
   });
   const keysOf = (run, x, y) => {
     const row = Math.min(run.rows - 1, Math.floor(y * run.rows));
@@ -45,8 +45,8 @@ for (const card of document.querySelectorAll('.matches')) {
     const keys = [];
     for (let n = 0; n < run.k; n++) {
       const at = (row * run.cols + col) * run.k + n;
-      if (run.frame[at] === 255) continue;
-      keys.push({ frame: run.frames[run.frame[at]], row: Math.floor(run.place[at] / run.cols),
+      if (run.frame[at] === 0) continue;
+      keys.push({ frame: run.frames[run.frame[at] - 1], row: Math.floor(run.place[at] / run.cols),
         col: run.place[at] % run.cols, score: run.score[at] / 65535 * 2 - 1 });
     }
     const exps = keys.map(key => Math.exp((key.score - keys[0].score) / run.temperature));
@@ -158,9 +158,9 @@ class MatchCard:
             "k": k,
             "temperature": temperature,
             "frames": json.dumps(look.frames),
-            "frame": _base64(np.where(there, look.where[..., 0], 255).astype(np.uint8)),
-            "place": _base64(np.where(there, look.where[..., 1] * cols + look.where[..., 2], 0).astype("<u2")),
-            "score": _base64(np.round((np.where(there, np.clip(look.scores, -1, 1), 0) + 1) / 2 * 65535).astype("<u2")),
+            "frame": _packed(np.where(there, look.where[..., 0] + 1, 0)),
+            "place": _packed(np.where(there, look.where[..., 1] * cols + look.where[..., 2], 0)),
+            "score": _packed(np.round((np.where(there, np.clip(look.scores, -1, 1), 0) + 1) / 2 * 65535)),
         }
         cells = "".join(
             f'<div class="cell k{self._index}-{number}" data-frame="{number}"><em>{number}</em></div>'
@@ -186,5 +186,7 @@ class MatchCard:
         return page.data_uri(thumbnail(colors, self.sequence.size, interpolation=cv2.INTER_NEAREST), quality=85)
 
 
-def _base64(array: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+def _packed(numbers: np.ndarray) -> str:
+    """Pack whole numbers for the page: the bytes that each takes, 1, 2 or 4, then all of them in base64."""
+    size = np.min_scalar_type(int(numbers.max())).itemsize
+    return f"{size}{base64.b64encode(numbers.astype(f'<u{size}').tobytes()).decode()}"
