@@ -109,7 +109,9 @@ def test_trains_evaluates_and_continues(real_data, records, tmp_path, command):
     assert (about["kind"], about["step"]) == ("checkpoint", 3)
     jax.tree.map(lambda a, b: None, backbone["params"], load_variables(workdir)["params"]["backbone"])
 
-    status, _, error = command(train, *flags, "--config.learning_rate=0.1", "--config.segments=2")
+    status, _, error = command(
+        train, *flags, "--config.batch_size=8", "--config.learning_rate=0.1", "--config.segments=2"
+    )
     assert status == 1
     assert error.count("\n") == 1
     for part in (
