@@ -1,6 +1,7 @@
 """Batches of clips: a function of (seed, step), whoever loads them, and only the sampled frames are decoded."""
 
 import itertools
+import threading
 
 import cv2
 import numpy as np
@@ -83,14 +84,15 @@ def test_worker_processes_change_nothing(records):
 
 
 def test_only_sampled_frames_are_decoded(records, monkeypatch):
-    decoded = []
+    decoders = []  # loaders of other tests may still run in threads of their own
     monkeypatch.setattr(
-        "vfs_jax.data.clips.decode_jpeg", lambda data: decoded.append(data) or np.zeros((24, 32, 3), np.uint8)
+        "vfs_jax.data.clips.decode_jpeg",
+        lambda _: decoders.append(threading.get_ident()) or np.zeros((24, 32, 3), np.uint8),
     )
     from vfs_jax.data.clips import ClipBatches
 
     ClipBatches(records, 4, 4, 16, 0.2, 0, 0, 0, 1)[0]
-    assert len(decoded) == 4 * 4
+    assert decoders.count(threading.get_ident()) == 4 * 4
 
 
 class Broken(list):

@@ -162,7 +162,7 @@ def _run(tiling: _Tiling, queries: jax.Array, keys: tuple[jax.Array, ...], adjus
                     slot = lax.rem(step, stages)
                     mosaic_gpu.barrier_wait(arrived.at[slot])
                     for query, key in products:
-                        keys_as_columns = mosaic_gpu.transpose_ref(key_part.at[slot, key], (1, 0))
+                        keys_as_columns = key_part.at[slot, key].transpose((1, 0))
                         mosaic_gpu.wgmma(sums, query_part.at[slot, query], keys_as_columns)
                     mosaic_gpu.wgmma_wait(0)
                     pallas.when(step + stages < steps)(lambda: fetch(step + stages))

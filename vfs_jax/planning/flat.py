@@ -88,15 +88,18 @@ def _inline(flat: Flat, jaxpr: Jaxpr, known: dict[Var, int | None], platform: st
             runs = times
             if is_scan:  # what it keeps and carries are the arrays themselves; its slices have shapes of their own
                 runs *= equation.params["length"]
-                whole = equation.params["num_consts"] + equation.params["num_carry"]
-                for place in range(whole, len(given)):
-                    part = _number(flat, body.invars[place])
+                for place, (array, part_of_it) in enumerate(zip(equation.invars, body.invars, strict=True)):
+                    if array.aval.ndim == part_of_it.aval.ndim:
+                        continue
+                    part = _number(flat, part_of_it)
                     _append(flat, "scan", [given[place]], [part], runs)
                     given[place] = part
             made = _inline(flat, body, dict(zip(body.invars, given, strict=True)), platform, runs)
         if is_scan:
-            for place in range(equation.params["num_carry"], len(made)):
-                stacked = _number(flat, equation.outvars[place])
+            for place, (array, part_of_it) in enumerate(zip(equation.outvars, body.outvars, strict=True)):
+                if array.aval.ndim == part_of_it.aval.ndim:
+                    continue
+                stacked = _number(flat, array)
                 _append(flat, "scan", [made[place]], [stacked], times)
                 made[place] = stacked
         known |= dict(zip(equation.outvars, made, strict=True))
