@@ -88,22 +88,24 @@ def _inline(flat: Flat, jaxpr: Jaxpr, known: dict[Var, int | None], platform: st
             runs = times
             if is_scan:  # what it keeps and carries are the arrays themselves; its slices have shapes of their own
                 runs *= equation.params["length"]
-                for place, (array, part_of_it) in enumerate(zip(equation.invars, body.invars, strict=True)):
-                    if array.aval.ndim == part_of_it.aval.ndim:
-                        continue
-                    part = _number(flat, part_of_it)
+                for place in _sliced(equation.invars, body.invars):
+                    part = _number(flat, body.invars[place])
                     _append(flat, "scan", [given[place]], [part], runs)
                     given[place] = part
             made = _inline(flat, body, dict(zip(body.invars, given, strict=True)), platform, runs)
         if is_scan:
-            for place, (array, part_of_it) in enumerate(zip(equation.outvars, body.outvars, strict=True)):
-                if array.aval.ndim == part_of_it.aval.ndim:
-                    continue
-                stacked = _number(flat, array)
+            for place in _sliced(equation.outvars, body.outvars):
+                stacked = _number(flat, equation.outvars[place])
                 _append(flat, "scan", [made[place]], [stacked], times)
                 made[place] = stacked
         known |= dict(zip(equation.outvars, made, strict=True))
     return [number_of(atom) for atom in jaxpr.outvars]
+
+
+def _sliced(outside: Sequence[Var | Literal], inside: Sequence[Var | Literal]) -> list[int]:
+    """Find the arrays of a scan of which each of its runs has a slice: those of another shape there."""
+    shapes = [[getattr(each.aval, "shape", ()) for each in atoms] for atoms in (outside, inside)]
+    return [place for place, (whole, part) in enumerate(zip(*shapes, strict=True)) if whole != part]
 
 
 def _append(flat: Flat, name: str, inputs: Sequence[int | None], outputs: Sequence[int], times: int) -> None:
