@@ -141,9 +141,8 @@ def _read_pose(path: str) -> tuple[np.ndarray, list[str], list[tuple[int, int]]]
         content: Any = json.loads(text)
         names = list(content["joints"])
         points = np.array([content["joints"][name] for name in names], np.float64)
-        if (
-            points.ndim != 2 or points.shape[1] != 2 or not all(map(str.isprintable, names))
-        ):  # a line of points.csv each
+        single_lines = all(map(str.isprintable, names))  # points.csv has a line for each
+        if points.ndim != 2 or points.shape[1] != 2 or not single_lines:
             raise ValueError
         return points, names, [(names.index(a), names.index(b)) for a, b in content.get("bones", [])]
     except (ValueError, TypeError, KeyError, AttributeError):
