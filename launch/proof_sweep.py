@@ -4,9 +4,9 @@
 
 PACK is a folder of launch/proof_sweep.sh --pack. A setting is a list of variants of configs/proof_sweep.py; "plain" is
 none of them, and "videos8" trains on eight of the videos, which the seed draws. All are trained for the same steps and
-measured on the sequences of PACK/tennis and PACK/composed. OUT gets a folder for each, results.jsonl and table.md;
-started again, it goes on where it stopped. No setting is started that would, by the time that the others took, end
-after M minutes.
+measured on the sequences of PACK/tennis and PACK/composed. OUT gets a folder for each, results.jsonl, table.md and,
+where a setting was trained on several numbers of videos, growth.png; started again, it goes on where it stopped. No
+setting is started that would, by the time that the others took, end after M minutes.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from absl import flags
+from matplotlib.figure import Figure
 
 from vfs_jax.claims import claim_folder, with_versions
 from vfs_jax.configs import proof_sweep
@@ -138,7 +139,8 @@ def run_setting(setting: str, size: str, steps: int, pack: Path, out: Path) -> R
         return {"setting": setting, "ended": str(error), **evaluate(load_variables(workdir), 0)}
     log, scores = read_lines(workdir / "metrics.jsonl"), read_lines(workdir / "evaluation.jsonl")
     last = {"loss": log[-1]["loss"], "spread": log[-1]["embedding_std"]}
-    return {"setting": setting, "steps": options.steps, **scores[-1], **last, "seconds": time.monotonic() - begin}
+    spent = time.monotonic() - begin
+    return {"setting": setting, "videos": len(chosen), "steps": options.steps, **scores[-1], **last, "seconds": spent}
 
 
 def read_lines(path: Path) -> list[Row]:
@@ -159,6 +161,32 @@ def lay_out(rows: Sequence[Row]) -> str:
         cells = [f"{row[name]:.{digits}f}" if name in row else "" for name, digits in columns.items()]
         lines.append(f"| {row['setting']} | {row.get('ended', row.get('steps'))} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def growth(rows: Sequence[Row]) -> dict[str, list[tuple[float, float]]]:
+    """Return videos and J&F on composed sequences, fewest videos first, of the settings trained on several numbers."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        if "videos" in row:
+            words = [word for word in str(row["setting"]).split(",") if not word.startswith("videos")]
+            name = ",".join(word for word in words if word != "plain") or "plain"
+            lines.setdefault(name, []).append((float(row["videos"]), float(row["composed"])))
+    return {name: sorted(points) for name, points in lines.items() if len(points) > 1}
+
+
+def draw_growth(rows: Sequence[Row], path: Path) -> None:
+    """Draw J&F against the number of videos, a line for each setting, random weights dashed."""
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for name, points in growth(rows).items():
+        axes.plot(*zip(*points, strict=True), "o-", label=name)
+    axes.axhline(float(rows[0]["composed"]), color="gray", linestyle="--", label=str(rows[0]["setting"]))
+    axes.set_xscale("log", base=2)
+    ticks = sorted({videos for points in growth(rows).values() for videos, _ in points})
+    axes.set_xticks(ticks, [f"{videos:.0f}" for videos in ticks])
+    axes.set(xlabel="videos trained on", ylabel="J&F at res4, composed sequences")
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -188,6 +216,8 @@ def main() -> None:
         jax.clear_caches()
         write_text(out / "results.jsonl", "".join(to_json(row) + "\n" for row in rows))
         write_text(out / "table.md", lay_out(rows))
+    if growth(rows):
+        draw_growth(rows, out / "growth.png")
     print(lay_out(rows))
 
 

@@ -90,6 +90,17 @@ def test_the_table_begins_with_the_best(sweep):
     ]
 
 
+def test_growth_with_videos(sweep, tmp_path):
+    """A line for each setting that was trained on several numbers of videos, one for each seed."""
+    trained = [("plain,videos8", 8, 53), ("plain", 33, 61), ("videos4", 4, 51)]
+    trained += [("fast", 33, 55), ("videos4,seed1", 4, 50), ("plain,seed1", 33, 60)]
+    rows = [{"setting": setting, "videos": videos, "composed": score} for setting, videos, score in trained]
+    rows = [{"setting": "random", "composed": 39.4}, *rows, {"setting": "spread", "ended": "too narrow"}]
+    assert sweep.growth(rows) == {"plain": [(4, 51), (8, 53), (33, 61)], "seed1": [(4, 50), (33, 60)]}
+    sweep.draw_growth(rows, tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").stat().st_size > 5000
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
