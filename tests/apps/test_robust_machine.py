@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from absl import flags
 from PIL import Image
 
 from vfs_jax.apps import cli, prepare, score
+from vfs_jax.data.background import load_in_background
 
 
 @pytest.fixture
@@ -232,3 +234,23 @@ def test_commands_into_what_is_no_folder(command, tmp_path, monkeypatch, out):
         assert last.startswith(f"vfs-{app.__name__.rpartition('.')[2]}: error: ")
         assert out.partition("/")[0] in last
         assert "another" in last
+
+
+class _Killed:
+    """Batches whose reader is killed, as the system does when memory runs out."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_killed_reader(ends):
+    status, line = ends(lambda: next(load_in_background(_Killed(), num_workers=1)))
+    assert status == 1
+    assert line == (
+        "a process that reads records was ended (Worker process was terminated unexpectedly with exit code -9); "
+        "take fewer, or smaller batches"
+    )

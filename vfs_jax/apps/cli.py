@@ -147,6 +147,8 @@ def _of_the_machine(error: Exception, flag_values: flags.FlagValues) -> str | No
     if isinstance(error, MemoryError) or re.match("RESOURCE_EXHAUSTED: .*(memory|alloc)", text):
         why = text.partition("\n")[0] or "no more to be had"  # more lines list what takes it
         return f"out of memory ({why}); take smaller images, or fewer at a time"
+    if "terminated unexpectedly" in text:  # a process of grain; mostly by the system, for want of memory
+        return f"a process that reads records was ended ({text.partition('. ')[0]}); take fewer, or smaller batches"
     name = getattr(error, "filename", None) or _output(flag_values)
     number = error.errno if isinstance(error, OSError) else None
     if number is None:  # libraries in C++ tell it in words
