@@ -5,6 +5,7 @@ python tests/benchmarks/kept_chart.py docs/benchmarks.json docs/benchmarks.svg
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -40,7 +41,7 @@ def draw(figures: Path, chart: Path) -> None:
             bars = axis.barh(range(len(entries)), values, color=colors)
             axis.bar_label(bars, [f"{each:,.0f}" if each >= 1000 else f"{each:.4g}" for each in values], padding=3)
             axis.set_yticks(range(len(entries)), labels)
-            axis.set_title(title, loc="left", fontsize=8, fontweight="bold")
+            axis.set_title(textwrap.fill(title, 80), loc="left", fontsize=8, fontweight="bold")
             axis.set_xticks([])
             axis.margins(x=0.1)
             axis.invert_yaxis()

@@ -110,8 +110,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             if options.official:
                 arguments_ = options.data, results, folder / "official"
                 times["official"].append(run(_OFFICIAL, *arguments_, path=options.official))
+        masks = sum(1 for _ in results.rglob("*.png"))
         rows = {tool: read_rows(folder / tool / "per_object.csv") for tool, runs in times.items() if runs}
-    report: dict[str, Any] = {"cores": os.cpu_count(), "objects": len(rows["ours"])}
+    report: dict[str, Any] = {"cores": os.cpu_count(), "objects": len(rows["ours"]), "masks": masks}
     for tool in rows:
         whole, alone = (statistics.median(values) for values in zip(*times[tool], strict=True))
         report[tool] = {"process_s": whole, "scoring_s": alone}
@@ -123,7 +124,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     (options.out / "scoring.json").write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2))
     named = {"ours": "vfs-score", "official": "the official tool"}
-    keep(options.keep, {f"scoring: {named[tool]}": (report[tool]["process_s"], "s") for tool in rows})
+    keep(options.keep, {f"scoring {masks} masks: {named[tool]}": (report[tool]["process_s"], "s") for tool in rows})
     return report
 
 

@@ -25,7 +25,9 @@ def test_benchmark_runs(tmp_path):
     flags = f"--data={data}", f"--official={tmp_path / 'official'}", f"--out={tmp_path / 'out'}", "--rounds=1"
     found = scoring.main([*flags, masks, f"--keep={tmp_path / 'kept.json'}"])
     kept = json.loads((tmp_path / "kept.json").read_text())
-    assert [entry["name"] for entry in kept] == ["scoring: vfs-score", "scoring: the official tool"]
+    number = len([*data.glob("Annotations/480p/*/*.png")])
+    names = [f"scoring {number} masks: {tool}" for tool in ("vfs-score", "the official tool")]
+    assert [entry["name"] for entry in kept] == names
     assert json.loads((tmp_path / "out/scoring.json").read_text()) == found
     assert (found["objects"], found["largest_difference"]) == (2, 0)
     ratio = found["official"]["process_s"] / found["ours"]["process_s"]
