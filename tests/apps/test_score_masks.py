@@ -175,6 +175,12 @@ def mix(root):
     (root / "truth/bike/001").mkdir()
 
 
+def pack(root):
+    (root / "truth/bike").rename(root / "bike")
+    (root / "truth/Annotations/480p").mkdir(parents=True)
+    (root / "bike").rename(root / "truth/Annotations/480p/bike")
+
+
 def empty_truth(root):
     for path in (root / "truth/bike").iterdir():
         write_index_mask(path, np.zeros((40, 56), np.uint8))
@@ -194,6 +200,7 @@ def blur(root):
         (count_from_one, "bike: its names are 1 too high, 00001 to 00007, the frames are 00000 to 00006"),
         (add_mask, "bike/copy.png: belongs to no frame"),
         (mix, "truth/bike: holds masks and folders"),
+        (pack, "truth: is a whole data set; give the folder of its masks, "),
         (empty_truth, "truth/bike: its masks hold no object"),
         (blur, "00003.png: is a JPEG"),
     ],

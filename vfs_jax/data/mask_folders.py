@@ -84,11 +84,14 @@ def open_mask_folders(directory: str | os.PathLike[str], names: Iterable[str] = 
         the videos, or the objects of the videos, by name.
 
     Raises:
-        InputError: a folder is missing, empty, or holds masks beside folders; the message names it.
+        InputError: a folder is missing, empty, a whole data set, or holds masks beside folders; the message names it.
     """
     root = Path(directory)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the folder that holds VIDEO/NAME.png")
+    inner = next((path for path in (root / "Annotations/480p", root / "Annotations") if path.is_dir()), None)
+    if inner:
+        raise InputError(f"{root}: is a whole data set; give the folder of its masks, {inner}")
     videos = _folders(root)
     if not videos:
         raise InputError(f"{root}: holds no folder; give the folder that holds VIDEO/NAME.png")
