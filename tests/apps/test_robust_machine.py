@@ -252,5 +252,5 @@ def test_killed_reader(ends):
     assert status == 1
     assert line == (
         "a process that reads records was ended (Worker process was terminated unexpectedly with exit code -9); "
-        "take fewer, or smaller batches"
+        "if memory ran out, take fewer num_workers or clips"
     )

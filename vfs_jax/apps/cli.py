@@ -147,8 +147,9 @@ def _of_the_machine(error: Exception, flag_values: flags.FlagValues) -> str | No
     if isinstance(error, MemoryError) or re.match("RESOURCE_EXHAUSTED: .*(memory|alloc)", text):
         why = text.partition("\n")[0] or "no more to be had"  # more lines list what takes it
         return f"out of memory ({why}); take smaller images, or fewer at a time"
-    if "terminated unexpectedly" in text:  # a process of grain; mostly by the system, for want of memory
-        return f"a process that reads records was ended ({text.partition('. ')[0]}); take fewer, or smaller batches"
+    if isinstance(error, RuntimeError) and "terminated unexpectedly" in text:  # a process of grain
+        why = text.partition(". ")[0]
+        return f"a process that reads records was ended ({why}); if memory ran out, take fewer num_workers or clips"
     name = getattr(error, "filename", None) or _output(flag_values)
     number = error.errno if isinstance(error, OSError) else None
     if number is None:  # libraries in C++ tell it in words
